@@ -1,0 +1,104 @@
+"""Is this config possible? Asked before anything is built or compiled."""
+
+import math
+
+ARMS = ('original', 'augmented')
+CHOICES = {
+    'generator.schedule': ('cosine', 'linear'),
+    'generator.prediction': ('eps', 'x0', 'v'),
+    'generator.dtype': ('auto', 'float32', 'bfloat16'),
+    'synthesis.sampler': ('ddpm', 'ddim', 'dpm++'),
+    'classifier.network': ('cnn', 'resnet32'),
+    'classifier.select': ('best_validation_loss', 'last'),
+    'classifier.augment': ('none', 'flip_shift'),
+    'classifier.dtype': ('auto', 'float32', 'bfloat16'),
+    'data.on_bad_image': ('error', 'skip'),
+}
+FRACTIONS = (
+    'splits.validation_fraction', 'generator.label_dropout', 'generator.augment_probability',
+    'generator.augment_shift', 'generator.dropout', 'generator.ema_decay', 'classifier.dropout',
+    'classifier.augment_shift',
+)  # fmt: skip in [0, 1)
+POSITIVE = (
+    'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
+    'generator.channels', 'generator.blocks', 'generator.patch_size', 'generator.log_every',
+    'generator.validate_every', 'generator.save_every', 'synthesis.steps', 'synthesis.batch_size',
+    'synthesis.rounds', 'classifier.steps', 'classifier.seeds', 'classifier.batch_size',
+    'classifier.hidden', 'classifier.learning_rate', 'classifier.log_every',
+    'classifier.validate_every', 'classifier.save_every',
+)  # fmt: skip
+
+
+def check(config, device_count):
+    """Raises ValueError, one line with the field, its value and the remedy, if a run cannot work."""
+    fields = dict(_walk(config))
+    for name, value in fields.items():
+        if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
+    for name in POSITIVE:
+        if fields[name] <= 0:
+            raise ValueError(f'config.{name}={fields[name]} must be above 0')
+    for name in FRACTIONS:
+        if not 0 <= fields[name] < 1:
+            raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
+    for name, choices in CHOICES.items():
+        if fields[name] not in choices:
+            raise ValueError(
+                f'config.{name}={fields[name]!r} is unknown; use one of {", ".join(choices)}'
+            )
+    for name in ('generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'):
+        _divisible(name, fields[name], device_count)
+    _check_arms(config)
+    if 'augmented' in config.arms:
+        _check_sizes(config)
+
+
+def _divisible(name, size, devices):
+    if size % devices:
+        lower, upper = size // devices * devices, -(-size // devices) * devices
+        choice = f'{lower} or {upper}' if lower else f'{upper}'
+        raise ValueError(
+            f'config.{name}={size} cannot be divided over {devices} devices; use {choice}'
+        )
+
+
+def _check_arms(config):
+    arms = tuple(config.arms)
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown or 'original' not in arms or len(set(arms)) != len(arms):
+        raise ValueError(
+            f'config.arms={arms} must name {ARMS[0]!r}, the baseline, and any of {ARMS[1:]}, once'
+        )
+    if not 0 < config.classifier.synthetic_share < 1:
+        raise ValueError(
+            f'config.classifier.synthetic_share={config.classifier.synthetic_share} must be '
+            'between 0 and 1'
+        )
+    if config.splits.validation_fraction == 0:
+        raise ValueError(
+            'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
+        )
+
+
+def _check_sizes(config):
+    generator, size = config.generator, config.data.image_size
+    if len(generator.multipliers) != len(generator.attention):
+        raise ValueError(
+            f'config.generator.multipliers={generator.multipliers} and '
+            f'config.generator.attention={generator.attention} must have one entry a level'
+        )
+    factor = generator.patch_size * 2 ** (len(generator.multipliers) - 1)
+    if size % factor:
+        upper = -(-size // factor) * factor
+        raise ValueError(
+            f'config.data.image_size={size} must be a multiple of {factor} for a U-Net of '
+            f'{len(generator.multipliers)} levels on patches of {generator.patch_size}; use {upper}'
+        )
+
+
+def _walk(config, prefix=''):
+    for name, value in config.items():
+        if hasattr(value, 'items'):
+            yield from _walk(value, f'{prefix}{name}.')
+        else:
+            yield prefix + name, value

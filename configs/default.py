@@ -1,0 +1,97 @@
+"""What can be set. Every field once, with its unit and meaning; the deltas are in the other files.
+
+Any field is set on the command line as --config.generator.steps=2000. Config files are Python code
+that is executed: run only those you trust.
+"""
+
+import ml_collections
+
+
+def get_config():
+    """The fields and defaults that every config starts from."""
+    c = ml_collections.ConfigDict()
+
+    c.arms = ('original', 'augmented')  # ways to train the classifier; 'original' is the baseline
+    c.cpu_devices = 0  # devices the CPU is split into; 0: one per core, up to 8
+
+    c.data = ml_collections.ConfigDict()
+    c.data.source = 'glyphs'  # glyphs | digits | folder | tfds:<name>
+    c.data.train = ''  # folder: a directory or .zip, one sub-folder a class; tfds: data directory
+    c.data.test = ''  # folder: a second tree, held out; '' cuts the test set from train
+    c.data.image_size = 16  # pixels; larger images are scaled and cropped, smaller ones enlarged
+    c.data.seed = 0  # of the images that `glyphs` draws
+    c.data.imbalance = ''  # '' | 'exp:100' (imbalance factor) | 'range:12-60' (images a class)
+    c.data.on_bad_image = 'error'  # error | skip (named in data/bad_images.json)
+
+    c.splits = ml_collections.ConfigDict()
+    c.splits.seed = 0
+    c.splits.test_fraction = 0.3  # of each class, where no test set is given
+    c.splits.validation_fraction = 0.1  # of each class of the training images
+
+    c.generator = g = ml_collections.ConfigDict()
+    g.seed = 0
+    g.steps = 6000  # optimizer steps
+    g.batch_size = 16  # over all devices and hosts
+    g.learning_rate = 1e-3  # Adam
+    g.adam_b2 = 0.99
+    g.warmup_steps = 100
+    g.cosine_decay = True  # of the learning rate, to 0 at the last step
+    g.clip_norm = 1.0  # of the gradient; 0: off
+    g.ema_decay = 0.999  # of the parameters that draw the images
+    g.channels = 32  # of the U-Net's first level
+    g.multipliers = (1, 2)  # channels of each level, in units of `channels`
+    g.blocks = 2  # residual blocks a level
+    g.attention = (False, True)  # per level
+    g.patch_size = 2  # pixels; patches become channels before the first convolution
+    g.dropout = 0.0
+    g.schedule = 'cosine'  # cosine | linear
+    g.prediction = 'v'  # eps | x0 | v
+    g.min_snr_gamma = 5.0  # loss weight min(SNR, gamma) / SNR (in eps); 0: off
+    g.label_dropout = 0.1  # share of examples trained without a class, for guidance
+    g.class_balanced = False  # draw every class equally often
+    g.augment_flip = False  # mirror left-right, told to the network
+    g.augment_shift = 0.0  # of the side, told to the network
+    g.augment_probability = 0.5  # of each augmentation
+    g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
+    g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
+
+    c.synthesis = s = ml_collections.ConfigDict()
+    s.seed = 0
+    s.fill = 'largest'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
+    s.sampler = 'dpm++'  # ddpm | ddim | dpm++
+    s.steps = 20  # network evaluations an image, twice that with guidance
+    s.guidance_scale = 1.0  # 1: off
+    s.batch_size = 256  # over all devices and hosts
+    s.rounds = 6  # rejected images are replaced this many times at most, then reported
+
+    c.quality = q = ml_collections.ConfigDict()
+    q.min_relevance = 0.1  # judge's probability of the class, in [0, 1]
+    q.max_distance_quantile = 0.99  # of the validation images' distances to their class
+    q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy
+    q.duplicate_ratio = 1 / 3  # of the typical distance between real neighbours of a class
+    q.min_contrast = 4.0  # standard deviation of the grey values, in [0, 255]
+    q.max_saturated = 0.9  # share of values at 0 or 255
+
+    c.classifier = k = ml_collections.ConfigDict()
+    k.seeds = 3  # classifiers an arm; at least 5 for a claim
+    k.network = 'cnn'  # cnn | resnet32
+    k.widths = (32, 64, 128)  # cnn: channels of each block
+    k.hidden = 256  # cnn: width of the dense layer
+    k.dropout = 0.5  # cnn
+    k.steps = 1500  # optimizer steps, in every arm
+    k.batch_size = 64  # over all devices and hosts
+    k.learning_rate = 1e-3  # Adam
+    k.warmup_steps = 0
+    k.cosine_decay = False
+    k.select = 'best_validation_loss'  # final weights: best_validation_loss | last
+    k.augment = 'none'  # none | flip_shift, in every arm
+    k.augment_flip = True
+    k.augment_shift = 0.1  # of the side
+    k.synthetic_share = 0.5  # of a batch of the augmented arm
+    k.synthetic_weight = 1.0  # of a synthetic image in the loss
+    k.dtype = 'auto'
+    k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
+
+    c.report = r = ml_collections.ConfigDict()
+    r.many, r.few = 40, 25  # classes with more / at most so many training images
+    return c

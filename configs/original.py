@@ -1,0 +1,16 @@
+"""The baseline alone: the same classifier on the original images, no generator.
+
+    python main.py --config=configs/original.py[:variant]
+
+Variants, cost and numbers as in `configs/augmented.py`, from which only the data that the
+classifier sees differs.
+"""
+
+from configs import augmented
+
+
+def get_config(variant=''):
+    """The config of a variant; '' is the embedded glyphs."""
+    config = augmented.get_config(variant)
+    config.arms = ('original',)
+    return config

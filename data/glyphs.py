@@ -1,0 +1,110 @@
+"""The embedded data set: 37 glyph classes (A-Z, 0-9, &), drawn as small photographs.
+
+Letters are set in the fonts that matplotlib ships and placed on a lit, tinted background with a
+random pose, blur and sensor noise. Every image is a pure function of (seed, split, index), so
+nothing is downloaded or stored. It stands in, on any machine, for the problem this project is
+about: about 1,100 training images, uneven over 37 classes.
+"""
+
+import functools
+import pathlib
+import string
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+CLASS_NAMES = (*string.ascii_uppercase, *string.digits, '&')
+MIN_COUNT, MAX_COUNT = 14, 50  # training images per class, before validation is cut
+TEST_COUNT = 100  # test images per class
+
+# Upright text faces that contain all 37 characters.
+FONT_FILES = (
+    'DejaVuSans.ttf', 'DejaVuSans-Bold.ttf', 'DejaVuSans-Oblique.ttf',
+    'DejaVuSansMono.ttf', 'DejaVuSansMono-Bold.ttf',
+    'DejaVuSerif.ttf', 'DejaVuSerif-Bold.ttf', 'DejaVuSerif-Italic.ttf',
+    'STIXGeneral.ttf', 'STIXGeneralBol.ttf', 'cmr10.ttf', 'cmss10.ttf', 'cmtt10.ttf',
+)  # fmt: skip
+_SUPERSAMPLE = 4  # drawn this many times larger, then averaged down: soft, camera-like edges
+
+
+class Glyphs:
+    """A labelled image source; see `data.sources.Source`.
+
+    Args:
+        split: 'train' (uneven, 14 to 50 images a class) or 'test' (100 a class).
+        image_size: side of the square images in pixels, at least 12.
+        seed: another seed is another data set from the same distribution.
+    """
+
+    class_names = CLASS_NAMES
+
+    def __init__(self, split, *, image_size=16, seed=0):
+        if split not in ('train', 'test'):
+            raise ValueError(f"glyphs has the splits 'train' and 'test', not {split!r}")
+        if image_size < 12:
+            raise ValueError(f'glyphs cannot be read at image_size={image_size}; use at least 12')
+        self.split, self.image_size, self.seed = split, image_size, seed
+        counts = train_counts(seed) if split == 'train' else np.full(len(CLASS_NAMES), TEST_COUNT)
+        self.labels = np.repeat(np.arange(len(CLASS_NAMES), dtype=np.int32), counts)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        label = int(self.labels[i])
+        rng = np.random.default_rng([self.seed, self.split == 'test', i])
+        return {
+            'image': draw(CLASS_NAMES[label], self.image_size, rng),
+            'label': label,
+            'index': int(i),
+            'name': f'{self.split}/{CLASS_NAMES[label]}/{i:05d}',
+        }
+
+
+def train_counts(seed=0):
+    """Training images per class, int [37]: evenly spaced in [MIN_COUNT, MAX_COUNT], shuffled."""
+    counts = np.linspace(MIN_COUNT, MAX_COUNT, len(CLASS_NAMES)).round().astype(int)
+    return np.random.default_rng([seed, 37]).permutation(counts)
+
+
+def draw(character, size, rng):
+    """One photograph-like picture of `character`, uint8 [size, size, 3]."""
+    ink = _ink_mask(character, size, rng)[..., None]
+    y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
+    angle = rng.uniform(0, 2 * np.pi)
+    light = 1 + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)[..., None]
+    warmth = rng.uniform(-1, 1) * np.array([0.08, 0.0, -0.08])  # one colour axis: lamp to daylight
+    paper = rng.uniform(0.55, 0.9) + warmth
+    pigment = rng.uniform(0.05, 0.35) + rng.uniform(-1, 1) * np.array([0.08, -0.02, -0.08])
+    picture = (paper * (1 - ink) + pigment * ink) * light
+    picture = picture + rng.normal(0, rng.uniform(0.0, 0.07), picture.shape)
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _ink_mask(character, size, rng):
+    """Coverage of the posed, blurred character, float [size, size] in [0, 1]."""
+    side = size * _SUPERSAMPLE
+    font = _font(int(rng.integers(len(FONT_FILES))), round(side * 0.82))
+    canvas = Image.new('L', (side, side))
+    ImageDraw.Draw(canvas).text((side / 2, side / 2), character, fill=255, font=font, anchor='mm')
+    left, top, right, bottom = canvas.getbbox()
+    centre = np.array([left + right, top + bottom]) / 2  # the ink's own centre, not the font's box
+    scale = rng.uniform(0.6, 1.0)
+    rotation, shear = rng.uniform(-0.45, 0.45), rng.uniform(-0.3, 0.3)
+    shift = rng.uniform(-0.2, 0.2, 2) * side
+    cos, sin = np.cos(rotation), np.sin(rotation)
+    forward = scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]])
+    inverse = np.linalg.inv(forward)  # Pillow asks where each output pixel comes from
+    offset = centre - inverse @ (np.array([side / 2, side / 2]) + shift)
+    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+    posed = canvas.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    blur = rng.uniform(0.0, 0.7) * _SUPERSAMPLE * size / 16
+    posed = posed.filter(ImageFilter.GaussianBlur(blur))
+    return np.asarray(posed.resize((size, size), Image.Resampling.BOX), np.float64) / 255
+
+
+@functools.lru_cache(maxsize=64)
+def _font(index, pixels):
+    folder = pathlib.Path(matplotlib.get_data_path(), 'fonts', 'ttf')
+    return ImageFont.truetype(str(folder / FONT_FILES[index]), pixels)

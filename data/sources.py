@@ -1,0 +1,381 @@
+"""Where labelled images come from: glyphs, digits, class folders or zips, TFDS."""
+
+import dataclasses
+import functools
+import io
+import os
+import pathlib
+import threading
+import unicodedata
+import warnings
+import zipfile
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from data import glyphs
+
+SOURCES = ('glyphs', 'digits', 'folder', 'tfds:<name>')
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')  # Pillow would also open EPS through Ghostscript
+MAX_PIXELS = 48 * 2**20  # 8192 x 6144; decoding one such image peaks below 900 MB (WebP)
+MAX_FILE_BYTES = 2**28
+
+
+class BadImage(ValueError):
+    """One image, `name`, that cannot be used, and the `reason`."""
+
+    def __init__(self, name, reason):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self):
+        return f'{self.name}: {self.reason}'
+
+
+class Source(Protocol):
+    """Labelled images, decoded on access.
+
+    `labels` is int32 [N] and costs no decoding; an item is {'image': uint8 [S, S, 3],
+    'label': int, 'index': int, 'name': str} and may raise `BadImage`.
+    """
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i) -> dict: ...
+
+
+def open_source(name, *, image_size, train='', test='', seed=0):
+    """Open a source by name: (training pool, test source or None when the caller cuts it).
+
+    Args:
+        name: 'glyphs', 'digits', 'folder' or 'tfds:<name>'.
+        image_size: side S of the square images in pixels.
+        train: for 'folder' a directory or zip with one sub-folder per class; for TFDS the data
+            directory or one prepared set (empty: TFDS's own default).
+        test: for 'folder' an optional second tree of the same kind.
+        seed: which glyphs are drawn; other sources ignore it.
+
+    Raises:
+        ValueError, FileNotFoundError: one line that says what is wrong and what to do.
+    """
+    if image_size < 1:
+        raise ValueError(f'image_size must be at least 1 pixel, not {image_size}')
+    if test and name != 'folder':
+        raise ValueError(f"a test path needs the source 'folder', not {name!r}")
+    if train and name in ('glyphs', 'digits'):
+        raise ValueError(f"{name!r} reads no files; use the source 'folder' for {train!r}")
+    if name == 'glyphs':
+        return tuple(
+            glyphs.Glyphs(split=split, image_size=image_size, seed=seed)
+            for split in ('train', 'test')
+        )
+    if name == 'digits':
+        return _digits(image_size), None
+    if name == 'folder':
+        return _open_folders(train, test, image_size)
+    if name.startswith('tfds:') and name != 'tfds:':
+        return _open_tfds(name.removeprefix('tfds:'), train, image_size)
+    raise ValueError(f'unknown data source {name!r}; known: {", ".join(SOURCES)}')
+
+
+# Pixels ---------------------------------------------------------------------------------------
+
+
+def decode(data, name, image_size):
+    """Encoded bytes -> uint8 [S, S, 3]: the centred square, scaled to side S.
+
+    EXIF orientation is applied, 16-bit grey is scaled to 8 bit, transparency lies on white.
+
+    Raises:
+        BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.
+    """
+    try:
+        with warnings.catch_warnings():  # Pillow warns of large images; ours are refused below
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _refuse(image, name)
+        image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _to_colour(image)
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize(
+            (image_size, image_size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0
+        )
+        if image.mode == 'RGBA':
+            white = Image.new('RGBA', image.size, 'white')
+            image = Image.alpha_composite(white, image).convert('RGB')
+        return np.asarray(image)
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise BadImage(name, 'not a JPEG, PNG, WebP or BMP image') from error
+    except Exception as error:  # on damaged bytes decoders raise almost any type
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadImage(name, f'cannot be decoded ({reason})') from error
+
+
+def _refuse(image, name):
+    """Checks that the header alone can answer, before any pixel is decoded."""
+    if image.width * image.height > MAX_PIXELS:
+        size = f'{image.width} x {image.height} pixels'
+        raise BadImage(name, f'{size} is over the limit of {MAX_PIXELS}')
+    # MPO is a still photograph with a preview attached, as many phones write it.
+    if getattr(image, 'is_animated', False) and image.format != 'MPO':
+        raise BadImage(name, f'animated ({image.n_frames} frames); give single images')
+
+
+def _to_colour(image):
+    """Any Pillow image -> mode RGB, or RGBA where it has transparency."""
+    if image.mode == 'F' or image.mode.startswith('I'):
+        # convert() would clip 16 bits at 255 and turn floats in [0, 1] to black.
+        values = np.nan_to_num(np.array(image, np.float32), copy=False)
+        if image.mode != 'F':
+            values /= 257  # 65535 -> 255
+        elif values.max() <= 1:
+            values *= 255
+        np.clip(np.rint(values, out=values), 0, 255, out=values)
+        image = Image.fromarray(values.astype(np.uint8))
+    mode = 'RGBA' if image.has_transparency_data else 'RGB'
+    return image if image.mode == mode else image.convert(mode)
+
+
+# Sources --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArraySource:
+    """A source that is already in memory: images uint8 [N, S, S, 3], labels int32 [N]."""
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    images: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        label, name = int(self.labels[i]), self.names[i]
+        return {'image': self.images[i], 'label': label, 'index': int(i), 'name': name}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedSource:
+    """A source of encoded images; `read(i)` fetches the bytes of image i.
+
+    `ignored` names the files that are no part of the set: other formats, hidden, nested deeper.
+    """
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    image_size: int
+    read: Callable[[int], bytes]
+    ignored: tuple[str, ...] = ()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        label, name = int(self.labels[i]), self.names[i]
+        image = decode(self.read(i), name, self.image_size)
+        return {'image': image, 'label': label, 'index': int(i), 'name': name}
+
+
+def _digits(image_size):
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey in 0..16, as uint8 RGB."""
+    from sklearn.datasets import load_digits  # a second to import, and few runs need it
+
+    bunch = load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    size = (image_size, image_size)
+    images = [Image.fromarray(g).resize(size, Image.Resampling.BILINEAR) for g in grey]
+    return ArraySource(
+        class_names=tuple(str(name) for name in bunch.target_names),
+        labels=bunch.target.astype(np.int32),
+        names=tuple(f'digits/{i:04d}' for i in range(len(grey))),
+        images=np.stack([np.asarray(image.convert('RGB')) for image in images]),
+    )
+
+
+def _open_folders(train, test, image_size):
+    if not train:
+        raise ValueError("the source 'folder' needs a train path: a directory or a zip")
+    pool = open_folder(train, image_size)
+    return pool, open_folder(test, image_size, pool.class_names) if test else None
+
+
+def open_folder(root, image_size, class_names=None):
+    """A directory or zip with one sub-folder per class, read in place.
+
+    Wrapper folders above the classes are skipped; symbolic links that lead back are not followed.
+
+    Args:
+        root: path of the directory or zip.
+        image_size: side S of the square images in pixels.
+        class_names: the classes to number by; None takes the folder names in sorted order.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no class folders, an empty one, or one that `class_names` lacks.
+    """
+    root = pathlib.Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f'no such directory or zip: {root}')
+    classes, ignored = _class_files(root)
+    if not any(classes.values()):
+        raise ValueError(
+            f'{root}: no <class>/<file> images found; needed are one folder per class with '
+            f'{" ".join(SUFFIXES)} files'
+        )
+    if class_names is None:
+        class_names = tuple(sorted(classes))
+        empty = [name for name in class_names if not classes[name]]
+        if empty:
+            raise ValueError(
+                f'{root}: no images in the class folders {empty[:5]}; add some or remove them'
+            )
+    unknown = sorted(name for name in classes if classes[name] and name not in class_names)
+    if unknown:
+        raise ValueError(f'{root}: has classes that the training set lacks: {unknown[:5]}')
+    rows = [(k, path) for k, name in enumerate(class_names) for path in classes.get(name, ())]
+    labels, paths = zip(*rows, strict=True)
+    read = functools.partial(_read_member, root, paths)
+    return EncodedSource(
+        class_names, np.array(labels, np.int32), paths, image_size, read, ignored
+    )
+
+
+def _class_files(root):
+    """({class: sorted image paths}, ignored paths); paths are relative to `root`, with '/'."""
+    files, folders, ignored = set(), set(), []
+    for path in _members(root):
+        parts = tuple(path.rstrip('/').split('/'))
+        # No part may be hidden, empty (an absolute path) or '..': class names become folder names.
+        if any(part.startswith('.') or part in ('', '__MACOSX') for part in parts):
+            ignored.append(path)
+        elif path.endswith('/'):
+            folders.add(parts)
+        elif path.lower().endswith(SUFFIXES):
+            files.add(parts)
+        else:
+            ignored.append(path)
+    folders |= {parts[:n] for parts in files for n in range(1, len(parts))}
+    level, wrapped = 1, True
+    while wrapped:  # one folder with more folders of images inside only wraps the classes
+        inside = {parts for parts in folders if len(parts) == level}
+        wrapped = len(inside) == 1 and any(len(parts) > level + 1 for parts in files)
+        level += wrapped
+    classes = {unicodedata.normalize('NFC', parts[-1]): [] for parts in inside}
+    for parts in sorted(files):
+        path = '/'.join(parts)
+        if parts[:-1] in inside:  # macOS decomposes accents, other systems do not: compare as NFC
+            classes[unicodedata.normalize('NFC', parts[-2])].append(path)
+        else:
+            ignored.append(path)
+    return classes, tuple(ignored)
+
+
+def _members(root):
+    """Every file below a directory or in a zip as a relative path; directories end in '/'."""
+    if root.is_dir():
+        seen = {os.path.realpath(root)}
+        for base, folders, names in os.walk(root, followlinks=True):
+            prefix = pathlib.Path(base).relative_to(root).as_posix()
+            prefix = '' if prefix == '.' else prefix + '/'
+            real = {name: os.path.realpath(os.path.join(base, name)) for name in folders}
+            folders[:] = sorted(name for name in folders if real[name] not in seen)  # no loops
+            seen.update(real.values())
+            yield from (prefix + name + '/' for name in folders)
+            # A pipe would block the reader for ever, so regular files only.
+            yield from (prefix + n for n in names if os.path.isfile(os.path.join(base, n)))
+    elif zipfile.is_zipfile(root):
+        yield from _archive(root, os.getpid(), threading.get_ident()).namelist()
+    else:
+        raise ValueError(f'{root} is neither a directory nor a readable zip file')
+
+
+@functools.lru_cache(maxsize=32)
+def _archive(path, process, thread):
+    """One open handle per process and thread: a shared one would mix up its file position."""
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
+
+
+def _read_member(root, paths, i):
+    """The bytes of file `paths[i]` inside the directory or zip `root`."""
+    path = paths[i]
+    try:
+        if root.is_dir():
+            size, read = (root / path).stat().st_size, (root / path).read_bytes
+        else:
+            archive = _archive(root, os.getpid(), threading.get_ident())
+            size, read = archive.getinfo(path).file_size, functools.partial(archive.read, path)
+        if size <= MAX_FILE_BYTES:
+            return read()
+    except Exception as error:  # zipfile raises RuntimeError for a password, zlib.error, ...
+        raise BadImage(path, f'cannot be read ({error})') from error
+    raise BadImage(path, f'{size} bytes is over the limit of {MAX_FILE_BYTES}')
+
+
+def _open_tfds(name, data_dir, image_size):
+    """A prepared TFDS set in array_record format, read without TensorFlow."""
+    import tensorflow_datasets as tfds  # slow to import, and only this source needs it
+
+    data_dir = os.path.expanduser(data_dir)
+    prepared = os.path.isfile(os.path.join(data_dir, 'dataset_info.json'))
+    target = f' --data_dir={data_dir}' if data_dir and not prepared else ''
+    command = f'pip install tensorflow-cpu && tfds build {name} --file_format=array_record{target}'
+    try:
+        if prepared:
+            builder = tfds.builder_from_directory(data_dir)
+        else:  # looks on the disk only: no download, no data-set code
+            lookup = tfds.core.read_only_builder.builder_from_files
+            builder = lookup(name, data_dir=data_dir or None)
+    except Exception as error:
+        raise FileNotFoundError(
+            f'no prepared TFDS set {name!r} in {data_dir or "the TFDS folder"}; run: {command}'
+        ) from error
+    formats = {f.value for f in builder.info.available_file_formats()}
+    if 'array_record' not in formats:
+        raise ValueError(
+            f'{builder.data_path} holds {sorted(formats)}, which only TensorFlow reads; run: '
+            f'{command} --overwrite'
+        )
+    splits = [split for split in ('test', 'validation') if split in builder.info.splits]
+    if 'train' not in builder.info.splits:
+        raise ValueError(f'TFDS set {name!r} has no train split, only {list(builder.info.splits)}')
+    test = _tfds_split(tfds, builder, splits[0], image_size) if splits else None
+    return _tfds_split(tfds, builder, 'train', image_size), test
+
+
+def _tfds_split(tfds, builder, split, image_size):
+    features = builder.info.features
+    if not {'image', 'label'} <= set(features) or not hasattr(features['label'], 'names'):
+        raise ValueError(
+            f"TFDS set {builder.name!r} needs features 'image' and 'label' (a ClassLabel); it has "
+            f'{sorted(features)}'
+        )
+    skip = {'image': tfds.decode.SkipDecoding()}  # bytes: our own rules decode them
+    records = builder.as_data_source(split=split, decoders=skip)
+    labels = np.array([record['label'] for record in records], np.int32)
+    if len(labels) == 0 or labels.min() < 0:
+        raise ValueError(f'TFDS set {builder.name!r}: the split {split!r} has no labels')
+    return EncodedSource(
+        class_names=tuple(features['label'].names),
+        labels=labels,
+        names=tuple(f'{split}/{i:06d}' for i in range(len(labels))),
+        image_size=image_size,
+        read=lambda i: records[i]['image'],
+    )

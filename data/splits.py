@@ -1,0 +1,308 @@
+"""Which image is in train, validation or test: cuts, imbalance, duplicates, and their cache."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+
+import numpy as np
+
+from data.sources import BadImage
+
+SPLITS = ('train', 'validation', 'test')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def take(self, rows):
+        """The images at `rows` (indices or a slice), as a new set."""
+        names = tuple(np.array(self.names, object)[rows])
+        return ImageSet(self.images[rows], self.labels[rows], names)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splits:
+    """The three splits and what was noticed on the way.
+
+    `duplicates` is a list of {'names': ['split:name', ...], 'action': str}, `bad_images` of
+    {'name': str, 'error': str}.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    duplicates: list = dataclasses.field(default_factory=list)
+    bad_images: list = dataclasses.field(default_factory=list)
+
+
+def prepare(
+    train_source,
+    test_source,
+    *,
+    test_fraction,
+    validation_fraction,
+    imbalance='',
+    seed=0,
+    on_bad_image='error',
+    progress=None,
+):
+    """Cut test (unless given), make the pool long-tailed, cut validation, part duplicates.
+
+    Args:
+        train_source, test_source: see `data.sources.Source`; test_source may be None.
+        test_fraction: part of each class, in (0, 1); ignored when there is a test_source.
+        validation_fraction: part of each class of the remaining pool, in [0, 1).
+        imbalance: see `long_tail`.
+        on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
+        progress: called as progress(images done, images in all).
+
+    Raises:
+        ValueError: fewer than two classes, or a class without training images.
+    """
+    if on_bad_image not in ('error', 'skip'):
+        raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
+    rows = _choose_rows(
+        train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed
+    )
+    sources = {'train': train_source, 'validation': train_source}
+    sources['test'] = train_source if test_source is None else test_source
+    total, done = sum(map(len, rows.values())), itertools.count(1)
+    step = progress and (lambda *_: progress(next(done), total))
+    bad = [] if on_bad_image == 'skip' else None
+    # Decoded only now: each image once, straight into its split.
+    sets = {split: read(sources[split], rows[split], step, bad) for split in SPLITS}
+    class_names = tuple(train_source.class_names)
+    sets, duplicates = part_duplicates(sets, class_names, test_source is not None)
+    _check(sets, class_names)
+    return Splits(**sets, class_names=class_names, duplicates=duplicates, bad_images=bad or [])
+
+
+def _choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed):
+    """{split: row numbers}; the rows of a given test set count in `test_source`."""
+    if test_source is None and not test_fraction > 0:
+        raise ValueError('without a test set, test_fraction must be above 0')
+    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
+    labels = np.asarray(labels)
+    if test_source is None:
+        pool, test = stratified_cut(labels, test_fraction, seeds[0])
+    else:
+        pool, test = np.arange(len(labels)), np.arange(len(test_source))
+    pool = pool[long_tail(labels[pool], imbalance, seeds[1])]
+    kept, cut = stratified_cut(labels[pool], validation_fraction, seeds[2])
+    return {'train': pool[kept], 'validation': pool[cut], 'test': test}
+
+
+def read(source, indices, progress=None, bad_images=None):
+    """Decode `source[i]` for each index, once, into one `ImageSet`.
+
+    Args:
+        progress: called as progress(images done, images in all).
+        bad_images: a list that takes {'name', 'error'} of each unusable image; None raises.
+    """
+    images, labels, names = np.zeros((0, 0, 0, 3), np.uint8), [], []
+    for done, i in enumerate(indices, start=1):
+        try:
+            item = source[int(i)]
+        except BadImage as error:
+            if bad_images is None:
+                raise
+            bad_images.append({'name': error.name, 'error': error.reason})
+        else:
+            if not names:
+                images = np.empty((len(indices), *item['image'].shape), np.uint8)
+            images[len(names)] = item['image']
+            labels.append(item['label'])
+            names.append(item['name'])
+        if progress:
+            progress(done, len(indices))
+    return ImageSet(images[: len(names)], np.array(labels, np.int32), tuple(names))
+
+
+def stratified_cut(labels, fraction, seed):
+    """Split row numbers per class: (kept, cut), both sorted int64.
+
+    A class of two or more gives at least one row and keeps at least one; a class of one keeps it.
+    What is cut from a class depends on its own rows and the seed only.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(
+            f'a split fraction must be in [0, 1), not {fraction}: training images would be gone'
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(f'found {len(classes)} class(es) with images; a classifier needs two')
+    cut = [np.zeros(0, np.int64)]
+    for k, n in zip(classes, counts):
+        size = min(max(round(fraction * n), 1), n - 1) if fraction > 0 else 0
+        cut.append(_choose(labels, k, size, seed))
+    cut = np.sort(np.concatenate(cut))
+    return np.setdiff1d(np.arange(len(labels)), cut), cut
+
+
+def long_tail(labels, imbalance, seed):
+    """Sorted row numbers of an imbalanced subset; never more of a class than there is.
+
+    Args:
+        imbalance: '' keeps all; 'exp:100' keeps n_max * 100^(-k / (C - 1)) images of class k
+            (Cui et al. 2019, imbalance factor 100); 'range:12-60' keeps counts evenly spread
+            from 12 to 60 over the classes, which count goes to which class drawn by `seed`.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if not imbalance:
+        return np.arange(len(labels))
+    kind, _, value = imbalance.partition(':')
+    try:
+        if kind == 'exp':
+            factor = float(value)
+            valid = 1 <= factor < float('inf')
+            exponents = np.arange(len(classes)) / max(len(classes) - 1, 1)
+            sizes = np.floor(counts.max() * factor**-exponents + 1e-9) if valid else None
+        else:
+            low, high = (int(number) for number in value.split('-'))
+            valid = kind == 'range' and 1 <= low <= high
+            sizes = np.rint(np.linspace(low, high, len(classes)))
+            sizes = np.random.default_rng(seed).permutation(sizes)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"imbalance must be '', 'exp:<factor of at least 1>' or 'range:<low>-<high>', "
+            f'such as exp:100 or range:12-60, not {imbalance!r}'
+        )
+    sizes = np.clip(sizes, 1, counts).astype(int)
+    return np.sort(np.concatenate([_choose(labels, k, n, seed) for k, n in zip(classes, sizes)]))
+
+
+def _choose(labels, k, size, seed):
+    rows = np.flatnonzero(labels == k)
+    return np.random.default_rng([seed, int(k)]).choice(rows, size, replace=False)
+
+
+def digest(image):
+    """SHA-256 of the decoded pixels and their shape, as hex."""
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+
+def part_duplicates(sets, class_names, test_given):
+    """No image in two splits: (the new {split: ImageSet}, a record of every group of copies).
+
+    When we cut the splits, all copies go to train. A given test set stays as it is: its copies
+    leave the training pool.
+    """
+    groups = collections.defaultdict(list)
+    for split in SPLITS:
+        for row, image in enumerate(sets[split].images):
+            groups[digest(image)].append((split, row))
+    leave, join, records = {split: [] for split in SPLITS}, [], []
+    for members in groups.values():
+        if len(members) < 2:
+            continue
+        found = {split for split, _ in members}
+        stays = 'test' if test_given and 'test' in found else 'train'
+        outside = [(split, row) for split, row in members if split != stays]
+        if len(found) == 1:
+            action = f'kept: all in {members[0][0]}'
+        else:
+            action = 'moved to train' if stays == 'train' else 'dropped from the training pool'
+            join += outside if stays == 'train' else []
+            for split, row in outside:
+                leave[split].append(row)
+        labels = sorted({class_names[sets[split].labels[row]] for split, row in members})
+        if len(labels) > 1:
+            action += f'; labels disagree: {", ".join(labels)}'
+        names = [f'{split}:{sets[split].names[row]}' for split, row in members]
+        records.append({'names': names, 'action': action})
+    return _regroup(sets, leave, join), records
+
+
+def _regroup(sets, leave, join):
+    """`sets` without the rows `leave`, and with the (split, row) in `join` at the end of train."""
+    result = {
+        split: one.take(np.setdiff1d(np.arange(len(one)), leave[split])) if leave[split] else one
+        for split, one in sets.items()
+    }
+    if join:
+        moved = [sets[split].take([row]) for split, row in join]
+        parts = [part for part in (result['train'], *moved) if len(part)]
+        result['train'] = ImageSet(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            tuple(name for part in parts for name in part.names),
+        )
+    empty = result['train'].take(slice(0))  # an empty split has the shape of the others
+    return {split: one if len(one) else empty for split, one in result.items()}
+
+
+def _check(sets, class_names):
+    counts = np.bincount(sets['train'].labels, minlength=len(class_names))
+    missing = [name for name, n in zip(class_names, counts) if n == 0]
+    if missing:
+        raise ValueError(
+            f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
+            'lower the split fractions or remove the class'
+        )
+    if not len(sets['test']):
+        raise ValueError('no test image is left; give a test set or more images per class')
+
+
+# Cache ----------------------------------------------------------------------------------------
+
+
+def save(splits, folder):
+    """Write <split>_images.npy, splits.json, duplicates.json and, if any, bad_images.json."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    listing = {'class_names': splits.class_names, 'counts': {}}
+    for split in SPLITS:
+        one = getattr(splits, split)
+        np.save(folder / f'{split}_images.npy', one.images, allow_pickle=False)
+        counts = np.bincount(one.labels, minlength=len(splits.class_names))
+        listing['counts'][split] = dict(zip(splits.class_names, counts.tolist()))
+        listing[split] = [
+            [name, digest(image), int(label)]
+            for name, image, label in zip(one.names, one.images, one.labels)
+        ]
+    (folder / 'splits.json').write_text(json.dumps(listing, indent=1))
+    (folder / 'duplicates.json').write_text(json.dumps(splits.duplicates, indent=1))
+    if splits.bad_images:
+        (folder / 'bad_images.json').write_text(json.dumps(splits.bad_images, indent=1))
+
+
+def load(folder):
+    """What `save` wrote, with the images memory-mapped.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        listing = json.loads((folder / 'splits.json').read_text())
+        sets = {}
+        for split in SPLITS:
+            images = np.load(folder / f'{split}_images.npy', mmap_mode='r', allow_pickle=False)
+            names, _, labels = zip(*listing[split], strict=True) if listing[split] else ((),) * 3
+            if len(images) != len(names):
+                raise ValueError(f'{split} has {len(images)} images and {len(names)} names')
+            sets[split] = ImageSet(images, np.array(labels, np.int32), names)
+        bad = folder / 'bad_images.json'
+        return Splits(
+            **sets,
+            class_names=tuple(listing['class_names']),
+            duplicates=json.loads((folder / 'duplicates.json').read_text()),
+            bad_images=json.loads(bad.read_text()) if bad.exists() else [],
+        )
+    except (OSError, ValueError, KeyError) as error:
+        problem = f'damaged data cache ({error}); delete it and run again'
+        raise ValueError(f'{folder}: {problem}') from error

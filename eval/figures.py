@@ -1,0 +1,236 @@
+"""The report's figures: arrays in, PNG bytes out. No files, no pyplot, no global state.
+
+Colours: Okabe and Ito's palette, which readers with any colour vision can tell apart.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw, ImageFont
+
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+GREY = '#6b6b6b'
+FONT = Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans.ttf'
+
+
+def class_counts(class_names: Sequence[str], real: np.ndarray,
+                 synthetic: np.ndarray | None = None) -> bytes:
+    """Training images of each class [C], real and synthetic stacked, largest real class on top."""
+    order = by_count(real)
+    real = np.asarray(real)[order]
+    figure = _figure(7.0, 1.0 + 0.16 * len(order))
+    axes = figure.subplots()
+    axes.barh(range(len(order)), real, color=COLORS[0], label=f'real ({real.sum():,})')
+    if synthetic is not None:
+        added = np.asarray(synthetic)[order]
+        axes.barh(range(len(order)), added, left=real, color=COLORS[1], hatch='///',
+                  edgecolor='white', linewidth=0, label=f'synthetic ({added.sum():,})')
+    _class_rows(axes, _names(class_names, order))
+    axes.set_xlabel('training images')
+    _legend(figure, axes)
+    return _png(figure)
+
+
+def generator_curve(runs: Sequence[Sequence[Mapping]]) -> bytes:
+    """Loss of the diffusion model by optimizer step. runs: rows with `step` and `loss`."""
+    figure = _figure(7.0, 3.4)
+    axes = figure.subplots()
+    for rows in runs:
+        steps, loss = _series(rows, 'loss')
+        axes.plot(steps, loss, color=COLORS[0], alpha=0.25, linewidth=0.7)
+        axes.plot(*_smooth(steps, loss), color=COLORS[0], linewidth=1.4)
+    axes.legend(handles=[Line2D([], [], color=COLORS[0], alpha=0.4, label='logged'),
+                         Line2D([], [], color=COLORS[0], label='averaged')], frameon=False)
+    losses = np.concatenate([_series(rows, 'loss')[1] for rows in runs])
+    if (losses[np.isfinite(losses)] > 0).all():
+        axes.set_yscale('log')
+    _loss_axes(axes)
+    return _png(figure)
+
+
+def classifier_curves(arms: Mapping[str, Sequence[Sequence[Mapping]]]) -> bytes:
+    """Training (dotted, averaged) and validation (solid) loss of each arm; one thin line a seed.
+
+    Args: arms: name -> one list of rows per seed; rows hold `step` and `loss` or `val_loss`.
+    """
+    figure = _figure(7.0, 4.0)
+    axes = figure.subplots()
+    handles = []
+    for color, (arm, runs) in zip(_colors(arms), arms.items()):
+        for rows in runs:
+            axes.plot(*_smooth(*_series(rows, 'loss'), bins=40), ':', color=color, linewidth=1)
+            axes.plot(*_series(rows, 'val_loss'), color=color, linewidth=1)
+        handles.append(Line2D([], [], color=color, label=arm))
+    handles += [Line2D([], [], color=GREY, label='validation'),
+                Line2D([], [], color=GREY, linestyle=':', label='training')]
+    _loss_axes(axes)
+    _legend(figure, axes, handles=handles)
+    return _png(figure)
+
+
+def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
+                 f1: Mapping[str, np.ndarray]) -> bytes:
+    """F1 of each class under each arm as joined dots, largest training class on top.
+
+    Args: train_counts: [C]; f1: arm -> [C] in [0, 1], one to three arms.
+    """
+    order = by_count(train_counts)
+    rows = np.arange(len(order))
+    values = np.stack([np.asarray(value)[order] for value in f1.values()])  # [arms, C]
+    figure = _figure(7.0, 1.2 + 0.2 * len(order))
+    axes = figure.subplots()
+    axes.hlines(rows, values.min(0), values.max(0), color='#b0b0b0', linewidth=1.5, zorder=1)
+    for color, marker, arm, value in zip(_colors(f1), 'oDs^vP', f1, values):
+        axes.scatter(value, rows, 22, color=color, marker=marker, label=arm, zorder=2)
+    labels = [f'{name}  ({train_counts[i]:,})'
+              for name, i in zip(_names(class_names, order), order)]
+    _class_rows(axes, labels)
+    axes.grid(axis='y', color='#efefef')
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel('F1 on the test set; in brackets: real training images')
+    _legend(figure, axes)
+    return _png(figure)
+
+
+def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
+                       confusion: Mapping[str, np.ndarray]) -> bytes:
+    """Share of each true class (row) predicted as each class (column), one panel an arm.
+
+    Args: confusion: arm -> counts [C, C]. Classes run from the largest training class down.
+    """
+    order = by_count(train_counts)
+    side = float(np.clip(0.13 * len(order), 3.6, 9.0))
+    # Compressed, because the panels are square; the root makes rare confusions visible.
+    figure = Figure(figsize=(2 + side * len(confusion), side + 2), layout='compressed')
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    panels = figure.subplots(1, len(confusion), squeeze=False, sharey=True)[0]
+    for axes, (arm, counts) in zip(panels, confusion.items()):
+        counts = np.asarray(counts, np.float64)[np.ix_(order, order)]
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1e-12)
+        image = axes.imshow(share, cmap='BuPu', norm=norm, interpolation='nearest')
+        size = float(np.clip(72 * side / len(order) * 0.62, 4, 8))
+        axes.set_xticks(range(len(order)), _names(class_names, order), rotation=90, fontsize=size,
+                        parse_math=False)
+        axes.set_yticks(range(len(order)), _names(class_names, order), fontsize=size,
+                        parse_math=False)
+        axes.set_title(arm, fontsize=10, parse_math=False)
+        axes.set_xlabel('predicted class')
+    panels[0].set_ylabel('true class')
+    figure.colorbar(image, ax=list(panels), label='share of the true class', shrink=0.8,
+                    ticks=[0, 0.05, 0.2, 0.5, 1])
+    return _png(figure, dpi=120)
+
+
+def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
+          synthetic_labels: np.ndarray, class_names: Sequence[str], *,
+          classes: Sequence[int] | None = None, k: int = 8, tile: int = 64) -> bytes:
+    """The first k real (left) and k synthetic (right) images of each class, one row a class.
+
+    Args: images uint8 [N, H, W, 3], labels int [N]; classes: the rows, top to bottom (all);
+        tile: side in pixels, to which small images are enlarged by whole factors.
+    Raises: ValueError if images are not uint8 [N, H, W, 3].
+    """
+    for images in (real, synthetic):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f'need uint8 [N, H, W, 3], got {images.dtype} {images.shape}')
+    classes = range(len(class_names)) if classes is None else classes
+    side = _tile_side(max(real.shape[1:3]), tile)
+    pitch, gap, top = side + 2, 14, 26
+    font = ImageFont.truetype(FONT, 13)
+    names = _names(class_names, classes)
+    left = 16 + int(max((font.getlength(name) for name in names), default=0))
+    right = left + k * pitch + gap
+    page = Image.new('RGB', (right + k * pitch, top + len(names) * pitch), 'white')
+    draw = ImageDraw.Draw(page)
+    draw.text((left, 5), 'real (training)', 'black', font)
+    draw.text((right, 5), 'synthetic', 'black', font)
+    for row, (name, c) in enumerate(zip(names, classes)):
+        y = top + row * pitch
+        draw.text((left - 8, y + side / 2), name, 'black', font, anchor='rm')
+        for x, images, labels in ((left, real, real_labels), (right, synthetic, synthetic_labels)):
+            found = np.flatnonzero(np.asarray(labels) == c)[:k]
+            if not len(found):
+                draw.text((x + 4, y + side / 2), 'none', GREY, font, anchor='lm')
+            for column, i in enumerate(found):
+                page.paste(_enlarged(images[i], side), (x + column * pitch, y))
+    return _encoded(page)
+
+
+def by_count(train_counts: np.ndarray) -> np.ndarray:
+    """Class indices from the most to the fewest training images; ties in class order."""
+    return np.argsort(-np.asarray(train_counts), kind='stable')
+
+
+def _tile_side(image_side: int, tile: int) -> int:
+    """Whole multiples of a small image, so that every pixel stays a square; large ones shrink."""
+    return image_side * round(tile / image_side) if image_side <= tile else 2 * tile
+
+
+def _enlarged(pixels: np.ndarray, side: int) -> Image.Image:
+    method = Image.NEAREST if max(pixels.shape) <= side else Image.LANCZOS
+    height, width = (round(side * length / max(pixels.shape[:2])) for length in pixels.shape[:2])
+    return Image.fromarray(pixels).resize((width, height), method)
+
+
+def _names(class_names: Sequence[str], order: Sequence[int]) -> list[str]:
+    shown = (str(class_names[i]) for i in order)
+    return [name if len(name) <= 24 else name[:23] + '…' for name in shown]
+
+
+def _colors(arms: Sequence) -> list[str]:
+    return [COLORS[i % len(COLORS)] for i in range(len(arms))]
+
+
+def _series(rows: Sequence[Mapping], key: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [(row['step'], row[key]) for row in rows if row.get(key) is not None]
+    return tuple(np.array(found, np.float64).reshape(-1, 2).T)
+
+
+def _smooth(steps: np.ndarray, values: np.ndarray, bins: int = 60) -> tuple[np.ndarray, ...]:
+    """Means over at most `bins` stretches of equal length: a batch's loss is mostly noise."""
+    groups = np.array_split(np.arange(len(steps)), min(bins, max(1, len(steps))))
+    return tuple(np.array([series[i].mean() for i in groups if len(i)])
+                 for series in (steps, values))
+
+
+def _class_rows(axes, labels: Sequence[str]):
+    axes.set_yticks(range(len(labels)), labels, fontsize=7.5, parse_math=False)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis='x', color='#e0e0e0')
+    axes.set_axisbelow(True)
+    axes.tick_params(axis='x', labeltop=True)
+
+
+def _loss_axes(axes):
+    axes.set_xlabel('optimizer step')
+    axes.set_ylabel('loss')
+    axes.grid(color='#e4e4e4')
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout='constrained')
+
+
+def _legend(figure: Figure, axes, handles=None):
+    handles = handles or axes.get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc='outside upper left', ncols=5, frameon=False, fontsize=9)
+
+
+def _png(figure: Figure, dpi: int = 110) -> bytes:
+    for axes in figure.axes:
+        axes.spines[['top', 'right']].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=dpi, bbox_inches='tight')
+    return buffer.getvalue()
+
+
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format='PNG', optimize=True)
+    return buffer.getvalue()

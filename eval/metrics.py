@@ -1,0 +1,76 @@
+"""Scores of one classifier on one test set. Pure functions over arrays; no files."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+
+def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict:
+    """Accuracy, precision, recall, F1 and the confusion matrix, over all `num_classes` classes.
+
+    Args: labels, predictions: int [N] in [0, num_classes).
+    Returns: `accuracy`, `{macro,weighted}_{precision,recall,f1}` as fractions in [0, 1];
+        `per_class` with `precision`, `recall`, `f1` float [C] and `support` int [C];
+        `confusion` int [C, C], rows true and columns predicted. A ratio without a denominator
+        is 0, so a class that the test set lacks lowers the macro means.
+    Raises: ValueError if the arrays are empty or differ in length.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
+        raise ValueError(f'need labels and predictions of one length > 0, got {labels.shape} '
+                         f'and {predictions.shape}')
+    classes = np.arange(num_classes)
+
+    def scores(average):
+        return precision_recall_fscore_support(
+            labels, predictions, labels=classes, average=average, zero_division=0)
+
+    result = {'accuracy': float(accuracy_score(labels, predictions))}
+    for average in ('macro', 'weighted'):
+        for name, value in zip(('precision', 'recall', 'f1'), scores(average)):
+            result[f'{average}_{name}'] = float(value)
+    result['per_class'] = dict(zip(('precision', 'recall', 'f1', 'support'), scores(None)))
+    result['confusion'] = confusion_matrix(labels, predictions, labels=classes)
+    return result
+
+
+def group_masks(train_counts: np.ndarray, many: int, few: int) -> dict[str, np.ndarray]:
+    """Classes by their number of real training images, as bool [C] masks, one True a class.
+
+    many: count > many; medium: few < count <= many; few: count <= few.
+    Raises: ValueError if few > many.
+    """
+    if few > many:
+        raise ValueError(f'few={few} must not exceed many={many}')
+    counts = np.asarray(train_counts)
+    return {'many': counts > many, 'medium': (counts > few) & (counts <= many),
+            'few': counts <= few}
+
+
+def group_accuracy(labels: np.ndarray, predictions: np.ndarray,
+                   masks: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """Accuracy over the test images whose true class is in the group; None for a group without any.
+
+    Args: labels, predictions: int [N]; masks: name -> bool [C].
+    """
+    correct = np.asarray(labels) == np.asarray(predictions)
+    members = {name: mask[labels] for name, mask in masks.items()}
+    return {name: float(correct[member].mean()) if member.any() else None
+            for name, member in members.items()}
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
+                               bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over bins of equal width, in [0, 1].
+
+    Args: labels: int [N]; probabilities: float [N, C], rows sum to 1.
+    Source: Guo et al. 2017, eq. 3 (arXiv 1706.04599); bins are (lower, upper].
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    # |sum of gaps| in a bin is its size times |accuracy - confidence|.
+    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

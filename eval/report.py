@@ -1,0 +1,200 @@
+"""From the saved predictions to the answer: metrics.json, report.md, index.html and the figures."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from sklearn.metrics import confusion_matrix
+
+from eval import figures, results
+from eval.results import BASELINE, METRICS
+
+
+def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
+          synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
+          predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
+          curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping) -> dict:
+    """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
+
+    Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
+        groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
+        predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
+        order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
+        metrics.jsonl files; sheet: PNG of real and synthetic images; facts: `seeds`, `steps`,
+        `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+    Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
+    """
+    class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
+    if len(set(class_names)) != len(class_names) or len(class_names) != len(train_counts):
+        raise ValueError(f'need {len(train_counts)} distinct class names, got {class_names}')
+    labels, probabilities = results.read(predictions, len(class_names))
+    result = results.jsonable({
+        'schema': 1, 'dataset': dataset, 'classes': len(class_names),
+        'train_images': train_counts.sum(), 'test_images': len(labels),
+        'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
+        **results.compare(labels, probabilities, class_names, train_counts, groups),
+        'synthetic': quality,
+        **{key: facts.get(key) for key in ('seconds', 'hardware', 'versions', 'commit', 'date')}})
+    shown = _shown(result)
+    pictures = _pictures(class_names, train_counts, synthetic_counts, labels,
+                         {arm: probabilities[arm] for arm in shown}, result, curves, sheet)
+    context = {'m': result, 'shown': shown, 'pictures': pictures, 'facts': results.jsonable(facts),
+               'metrics': METRICS, 'baseline': BASELINE, 'answer': _answer(result, shown),
+               'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
+               'made': _made(result, synthetic_counts, facts)}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, png in pictures.items():
+        (folder / f'{name}.png').write_bytes(png)
+    (folder / 'metrics.json').write_text(_json(result), 'utf-8')
+    for template, name in (('report.html', 'index.html'), ('report.md', 'report.md')):
+        (folder / name).write_text(_templates().get_template(template).render(context), 'utf-8')
+    return result
+
+
+def console_table(metrics: Mapping) -> Table:
+    """The comparison as a rich table: arms as mean ± std over seeds, then each difference; %."""
+    table = Table(box=box.SIMPLE_HEAD, title=f'In %, on {metrics["test_images"]:,} test images; '
+                  f'seeds: {metrics["seeds"]}; in brackets: 95% intervals')
+    table.add_column('Arm', no_wrap=True)
+    for key in METRICS:
+        table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
+    for arm, scores in metrics['arms'].items():
+        table.add_row(Text(arm), *(_mean_std(scores[key]) for key in METRICS))
+    table.add_section()
+    for pair, difference in metrics['differences'].items():
+        cells = (Text(f'{_points(difference[key]["mean"])}\n{_interval(difference[key]["ci95"])}')
+                 for key in METRICS)
+        table.add_row(Text(f'{pair.removesuffix(f"-{BASELINE}")}\n- {BASELINE}'), *cells)
+    return table
+
+
+def _shown(result: Mapping) -> list[str]:
+    """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
+    others = [arm for arm in result['arms'] if arm != BASELINE]
+    best = 'augmented' if 'augmented' in others else next(iter(others), None)
+    return [arm for arm in (BASELINE, best) if arm in result['arms']]
+
+
+def _answer(result: Mapping, shown: Sequence[str]) -> str:
+    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
+    if difference:
+        return difference['verdict']
+    accuracy = result['arms'][shown[0]]['accuracy']
+    return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
+            f'{_percent(accuracy["mean"])}% (95% interval {_interval(accuracy["ci95"], "{:.1f}")}) '
+            f'on {result["test_images"]:,} test images.')
+
+
+def _class_rows(class_names, train_counts, synthetic_counts, result, shown) -> list[dict]:
+    """The per-class table, largest training class first."""
+    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
+    rows = []
+    for i in figures.by_count(train_counts):
+        name = class_names[i]
+        scores = [result['arms'][arm]['per_class'][name] for arm in shown]
+        rows.append({'name': name, 'train': int(train_counts[i]), 'test': scores[0]['support'],
+                     'synthetic': None if synthetic_counts is None else int(synthetic_counts[i]),
+                     'f1': [score['f1'] for score in scores],
+                     'difference': difference and difference['per_class'][name]})
+    return rows
+
+
+def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
+    """What the section on the making states, as name and value, where it is known."""
+    quality, seconds = result['synthetic'] or {}, result['seconds'] or {}
+    dose = None
+    if synthetic_counts is not None:
+        dose = (f'{np.sum(synthetic_counts):,}, from {np.min(synthetic_counts):,} to '
+                f'{np.max(synthetic_counts):,} a class')
+    share = quality.get('share')
+    rows = {
+        'Seeds': ', '.join(map(str, facts['seeds'])), 'Steps of a classifier': result['steps'],
+        'Synthetic images used': dose,
+        'Synthetic share of a batch': None if share is None else f'{_percent(share)}%',
+        'Sampler': quality.get('sampler'), 'Sampling steps': quality.get('sampling_steps'),
+        'Guidance scale (1 = off)': quality.get('guidance_scale'),
+        'Thresholds': _listed(quality.get('thresholds')),
+        'Seconds': _listed({stage: f'{s:,.1f}' for stage, s in seconds.items() if s is not None}),
+        'Hardware': result['hardware'], 'Versions': _listed(result['versions']),
+        'Commit': result['commit'], 'Date': result['date']}
+    return [(name, str(value)) for name, value in rows.items() if value not in (None, '')]
+
+
+def _listed(values: Mapping | None) -> str:
+    return ', '.join(f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'
+                     for name, value in (values or {}).items())
+
+
+def _pictures(class_names, train_counts, synthetic_counts, labels, probabilities, result,
+              curves, sheet) -> dict[str, bytes]:
+    """Name -> PNG where there is data. probabilities: of the arms to show, [S, N, C]."""
+    f1 = {arm: [result['arms'][arm]['per_class'][name]['f1'] for name in class_names]
+          for arm in probabilities}
+    classes = range(len(class_names))
+    confusion = {arm: sum(confusion_matrix(labels, p.argmax(-1), labels=classes) for p in seeds)
+                 for arm, seeds in probabilities.items()}
+    pictures = {
+        'class_counts': figures.class_counts(class_names, train_counts, synthetic_counts),
+        'per_class_f1': figures.per_class_f1(class_names, train_counts, f1),
+        'confusion': figures.confusion_matrices(class_names, train_counts, confusion)}
+    if sheet is not None:
+        pictures['sheet'] = Path(sheet).read_bytes()
+    runs = {name: [_read_rows(path) for path in paths] for name, paths in curves.items() if paths}
+    if generator := runs.pop('generator', None):
+        pictures['generator_curve'] = figures.generator_curve(generator)
+    if runs:
+        pictures['classifier_curves'] = figures.classifier_curves(runs)
+    return pictures
+
+
+def _read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text('utf-8').splitlines() if line.strip()]
+
+
+def _json(value) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def _percent(value: float | None) -> str:
+    return '–' if value is None else f'{100 * value:.1f}'
+
+
+def _points(value: float) -> str:
+    return f'{100 * value:+z.1f}'  # z: no -0.0
+
+
+def _interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
+    return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
+
+
+def _mean_std(score: Mapping) -> str:
+    spread = '' if score['std'] is None else f' ± {100 * score["std"]:.1f}'
+    return _percent(score['mean']) + spread
+
+
+def _p_value(p: float) -> str:
+    return '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def _cell(text) -> Markup:
+    """Text for a Markdown table cell: as HTML, and with Markdown's own signs escaped."""
+    return Markup(re.sub(r'([\\`*_|\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
+
+
+def _templates() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / 'templates')
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters.update(
+        percent=_percent, points=_points, interval=_interval, mean_std=_mean_std, p_value=_p_value,
+        cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
+    return environment

@@ -1,0 +1,122 @@
+"""From saved predictions to the numbers of metrics.json. Every rate is a fraction in [0, 1]."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval import metrics, statistics
+
+BASELINE = 'original'
+METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
+           'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
+
+
+def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
+            class_names: Sequence[str], train_counts: np.ndarray,
+            groups: Mapping[str, int]) -> dict:
+    """Scores of every arm, and of every other arm minus `original`: `arms` and `differences`.
+
+    Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
+        groups: {'many': above, 'few': up to} in training images.
+    """
+    masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
+    predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
+    others = [arm for arm in predicted if BASELINE in predicted and arm != BASELINE]
+    return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks)
+                     for arm, p in probabilities.items()},
+            'differences': {f'{arm}-{BASELINE}': _difference(labels, predicted, arm, class_names,
+                                                             masks) for arm in others}}
+
+
+def read(predictions: Mapping[str, Sequence[Path]],
+         num_classes: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels int [N] and, for each arm, probabilities float [S, N, C].
+
+    Args: predictions: arm -> one predictions.npz a seed.
+    Raises: ValueError, with the file's name, if test sets differ or a file does not fit.
+    """
+    labels, first, arms = None, None, {}
+    for arm, paths in predictions.items():
+        arms[arm] = []
+        for path in paths:
+            with np.load(path) as stored:
+                own_labels, probabilities = stored['labels'], stored['probabilities']
+            labels, first = (own_labels, path) if labels is None else (labels, first)
+            if not np.array_equal(own_labels, labels):
+                raise ValueError(f'{path}: its test labels are not those of {first}, so the '
+                                 'classifiers cannot be compared; predict both on one test set')
+            if probabilities.shape != (len(labels), num_classes):
+                raise ValueError(f'{path}: probabilities have shape {probabilities.shape}, need '
+                                 f'{(len(labels), num_classes)}')
+            if not np.isfinite(probabilities).all():
+                raise ValueError(f'{path}: probabilities are not finite; did training diverge?')
+            arms[arm].append(probabilities)
+    if len({len(paths) for paths in arms.values()}) != 1 or not all(arms.values()):
+        raise ValueError('every arm needs one predictions file for each seed, got '
+                         f'{ {arm: len(paths) for arm, paths in arms.items()} }')
+    return labels, {arm: np.stack(stack) for arm, stack in arms.items()}
+
+
+def jsonable(value):
+    """The same value in plain Python; what JSON cannot hold as a number (NaN, infinity) is None."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+
+def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:
+    """One arm's entry in metrics.json."""
+    num_classes, predictions = len(class_names), probabilities.argmax(-1)
+    seeds = [metrics.summary(labels, p, num_classes) for p in predictions]
+    interval = statistics.bootstrap_interval(labels, predictions, num_classes, groups=masks)
+    keys = [key for key in seeds[0] if key not in ('per_class', 'confusion')]
+    arm = {key: _over_seeds([s[key] for s in seeds], interval.get(key)) for key in keys}
+    arm['expected_calibration_error'] = _over_seeds(
+        [metrics.expected_calibration_error(labels, p) for p in probabilities])
+    mean = {key: np.mean([s['per_class'][key] for s in seeds], axis=0)
+            for key in ('precision', 'recall', 'f1')}
+    support = seeds[0]['per_class']['support']
+    arm['per_class'] = {
+        name: {**{key: mean[key][i] for key in mean}, 'support': support[i],
+               'train_count': train_counts[i]} for i, name in enumerate(class_names)}
+    accuracy = [metrics.group_accuracy(labels, p, masks) for p in predictions]
+    arm['groups'] = {
+        group: {'classes': mask.sum(), 'test_images': support[mask].sum(),
+                'accuracy': _over_seeds([a[group] for a in accuracy], interval[f'{group}_accuracy'])
+                if support[mask].sum() else None} for group, mask in masks.items()}
+    return arm
+
+
+def _over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dict:
+    # One seed has no standard deviation: null, which a reader cannot take for perfect agreement.
+    std = np.std(values, ddof=1) if len(values) > 1 else None
+    ci95 = {'ci95': interval['ci95']} if interval else {}
+    return {'mean': np.mean(values), 'std': std, **ci95, 'per_seed': list(values)}
+
+
+def _difference(labels, predicted, arm, class_names, masks) -> dict:
+    """The entry of arm - baseline in metrics.json."""
+    pair = labels, predicted[BASELINE], predicted[arm]
+    found = statistics.paired_bootstrap(*pair, len(class_names), groups=masks)
+    tests = statistics.mcnemar_over_seeds(*pair)
+    p = statistics.mcnemar_per_class(*pair, len(class_names))
+    adjusted = statistics.holm(p)
+    headline = {'accuracy': found['accuracy'], 'macro-F1': found['macro_f1']}
+    return {
+        **{key: found[key] for key in METRICS},
+        'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
+        'verdict': statistics.verdict(arm, BASELINE, headline, len(labels)),
+        'groups': {group: {'accuracy': found[f'{group}_accuracy']}
+                   for group, mask in masks.items() if mask[labels].any()},
+        'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],
+                                      'ci95': found[f'per_class_{key}']['ci95'][i]}
+                                for key in ('f1', 'recall')},
+                             'mcnemar_p': p[i], 'holm_p': adjusted[i]}
+                      for i, name in enumerate(class_names)}}

@@ -1,0 +1,244 @@
+"""How far a score, or the difference of two, can be believed. Pure functions; no files.
+
+Arm `a` is the baseline: every difference is b - a. Arms are paired: row s of both prediction arrays
+comes from the same seed, column i is the same test image.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.stats import binomtest
+
+CHUNK = 100  # resamples held in memory at once: [N, CHUNK] weights
+
+
+def bootstrap_interval(labels, predictions, num_classes: int, *,
+                       groups: Mapping[str, np.ndarray] | None = None,
+                       samples: int = 2000, seed: int = 0) -> dict[str, dict]:
+    """Mean over seeds of every metric of one arm, with its 95% percentile interval.
+
+    Args: labels: int [N]; predictions: int [S, N]; groups: name -> bool [C], each of which adds
+        `<name>_accuracy`.
+    Returns: metric -> {'mean', 'ci95': (low, high)}: floats, and arrays [C] and [C, 2] for
+        `per_class_f1` and `per_class_recall`. Metrics as in `scores`.
+    Raises: ValueError on shapes that do not fit.
+    Source: images and seeds are drawn independently with replacement (pigeonhole bootstrap, Owen
+        2007, arXiv 0712.1111), which errs on the wide side. With one seed the interval knows only
+        how test images vary.
+    """
+    labels, predictions = _checked(labels, predictions, num_classes)
+    point = _point(labels, predictions, num_classes, groups)
+    draws = _resampled(labels, predictions, num_classes, groups, samples, seed)
+    return {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
+
+
+def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
+                     groups: Mapping[str, np.ndarray] | None = None,
+                     samples: int = 2000, seed: int = 0) -> dict[str, dict]:
+    """Difference b - a of every metric, with its 95% percentile interval and two-sided p.
+
+    Args, raises, source: as in `bootstrap_interval`; both arms see the same draws.
+    Returns: metric -> {'mean', 'ci95', 'p'}. `p` cannot fall below 2 / (samples + 1), and is
+        too small for a class of under about ten test images: prefer `mcnemar_per_class` there.
+    """
+    labels, predictions_a = _checked(labels, predictions_a, num_classes)
+    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    if predictions_a.shape != predictions_b.shape:
+        raise ValueError(f'paired arms need the same seeds and images, got {predictions_a.shape} '
+                         f'and {predictions_b.shape}')
+    arms = predictions_a, predictions_b
+    point_a, point_b = (_point(labels, arm, num_classes, groups) for arm in arms)
+    # The same seed makes the same draws: this is what pairs the arms.
+    draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
+    result = {}
+    for name in point_a:
+        # Rounded, so that equal scores summed in another order do not differ by 1e-17.
+        draws = np.round(draws_b[name] - draws_a[name], 12)
+        tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
+        p = np.minimum(1.0, 2 * (1 + tail) / (samples + 1))
+        result[name] = {'mean': point_b[name] - point_a[name], 'ci95': _percentiles(draws),
+                        'p': p if p.ndim else float(p)}
+    return result
+
+
+def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num_classes: int,
+           groups: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """scikit-learn's scores for many seeds and many weightings of the test images at once.
+
+    Args: labels: int [N]; predictions: int [S, N]; weights: [N, B], how often each image counts.
+    Returns: `accuracy`, `macro_*`, `weighted_f1`, `<group>_accuracy` [S, B]; `per_class_f1`,
+        `per_class_recall` [S, C, B]. 0 / 0 is 0.
+    """
+    seeds = len(predictions)
+    support = _totals(labels[None], None, weights, num_classes)  # [1, C, B]
+    predicted = _totals(predictions, None, weights, num_classes)  # [S, C, B]
+    hits = _totals(predictions, predictions == labels, weights, num_classes)
+    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
+    f1 = _ratio(2 * hits, predicted + support)
+    # A class that only this draw happens to lack is unknown, not 0: its zeros would pull the macro
+    # means of a small test set down. A class that no test image has stays 0, as in `summary`.
+    lacking = np.bincount(labels, minlength=num_classes) == 0
+    counted = (support > 0) | lacking[:, None]
+
+    def macro(per_class):
+        return (per_class * counted).sum(1) / counted.sum(1)
+
+    result = {'accuracy': hits.sum(1) / support.sum(1), 'macro_precision': macro(precision),
+              'macro_recall': macro(recall), 'macro_f1': macro(f1),
+              'weighted_f1': (f1 * support).sum(1) / support.sum(1),
+              'per_class_f1': f1, 'per_class_recall': recall}
+    for name, mask in (groups or {}).items():
+        inside = np.broadcast_to(support[:, mask].sum(1), (seeds, weights.shape[1]))
+        result[f'{name}_accuracy'] = _ratio(hits[:, mask].sum(1), inside)
+    return result
+
+
+def mcnemar(labels, predictions_a, predictions_b) -> float:
+    """Two-sided exact p of McNemar's test: are a and b right equally often? All arrays int [N]."""
+    right_a, right_b = np.equal(predictions_a, labels), np.equal(predictions_b, labels)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_b, only_a + only_b, 0.5).pvalue)
+
+
+def mcnemar_over_seeds(labels, predictions_a, predictions_b) -> dict:
+    """McNemar's p of each seed pair, and one for all: min(1, 2 * median), or p itself for one seed.
+
+    Args: labels: int [N]; predictions: int [S, N]. Returns: {'per_seed': [S], 'combined': float}.
+    Source: twice the median is a p-value under any dependence (Rueschendorf 1982; Vovk & Wang
+        2020, arXiv 1212.4966). It is about these classifiers, not about seeds yet to be drawn.
+    """
+    per_seed = [mcnemar(labels, a, b) for a, b in zip(predictions_a, predictions_b, strict=True)]
+    combined = per_seed[0] if len(per_seed) == 1 else min(1.0, 2 * float(np.median(per_seed)))
+    return {'per_seed': per_seed, 'combined': combined}
+
+
+def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int) -> np.ndarray:
+    """`mcnemar_over_seeds` among each class's own test images: a test of its recall. float [C]."""
+    labels, predictions_a = _checked(labels, predictions_a, num_classes)
+    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    own = [labels == c for c in range(num_classes)]
+    return np.array([mcnemar_over_seeds(labels[i], predictions_a[:, i], predictions_b[:, i])
+                     ['combined'] for i in own])
+
+
+def holm(p) -> np.ndarray:
+    """Holm's step-down adjustment of K p-values, in their order (Holm 1979). float [K]."""
+    p = np.asarray(p, np.float64)
+    order = np.argsort(p)
+    steps = p[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted
+
+
+def images_needed(difference: float, ci95, n: int) -> int | None:
+    """Test images at which the interval of a difference of this size would exclude zero.
+
+    The interval is taken to shrink as 1 / sqrt(images), so this is a lower bound where seeds
+    vary: more images do not make those agree. None for a difference of zero.
+    """
+    if np.isclose(difference, 0):
+        return None
+    low, high = ci95
+    reach = max(0.0, difference - low if difference > 0 else high - difference)
+    return math.floor(n * (reach / abs(difference)) ** 2) + 1
+
+
+def verdict(arm: str, baseline: str, differences: Mapping[str, Mapping], test_images: int) -> str:
+    """One sentence: is `arm` better than `baseline`, by how much, and can it be believed?
+
+    Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions.
+    """
+    signs = {_sign(d['ci95']) for d in differences.values()}
+    answer = {
+        frozenset({1}): f'Yes, {arm} is better than {baseline}',
+        frozenset({-1}): f'No, {arm} is worse than {baseline}',
+        frozenset({0}): f'No difference between {arm} and {baseline} can be told from chance',
+        frozenset({0, 1}): f'In part, {arm} is better than {baseline}',
+        frozenset({0, -1}): f'No, {arm} is in part worse than {baseline}',
+    }.get(frozenset(signs), f'It depends on the metric whether {arm} is better than {baseline}')
+    clauses = [_clause(name, d['mean'], d['ci95'], test_images) for name, d in differences.items()]
+    return f'{answer}: {"; ".join(clauses)}.'
+
+
+def _clause(metric: str, difference: float, ci95, test_images: int) -> str:
+    low, high = ci95
+    text = (f'{metric} {100 * difference:+z.1f} points '
+            f'(95% interval {100 * low:+z.1f} to {100 * high:+z.1f}), ')
+    if _sign(ci95):
+        return text + 'distinguishable from zero'
+    text += f'not distinguishable from zero on {test_images:,} test images'
+    needed = images_needed(difference, ci95, test_images)
+    # An interval that ends at zero needs a single image more; a count of two figures hides it.
+    if needed is None:
+        return text
+    rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
+    return text + f' (a difference of this size would need at least {rounded:,})'
+
+
+def _sign(ci95) -> int:
+    """1 or -1 if the interval lies above or below zero, else 0."""
+    low, high = ci95
+    return int(low > 0) - int(high < 0)
+
+
+def _checked(labels, predictions, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if predictions.ndim != 2 or predictions.shape[1:] != labels.shape or not predictions.size:
+        raise ValueError(f'need labels [N] and predictions [S, N], got {labels.shape} and '
+                         f'{predictions.shape}')
+    for name, values in (('labels', labels), ('predictions', predictions)):
+        if values.min() < 0 or values.max() >= num_classes:
+            raise ValueError(f'{name} must lie in [0, {num_classes}), found {values.min()} to '
+                             f'{values.max()}')
+    return labels, predictions
+
+
+def _point(labels, predictions, num_classes, groups) -> dict:
+    once = np.ones((len(labels), 1))
+    means = {name: value.mean(axis=0)[..., 0]
+             for name, value in scores(labels, predictions, once, num_classes, groups).items()}
+    return {name: value if value.ndim else float(value) for name, value in means.items()}
+
+
+def _resampled(labels, predictions, num_classes, groups, samples, seed) -> dict[str, np.ndarray]:
+    """Every metric [..., samples], averaged over the seeds of each draw."""
+    rng = np.random.default_rng(seed)
+    seeds, images = predictions.shape
+    parts = []
+    for start in range(0, samples, CHUNK):
+        size = min(CHUNK, samples - start)
+        image_weights, seed_weights = _draws(rng, images, size), _draws(rng, seeds, size) / seeds
+        drawn = scores(labels, predictions, image_weights, num_classes, groups)
+        parts.append({name: np.einsum('s...b,sb->...b', value, seed_weights)
+                      for name, value in drawn.items()})
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def _draws(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
+    """How often each of n items comes up in n draws with replacement, `size` times. [n, size]."""
+    return np.stack([np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
+                     for _ in range(size)], axis=1)
+
+
+def _totals(classes, values, weights, num_classes) -> np.ndarray:
+    """Weight of the images in each class. classes [S, N], values [S, N] or None -> [S, C, B]."""
+    seeds, images = classes.shape
+    rows = (classes + num_classes * np.arange(seeds)[:, None]).ravel()
+    columns = np.tile(np.arange(images), seeds)
+    entries = np.ones(rows.size) if values is None else values.ravel().astype(np.float64)
+    indicator = csr_array((entries, (rows, columns)), shape=(seeds * num_classes, images))
+    return (indicator @ weights).reshape(seeds, num_classes, -1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return numerator / np.where(denominator > 0, denominator, 1.0)
+
+
+def _percentiles(draws: np.ndarray):
+    low, high = np.percentile(draws, [2.5, 97.5], axis=-1)
+    return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))

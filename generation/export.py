@@ -1,0 +1,70 @@
+"""Synthetic images on disk: class folders, metadata.jsonl, what was rejected and why."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+
+REJECTED_SHOWN = 64  # rejected images kept per reason, for a look
+
+
+def write(folder, rows, class_names, facts):
+    """Exports all rows of `synthesize.fill`.
+
+    images/<class>/<seed>.png with images/metadata.jsonl (the convention of Hugging Face's
+    `imagefolder`), and rejected/<reason>/<class>_<seed>.png.
+
+    Args:
+        facts: what all images share (sampler, steps, guidance, checkpoint), added to each line.
+    """
+    folder = pathlib.Path(folder)
+    images = folder / 'images'
+    for name in class_names:
+        (images / safe_name(name)).mkdir(parents=True, exist_ok=True)
+    scores = [name for name in rows if name not in ('images', 'labels', 'seeds', 'reasons')]
+    shown = {}
+    with (images / 'metadata.jsonl').open('w', encoding='utf-8') as metadata:
+        for i, reason in enumerate(rows.get('reasons', ())):
+            name, seed = class_names[rows['labels'][i]], int(rows['seeds'][i])
+            if reason:
+                shown[reason] = shown.get(reason, 0) + 1
+                if shown[reason] <= REJECTED_SHOWN and reason != 'surplus':
+                    path = folder / 'rejected' / reason / f'{safe_name(name)}_{seed:08d}.png'
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(rows['images'][i]).save(path)
+                continue
+            file_name = f'{safe_name(name)}/{seed:08d}.png'
+            Image.fromarray(rows['images'][i]).save(images / file_name)
+            values = {key: _plain(rows[key][i]) for key in scores}
+            line = {'file_name': file_name, 'class': name, 'label': int(rows['labels'][i]),
+                    'seed': seed, **facts, **values}  # fmt: skip
+            metadata.write(json.dumps(line) + '\n')
+
+
+def read(folder):
+    """The accepted images: (images uint8 [N, H, W, 3], labels int32 [N], file names)."""
+    folder = pathlib.Path(folder) / 'images'
+    lines = (folder / 'metadata.jsonl').read_text('utf-8').splitlines()
+    lines = [json.loads(line) for line in lines]
+    images = []
+    for line in lines:
+        with Image.open(folder / line['file_name'], formats=('PNG',)) as image:
+            images.append(np.asarray(image))
+    labels = np.array([line['label'] for line in lines], np.int32)
+    return images, labels, [line['file_name'] for line in lines]
+
+
+def safe_name(name):
+    """A class name as one path component, on any file system: what would not do is %-encoded."""
+    quoted = re.sub(r'[%/\\:*?"<>|\x00-\x1f]', lambda match: f'%{ord(match[0]):02X}', name)
+    return '%2E' + quoted[1:] if quoted.startswith('.') else quoted
+
+
+def _plain(value):
+    """A JSON number; None for what JSON cannot say."""
+    value = value.item()
+    if isinstance(value, float):
+        return round(value, 5) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,103 @@
+"""The reverse process: from noise to images in one `lax.scan`.
+
+An image's noise depends on its own key alone, so any subset of images can be made again in any
+batch, on any number of devices.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from generation import diffusion
+
+SAMPLERS = ('ddpm', 'ddim', 'dpm++')
+
+
+def guided(predict_x0, labels, null_label, guidance_scale):
+    """Classifier-free guidance on x_0 (Ho & Salimans 2022): uncond + scale * (cond - uncond).
+
+    Linear in x_0, hence the same as guidance on eps at equal x_t. A scale of 1 is off and costs
+    one evaluation instead of two.
+
+    Args:
+        predict_x0: (x_t [B, H, W, C], log_snr [B], labels [B]) -> x_0 [B, H, W, C].
+    Returns:
+        (x_t, log_snr) -> x_0.
+    """
+    if guidance_scale == 1:
+        return lambda x_t, log_snr: predict_x0(x_t, log_snr, labels)
+
+    def predict(x_t, log_snr):
+        both = predict_x0(
+            jnp.concatenate([x_t, x_t]),
+            jnp.concatenate([log_snr, log_snr]),
+            jnp.concatenate([labels, jnp.full_like(labels, null_label)]),
+        )
+        conditional, unconditional = jnp.split(both, 2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    return predict
+
+
+def sample(predict_x0, keys, shape, *, sampler, steps, schedule):
+    """Draws one image per key.
+
+    Args:
+        predict_x0: (x_t [B, H, W, C], log_snr [B]) -> x_0; guidance included.
+        keys: one PRNG key per image, [B].
+        shape: (H, W, C) of an image.
+        sampler: 'ddpm' (ancestral), 'ddim' or 'dpm++' (DPM-Solver++(2M)).
+        steps: network evaluations (twice as many with guidance).
+    Returns:
+        Images [B, H, W, C] in [-1, 1].
+    """
+    times = jnp.linspace(1.0, 0.0, steps + 1)
+    levels = diffusion.log_snr(times, schedule)
+    draw = jax.vmap(lambda key, i: jax.random.normal(jax.random.fold_in(key, i), shape), (0, None))
+    x_1 = draw(keys, steps)
+
+    def step(carry, i):
+        x_t, previous_x0 = carry
+        here, there = levels[i], levels[i + 1]
+        x_0 = predict_x0(x_t, jnp.full(len(keys), here))
+        x_0 = jnp.clip(x_0, -1, 1)
+        if sampler == 'ddpm':
+            x_s = ddpm_step(x_t, x_0, here, there, draw(keys, i))
+        elif sampler == 'ddim':
+            x_s = ddim_step(x_t, x_0, here, there)
+        elif sampler == 'dpm++':
+            before = levels[jnp.maximum(i - 1, 0)]
+            # first order at the first step, for want of a history, and at the last, for stability
+            first_order = (i == 0) | (i == steps - 1)
+            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there, first_order)
+        else:
+            raise ValueError(f'unknown sampler {sampler!r}; known: {", ".join(SAMPLERS)}')
+        return (x_s, x_0), None
+
+    (_, x_0), _ = jax.lax.scan(step, (x_1, jnp.zeros_like(x_1)), jnp.arange(steps))
+    return x_0
+
+
+def ddpm_step(x_t, x_0, log_snr_t, log_snr_s, noise):
+    """Draws from q(x_s | x_t, x_0), s < t: the ancestral step (Ho et al. 2020, eq. 6-7)."""
+    alpha_t, _ = diffusion.alpha_sigma(log_snr_t)
+    alpha_s, sigma_s = diffusion.alpha_sigma(log_snr_s)
+    ratio = jnp.exp(log_snr_t - log_snr_s)  # SNR_t / SNR_s, below 1
+    mean = ratio * alpha_s / alpha_t * x_t + (1 - ratio) * alpha_s * x_0
+    return mean + sigma_s * jnp.sqrt(1 - ratio) * noise
+
+
+def ddim_step(x_t, x_0, log_snr_t, log_snr_s):
+    """The deterministic step (Song et al. 2021, eq. 12 with sigma = 0)."""
+    return diffusion.q_sample(x_0, diffusion.to_eps(x_0, x_t, log_snr_t), log_snr_s)
+
+
+def dpm_solver_step(x_t, x_0, previous_x0, log_snr_before, log_snr_t, log_snr_s, first_order):
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), lambda = log_snr / 2."""
+    _, sigma_t = diffusion.alpha_sigma(log_snr_t)
+    alpha_s, sigma_s = diffusion.alpha_sigma(log_snr_s)
+    h = (log_snr_s - log_snr_t) / 2
+    # the guards only keep the branch not taken finite (clipped schedule ends give h = 0)
+    r = (log_snr_t - log_snr_before) / 2 / jnp.where(h == 0, 1.0, h)
+    slope = (x_0 - previous_x0) / (2 * jnp.where(r == 0, 1.0, r))
+    direction = x_0 + jnp.where(first_order | (r == 0), 0.0, 1.0) * slope
+    return sigma_s / sigma_t * x_t - alpha_s * jnp.expm1(-h) * direction

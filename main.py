@@ -1,0 +1,122 @@
+"""Do images made by a diffusion model that saw only my training images make my classifier better?
+
+    python main.py --config=configs/augmented.py [--workdir=DIR] [--config.KEY=VALUE ...]
+
+The same command again does nothing, or goes on where it was interrupted.
+"""
+
+import contextlib
+import json
+import pathlib
+import sys
+
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from configs.check import check
+from data import splits
+from eval import report
+from train import experiment, parallel, provenance, stages
+from train.progress import say, show
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'The experiment: configs/augmented.py or configs/original.py, with :variant.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
+JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
+
+
+def run(config, workdir, command):
+    """The experiment: data, generator, synthesis, one classifier an arm and seed, report."""
+    stage = stages.Runner(workdir)
+    with one_line_errors():
+        provenance.write_config(workdir, config)
+        folder, data = stage.run(
+            'data', lambda out: experiment.prepare_data(out, config),
+            reads=[config.data, config.splits], after=provenance.input_digests(config.data),
+            code=['data'],
+        )  # fmt: skip
+    parts = splits.load(folder)
+
+    synthetic_folder = generator_folder = synthetic = None
+    synthesis = data
+    if 'augmented' in config.arms:
+        judge_folder, judge = stage.run(
+            'judge',
+            lambda out: experiment.train_classifier(out, config, parts, None, 'original', JUDGE_SEED),
+            reads=config.classifier, after=[data], code=['models', 'train'],
+        )  # fmt: skip
+        generator_folder, generator = stage.run(
+            'generator', lambda out: experiment.train_generator(out, config, parts),
+            reads=config.generator, after=[data], code=['models', 'train', 'generation/diffusion.py'],
+        )  # fmt: skip
+        synthetic_folder, synthesis = stage.run(
+            'synthetic',
+            lambda out: experiment.make_images(out, config, parts, generator_folder, judge_folder),
+            reads=[config.synthesis, config.quality], after=[judge, generator], code=['generation'],
+        )  # fmt: skip
+        with one_line_errors():
+            synthetic = experiment.read_synthetic(synthetic_folder)
+
+    folders, trained = {}, []
+    for arm in config.arms:
+        for seed in range(config.classifier.seeds):
+            folder, digest = stage.run(
+                f'classifiers/{arm}/seed_{seed}',
+                lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
+                    out, config, parts, synthetic, arm, seed),
+                reads=config.classifier, after=[data if arm == 'original' else synthesis],
+                code=['models', 'train', 'eval/predict.py'],
+            )  # fmt: skip
+            folders.setdefault(arm, []).append(folder)
+            trained.append(digest)
+
+    folder, _ = stage.run(
+        'report',
+        lambda out: experiment.write_report(out, config, parts, synthetic_folder, folders,
+                                            generator_folder, stage.seconds, command),
+        reads=config.report, after=[synthesis, *trained], code=['eval'],
+    )  # fmt: skip
+    show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
+    if not stage.worked:
+        say('Nothing to do: this run was complete.')
+    say(f'Report: {folder / "index.html"}')
+
+
+@contextlib.contextmanager
+def one_line_errors():
+    """Turns what a user can cause into one line and exit status 2; for use before anything compiles."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def main(argv):
+    with one_line_errors():
+        if len(argv) > 1:
+            raise ValueError(f'unexpected argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
+        if _CONFIG.value is None:
+            raise ValueError('no --config; try --config=configs/augmented.py')
+        logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
+        config = ml_collections.FrozenConfigDict(_CONFIG.value)
+        parallel.set_up(config.cpu_devices)
+        check(config, parallel.device_count())
+    name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name.replace(".py", "").replace(":", "-")}')
+    run(config, workdir, f'python main.py {" ".join(sys.argv[1:])}')
+
+
+def parse(argv):
+    """Parses the flags; an unknown one or a wrong value is one line."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == '__main__':
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,51 @@
+"""The classifier: three convolution blocks and two dense layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models.dropout import Dropout
+
+
+class CNN(nn.Module):
+    """Convolutions with ReLU, max-pooling, dropout, dense layers.
+
+    Attributes:
+        num_classes: number of logits.
+        widths: channels of each block; every block halves the side.
+        hidden: width of the dense layer whose output is the feature vector.
+        dropout: rate after the dense layer; half of it after each block.
+    """
+
+    num_classes: int
+    widths: Sequence[int] = (32, 64, 128)
+    hidden: int = 256
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, keys=None):
+        """Maps x [B, H, W, 3] in [-1, 1] to (logits [B, num_classes], features [B, hidden]).
+
+        `keys` [B], one PRNG key per example, turns dropout on.
+        """
+        x = x.astype(self.dtype)
+        for layer, width in enumerate(self.widths):
+            x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+            x = max_pool(x)
+            x = Dropout(self.dropout / 2, layer)(x, keys)
+        x = x.reshape(x.shape[0], -1)
+        features = nn.relu(nn.Dense(self.hidden, dtype=self.dtype)(x))
+        x = Dropout(self.dropout, len(self.widths))(features, keys)
+        logits = nn.Dense(self.num_classes)(x.astype(jnp.float32))
+        return logits, features.astype(jnp.float32)
+
+
+def max_pool(x):
+    """2x2 max-pooling by strided slices: twice as fast as a window reduction in XLA on CPU."""
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = x[:, :h, :w]
+    top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
+    return jnp.maximum(top, jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))

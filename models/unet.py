@@ -1,0 +1,155 @@
+"""The generator's network: a class-conditional U-Net on space-to-depth patches."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from models.dropout import Dropout
+
+
+class UNet(nn.Module):
+    """Predicts eps, x_0 or v from a noisy image (Ho et al. 2020; Dhariwal & Nichol 2021).
+
+    The image is cut into `patch_size` x `patch_size` patches that become channels, so that a small
+    image costs little; every residual block is scaled and shifted (FiLM, Perez et al. 2018) by the
+    noise level and, through a table of its own, by the class.
+
+    Attributes:
+        num_classes: label `num_classes` means "no class" (classifier-free guidance).
+        channels: channels of the first level; level i has channels * multipliers[i].
+        blocks: residual blocks per level on the way down; one more on the way up.
+        attention: per level, whether its blocks are followed by self-attention.
+        dtype: of activations; parameters and normalisation stay float32.
+    """
+
+    num_classes: int
+    channels: int = 64
+    multipliers: Sequence[int] = (1, 2)
+    blocks: int = 2
+    attention: Sequence[bool] = (False, True)
+    patch_size: int = 2
+    dropout: float = 0.1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_t, log_snr, label, augmentation, *, keys=None):
+        """Maps x_t [B, H, W, C], log_snr [B], label int [B], augmentation [B, A] to [B, H, W, C].
+
+        `keys` [B], one PRNG key per example, turns dropout on.
+        """
+        condition = self._embed(log_snr, augmentation)
+
+        number = itertools.count()
+
+        def block(h, width, attend):
+            h = ResidualBlock(width, self.num_classes, self.dropout, next(number), self.dtype)(
+                h, condition, label, keys
+            )
+            return SelfAttention(dtype=self.dtype)(h) if attend else h
+
+        h = space_to_depth(x_t, self.patch_size).astype(self.dtype)
+        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name='stem')(h)
+        skips = [h]
+        levels = list(zip(self.multipliers, self.attention, strict=True))
+        for level, (multiplier, attend) in enumerate(levels):
+            if level:
+                h = nn.Conv(h.shape[-1], (3, 3), (2, 2), dtype=self.dtype, name=f'down_{level}')(h)
+                skips.append(h)
+            for _ in range(self.blocks):
+                h = block(h, self.channels * multiplier, attend)
+                skips.append(h)
+
+        h = block(h, h.shape[-1], self.attention[-1])
+
+        for level, (multiplier, attend) in reversed(list(enumerate(levels))):
+            for _ in range(self.blocks + 1):
+                h = jnp.concatenate([h, skips.pop()], axis=-1)
+                h = block(h, self.channels * multiplier, attend)
+            if level:
+                h = h.repeat(2, axis=1).repeat(2, axis=2)  # nearest-neighbour upsampling
+                h = nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name=f'up_{level}')(h)
+
+        h = nn.silu(_norm(h))
+        out = nn.Conv(x_t.shape[-1] * self.patch_size**2, (3, 3), name='head',
+                      kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))  # fmt: skip
+        return depth_to_space(out, self.patch_size)
+
+    def _embed(self, log_snr, augmentation):
+        """The noise level and the augmentation as one vector, [B, 4 * channels]."""
+        width = 4 * self.channels
+        embedding = nn.Dense(width, name='noise_0')(sinusoids(log_snr, self.channels))
+        embedding += nn.Dense(width, use_bias=False, name='augmentation')(augmentation)
+        return nn.silu(nn.Dense(width, name='noise_1')(nn.silu(embedding))).astype(self.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """Normalise, modulate by noise level and class, convolve; twice; add the input."""
+
+    width: int
+    num_classes: int
+    dropout: float
+    number: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h, condition, label, keys):
+        scale_shift = nn.Dense(2 * self.width, dtype=self.dtype, name='film_noise')(condition)
+        scale_shift += nn.Embed(self.num_classes + 1, 2 * self.width, dtype=self.dtype,
+                                embedding_init=nn.initializers.normal(0.1), name='film_class')(label)  # fmt: skip
+        scale, shift = jnp.split(scale_shift[:, None, None, :], 2, axis=-1)
+        residual = nn.Conv(self.width, (3, 3), dtype=self.dtype)(nn.silu(_norm(h)))
+        residual = nn.silu(_norm(residual) * (1 + scale) + shift)
+        residual = Dropout(self.dropout, self.number)(residual, keys)
+        residual = nn.Conv(self.width, (3, 3), dtype=self.dtype,
+                           kernel_init=nn.initializers.zeros)(residual)  # fmt: skip
+        if h.shape[-1] != self.width:
+            h = nn.Conv(self.width, (1, 1), dtype=self.dtype, name='shortcut')(h)
+        return h + residual
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention over all positions, 32 channels a head."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h):
+        batch, height, width, channels = h.shape
+        heads = max(1, channels // 32)
+        tokens = _norm(h).reshape(batch, height * width, channels)
+        qkv = nn.Dense(3 * channels, dtype=self.dtype, name='qkv')(tokens)
+        q, k, v = jnp.split(qkv.reshape(batch, height * width, heads, -1), 3, axis=-1)
+        mixed = nn.dot_product_attention(q, k, v).reshape(tokens.shape)
+        mixed = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros,
+                         name='out')(mixed)  # fmt: skip
+        return h + mixed.reshape(h.shape)
+
+
+def sinusoids(value, width):
+    """Sine and cosine features of `value` [B] at geometric frequencies, [B, width]."""
+    frequencies = jnp.exp(jnp.linspace(jnp.log(0.1), jnp.log(10.0), width // 2))
+    angles = value[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def space_to_depth(x, size):
+    """[B, H, W, C] -> [B, H / size, W / size, C * size**2]."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // size, w // size, size * size * c)
+
+
+def depth_to_space(x, size):
+    """The inverse of `space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, size, size, c // size**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * size, w * size, c // size**2)
+
+
+def _norm(h):
+    """Group normalisation in float32, at least 8 channels a group."""
+    groups = max(g for g in range(1, 9) if h.shape[-1] % g == 0)
+    return nn.GroupNorm(num_groups=groups, dtype=jnp.float32)(h).astype(h.dtype)

@@ -1,0 +1,278 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from data import splits
+from data.sources import ArraySource, BadImage, open_source
+
+SHARED = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
+
+
+class FakeSource(ArraySource):
+    """Images in memory that count their reads; rows in `bad` cannot be decoded."""
+
+    def __getitem__(self, i):
+        self.reads.append(i)
+        if i in self.bad:
+            raise BadImage(self.names[i], 'cannot be decoded: really')
+        return super().__getitem__(i)
+
+
+def fake(labels, *, seed=0, images=None, bad=(), prefix='', classes=None):
+    labels = np.array(labels, np.int32)
+    if images is None:
+        images = np.random.default_rng(seed).integers(0, 256, (len(labels), 4, 4, 3), np.uint8)
+    class_names = tuple('abcdefgh'[: classes or labels.max() + 1])
+    names = tuple(f'{prefix}{class_names[k]}/{i}' for i, k in enumerate(labels))
+    source = FakeSource(class_names, labels, names, images)
+    object.__setattr__(source, 'reads', [])
+    object.__setattr__(source, 'bad', bad)
+    return source
+
+
+def prepare(train, test=None, **options):
+    options = {'test_fraction': 0.2, 'validation_fraction': 0.2, 'imbalance': '', **options}
+    return splits.prepare(train, test, **options)
+
+
+LABELS = np.repeat([0, 1, 2, 3], [40, 10, 2, 1])
+
+
+# Cuts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('fraction', [0.0, 0.01, 0.2, 0.5, 0.99])
+def test_stratified_cut_parts_every_class(fraction):
+    kept, cut = splits.stratified_cut(LABELS, fraction, seed=1)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, cut])), np.arange(len(LABELS)))
+    if fraction == 0:
+        assert len(cut) == 0
+        return
+    counts = np.bincount(LABELS[cut], minlength=4)
+    assert counts[3] == 0 and counts[2] == 1
+    assert counts[0] == min(max(round(40 * fraction), 1), 39)
+    assert set(LABELS[kept]) == {0, 1, 2, 3}
+
+
+def test_stratified_cut_follows_its_seed_and_only_its_class():
+    same = [splits.stratified_cut(LABELS, 0.3, seed=4)[1] for _ in range(2)]
+    np.testing.assert_array_equal(*same)
+    assert not np.array_equal(same[0], splits.stratified_cut(LABELS, 0.3, seed=5)[1])
+    fewer = splits.stratified_cut(LABELS[:50], 0.3, seed=4)[1]
+    np.testing.assert_array_equal(same[0][same[0] < 50], fewer)
+
+
+@pytest.mark.parametrize('fraction', [-0.1, 1.0, float('nan')])
+def test_fractions_that_leave_no_training_images_are_refused(fraction):
+    with pytest.raises(ValueError, match='fraction'):
+        splits.stratified_cut(LABELS, fraction, seed=0)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match='needs two'):
+        splits.stratified_cut(np.zeros(9, int), 0.2, seed=0)
+
+
+# Imbalance --------------------------------------------------------------------------------------
+
+
+def test_exponential_long_tail():
+    labels = np.repeat(np.arange(10), 500)
+    rows = splits.long_tail(labels, 'exp:100', seed=0)
+    counts = np.bincount(labels[rows])
+    expected = [500, 299, 179, 107, 64, 38, 23, 13, 8, 5]  # CIFAR-10-LT / 10 (Cui et al. 2019)
+    np.testing.assert_array_equal(counts, expected)
+    assert len(set(rows)) == len(rows)
+
+
+def test_range_of_counts():
+    labels = np.repeat(np.arange(5), 100)
+    first, again, other = (
+        np.bincount(labels[splits.long_tail(labels, 'range:12-60', seed)]) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(np.sort(first), [12, 24, 36, 48, 60])
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_long_tail_never_takes_more_than_there_is():
+    for imbalance in ('exp:2', 'range:5-50', 'exp:1'):
+        counts = np.bincount(LABELS[splits.long_tail(LABELS, imbalance, 0)])
+        assert np.all(counts >= 1) and np.all(counts <= np.bincount(LABELS))
+    np.testing.assert_array_equal(splits.long_tail(LABELS, '', 0), np.arange(len(LABELS)))
+
+
+@pytest.mark.parametrize(
+    'imbalance', ['exp', 'exp:', 'exp:0.5', 'exp:inf', 'exp:nan', 'range:60-12', 'range:0-9',
+                  'range:5', 'range:a-b', 'step:10', '100']
+)  # fmt: skip
+def test_malformed_imbalance_is_refused(imbalance):
+    with pytest.raises(ValueError, match='exp:100 or range:12-60'):
+        splits.long_tail(LABELS, imbalance, 0)
+
+
+# Prepare ----------------------------------------------------------------------------------------
+
+
+def test_prepare_parts_the_pool_and_decodes_each_image_once():
+    source, seen = fake(LABELS), []
+    result = prepare(source, progress=lambda done, total: seen.append((done, total)))
+    assert sorted(source.reads) == list(range(len(LABELS)))
+    assert seen == [(i + 1, len(LABELS)) for i in range(len(LABELS))]
+    names = [name for s in splits.SPLITS for name in getattr(result, s).names]
+    assert sorted(names) == sorted(source.names)
+    for split in splits.SPLITS:
+        one = getattr(result, split)
+        assert one.images.dtype == np.uint8 and one.labels.dtype == np.int32
+        for image, label, name in zip(one.images, one.labels, one.names):
+            row = source.names.index(name)
+            np.testing.assert_array_equal(image, source.images[row])
+            assert label == source.labels[row]
+
+
+def test_prepare_is_deterministic_in_its_seed():
+    first, again, other = (prepare(fake(LABELS), seed=s).train.names for s in (3, 3, 4))
+    assert first == again != other
+
+
+def test_a_given_test_set_is_kept_whole_and_the_tail_is_cut_before_validation():
+    train, test = fake(np.repeat([0, 1], 100)), fake([0, 1, 1], seed=9, prefix='t/')
+    result = prepare(train, test, imbalance='exp:10')
+    assert result.test.names == test.names
+    counts = np.bincount(np.concatenate([result.train.labels, result.validation.labels]))
+    np.testing.assert_array_equal(counts, [100, 10])
+    np.testing.assert_array_equal(np.bincount(result.validation.labels), [20, 2])
+    assert len(train.reads) == 110
+
+
+def test_no_validation_gives_an_empty_set_of_the_same_shape():
+    result = prepare(fake(LABELS), validation_fraction=0)
+    assert result.validation.images.shape == (0, 4, 4, 3) and result.validation.names == ()
+
+
+def test_prepare_refuses_what_cannot_work():
+    with pytest.raises(ValueError, match='test_fraction'):
+        prepare(fake(LABELS), test_fraction=0)
+    with pytest.raises(ValueError, match='needs two'):
+        prepare(fake([0, 0, 0]))
+    with pytest.raises(ValueError, match=r"no training image left: .'e'."):
+        prepare(fake(LABELS, classes=5))
+    with pytest.raises(ValueError, match='on_bad_image'):
+        prepare(fake(LABELS), on_bad_image='ignore')
+    with pytest.raises(ValueError, match='no test image'):
+        prepare(fake([0, 1]))
+
+
+def test_bad_images_stop_or_are_noted():
+    with pytest.raises(BadImage, match='/(3|45): cannot be decoded: really'):
+        prepare(fake(LABELS, bad={3, 45}))
+    result = prepare(fake(LABELS, bad={3, 45}), on_bad_image='skip')
+    assert sorted(entry['name'] for entry in result.bad_images) == ['a/3', 'b/45']
+    assert result.bad_images[0]['error'] == 'cannot be decoded: really'
+    assert sum(len(getattr(result, split)) for split in splits.SPLITS) == len(LABELS) - 2
+    with pytest.raises(ValueError, match='no training image left'):
+        prepare(fake(LABELS, bad=set(range(len(LABELS)))), on_bad_image='skip')
+
+
+# Duplicates -------------------------------------------------------------------------------------
+
+
+def copies(images, *pairs):
+    for source, target in pairs:
+        images[target] = images[source]
+    return images
+
+
+def random_images(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), np.uint8)
+
+
+def test_copies_go_to_train_when_the_splits_are_ours():
+    # Six copies in a pool of twelve: at these fractions some land in every split.
+    images = copies(random_images(24), *[(0, i) for i in (*range(1, 6), *range(12, 18))])
+    labels = np.repeat([0, 1], 12)
+    result = prepare(fake(labels, images=images), test_fraction=0.4, validation_fraction=0.4)
+    assert len(result.duplicates) == 1
+    entry = result.duplicates[0]
+    assert len(entry['names']) == 12
+    assert entry['action'] == 'moved to train; labels disagree: a, b'
+    assert {name.partition(':')[0] for name in entry['names']} == set(splits.SPLITS)
+    moved = {name.partition(':')[2] for name in entry['names']}
+    assert moved <= set(result.train.names)
+    names = [name for s in splits.SPLITS for name in getattr(result, s).names]
+    assert len(names) == len(set(names)) == 24
+    for name, label in zip(result.train.names, result.train.labels):
+        assert 'ab'[label] == name[0]
+
+
+def test_copies_leave_the_pool_when_the_test_set_is_given():
+    images = random_images(20)
+    test_images = copies(random_images(4, seed=1))
+    test_images[0] = images[0]
+    result = prepare(
+        fake(np.repeat([0, 1], 10), images=images),
+        fake([0, 0, 1, 1], images=test_images, prefix='t/'),
+    )
+    assert len(result.test) == 4 and len(result.train) + len(result.validation) == 19
+    assert 'a/0' not in result.train.names + result.validation.names
+    [entry] = result.duplicates
+    assert entry['action'] == 'dropped from the training pool'
+    assert entry['names'][0] in ('train:a/0', 'validation:a/0')
+    assert entry['names'][1] == 'test:t/a/0'
+
+
+def test_copies_inside_one_split_stay_and_are_named():
+    images = copies(random_images(6), (4, 5))
+    test = fake([0, 0, 0, 0, 1, 1], images=images)
+    result = prepare(fake(LABELS, seed=3), test)
+    assert result.duplicates == [{'names': ['test:b/4', 'test:b/5'], 'action': 'kept: all in test'}]
+
+
+def test_same_bytes_in_another_shape_are_another_image():
+    image = np.zeros((2, 8, 3), np.uint8)
+    assert splits.digest(image) != splits.digest(image.reshape(4, 4, 3))
+
+
+# Cache ------------------------------------------------------------------------------------------
+
+
+def test_save_and_load_round_trip(tmp_path):
+    result = prepare(fake(LABELS, bad={3}), on_bad_image='skip', validation_fraction=0)
+    splits.save(result, tmp_path / 'data')
+    again = splits.load(tmp_path / 'data')
+    assert again.class_names == result.class_names
+    assert again.duplicates == result.duplicates and again.bad_images == result.bad_images
+    for split in splits.SPLITS:
+        one, other = getattr(result, split), getattr(again, split)
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        assert one.names == other.names
+        assert other.labels.dtype == np.int32 and isinstance(other.images, np.memmap)
+    listing = json.loads((tmp_path / 'data' / 'splits.json').read_text())
+    assert listing['counts']['train']['d'] == 1
+    name, sha, label = listing['train'][0]
+    assert sha == splits.digest(result.train.images[0]) and label == result.train.labels[0]
+    assert name == result.train.names[0]
+
+
+def test_damaged_cache_is_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match='delete it and run again'):
+        splits.load(tmp_path)
+    splits.save(prepare(fake(LABELS)), tmp_path)
+    path = tmp_path / 'train_images.npy'
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match='delete it and run again'):
+        splits.load(tmp_path)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason='needs the shared real images')
+def test_real_zip_through_to_splits():
+    folder = SHARED / 'pets_partial_64'
+    pool, test = open_source(
+        'folder', image_size=16, train=str(folder / 'train.zip'), test=str(folder / 'test.zip')
+    )
+    assert (len(pool), len(test), len(pool.class_names)) == (1190, 510, 37)
+    result = prepare(pool, test)
+    assert len(result.test) == 510 and result.train.images.shape[1:] == (16, 16, 3)

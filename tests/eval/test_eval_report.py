@@ -1,0 +1,218 @@
+import io
+import json
+import pathlib
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from eval import figures, report, results
+
+NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
+COUNTS = np.array([3, 20, 50, 30])
+FACTS = {'seeds': [0, 1], 'steps': 30, 'seconds': {'data': 0.5, 'classifiers': float('nan')},
+         'hardware': '1 CPU', 'versions': {'jax': '0.8'}, 'commit': 'abc', 'date': '2026-01-01',
+         'command': 'python main.py --note="<i>"', 'config': {'optimizer': {'name': '</pre><i>'}}}
+QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'off_class': 20},
+           'copy_rate': 0.1, 'real_heldout_copy_rate': 0.02, 'unfilled': {NAMES[0]: 3},
+           'share': 0.3, 'sampler': 'ddim', 'guidance_scale': 1.5, 'thresholds': {'copy': 0.33}}
+LABELS = np.repeat([0, 1, 2], 30).astype(np.int32)
+GROUPS = {'many': 40, 'few': 25}
+VOID = {'meta', 'img', 'br'}
+
+
+class Page(HTMLParser):
+    """Fails on tags that do not nest; collects the text and the pictures."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.text, self.images, self.tags = [], '', [], set()
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.images += [dict(attrs)] if tag == 'img' else []
+        self.open += [] if tag in VOID else [tag]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def classify(labels, accuracy, seed):
+    """Probabilities of a classifier that is right this often, and guesses otherwise."""
+    rng = np.random.default_rng(seed)
+    guesses = rng.integers(4, size=len(labels))
+    predictions = np.where(rng.random(len(labels)) < accuracy, labels, guesses)
+    return 0.1 + 0.6 * np.eye(4, dtype=np.float32)[predictions]
+
+
+def arguments(folder, **arms):
+    """Arguments of `write` for arms with these accuracies, two seeds each; none tests class 3."""
+    predictions = {}
+    for i, (arm, accuracy) in enumerate(arms.items()):
+        predictions[arm] = [folder / f'{arm}_{s}.npz' for s in range(2)]
+        for s, path in enumerate(predictions[arm]):
+            np.savez(path, probabilities=classify(LABELS, accuracy, [s, i]), labels=LABELS)
+    return dict(dataset='toy & co', class_names=NAMES, train_counts=COUNTS, synthetic_counts=None,
+                groups=GROUPS, quality=None, curves={}, sheet=None, facts=FACTS,
+                predictions=predictions)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """A report with everything in it: (its folder, the metrics)."""
+    folder = tmp_path_factory.mktemp('full')
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    sheet, curve = folder / 'ready.png', folder / 'metrics.jsonl'
+    sheet.write_bytes(figures.sheet(images, np.arange(4), images, np.arange(4), NAMES, k=1))
+    curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
+    given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(
+        synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet,
+        curves={'generator': [curve], 'original': [curve, curve]})
+    return folder / 'report', report.write(folder / 'report', **given)
+
+
+def test_page_is_whole_and_escaped(finished):
+    page = Page((finished[0] / 'index.html').read_text('utf-8'))
+    assert 'Yes, augmented is better than original' in page.text
+    for text in (*NAMES, 'ddim', '30.0%', '</pre><i>', '--note="<i>"'):
+        assert text in page.text  # as text: escaped once, and parsed back
+    assert not {'b', 'i', 'script'} & page.tags
+    assert len(page.images) == 6 and all(image['alt'] for image in page.images)
+    assert all(image['src'].startswith('data:image/png;base64,') for image in page.images)
+
+
+def test_markdown_and_figures(finished):
+    folder, _ = finished
+    stems = {path.stem for path in folder.glob('*.png')}
+    assert stems == {'class_counts', 'sheet', 'per_class_f1', 'confusion', 'generator_curve',
+                     'classifier_curves'}
+    markdown = (folder / 'report.md').read_text('utf-8')
+    assert set(re.findall(r'\]\((\w+)\.png\)', markdown)) == stems
+    assert '<b>' not in markdown and 'pipe\\|' in markdown
+    for table in re.findall(r'(?:^\|.*\n)+', markdown, re.MULTILINE):
+        rows = table.replace('\\|', '').splitlines()
+        assert len(rows) > 2 and len({row.count('|') for row in rows}) == 1, table
+        assert set(rows[1]) <= set('|-:') and all(row.endswith('|') for row in rows)
+
+
+def test_metrics_json_follows_the_schema(finished):
+    folder, result = finished
+
+    def refuse(constant):
+        raise AssertionError(f'{constant} is no JSON')
+    assert json.loads((folder / 'metrics.json').read_text(), parse_constant=refuse) == result
+    assert (result['schema'], result['classes'], result['train_images']) == (1, 4, 103)
+    assert (result['test_images'], result['seeds'], result['steps']) == (90, 2, 30)
+    assert list(result['differences']) == ['augmented-original', 'oversampled-original']
+    assert result['synthetic']['rejected'] == {'copy': 10, 'off_class': 20}
+    assert result['seconds'] == {'data': 0.5, 'classifiers': None}
+
+
+def test_an_arm_in_metrics_json(finished):
+    arm = finished[1]['arms']['augmented']
+    for key in ('accuracy', 'macro_f1', 'macro_precision', 'macro_recall', 'weighted_f1'):
+        low, high = arm[key]['ci95']
+        assert 0 <= low <= arm[key]['mean'] <= high <= 1
+        assert arm[key]['mean'] == pytest.approx(np.mean(arm[key]['per_seed']))
+        assert arm[key]['std'] == pytest.approx(np.std(arm[key]['per_seed'], ddof=1))
+    assert arm['per_class'][NAMES[0]]['train_count'] == 3
+    assert arm['per_class']['absent'] == {
+        'precision': 0, 'recall': 0, 'f1': 0, 'support': 0, 'train_count': 30}
+    assert arm['groups']['medium'] == {'classes': 1, 'test_images': 0, 'accuracy': None}
+    assert arm['groups']['few']['test_images'] == 60
+
+
+def test_a_difference_in_metrics_json(finished):
+    arms, difference = finished[1]['arms'], finished[1]['differences']['augmented-original']
+    for key in ('accuracy', 'macro_f1'):
+        expected = arms['augmented'][key]['mean'] - arms['original'][key]['mean']
+        assert difference[key]['mean'] == pytest.approx(expected)
+    assert difference['mcnemar_p'] < 0.05 and difference['verdict'].startswith('Yes')
+    assert difference['per_class']['absent']['holm_p'] == 1
+    assert set(difference['groups']) == {'many', 'few'}
+
+
+def test_console_table_ends_with_the_differences(finished):
+    console = Console(width=80, file=io.StringIO())
+    console.print(report.console_table(finished[1]))
+    text = console.file.getvalue()
+    assert '±' in text and text.index('original') < text.index('- original')
+    for difference in finished[1]['differences'].values():
+        assert f'{100 * difference["accuracy"]["mean"]:+z.1f}' in text
+
+
+def test_one_arm_has_nothing_to_compare(tmp_path):
+    result = report.write(tmp_path / 'report', **arguments(tmp_path, original=0.6))
+    page = Page((tmp_path / 'report/index.html').read_text('utf-8'))
+    assert 'Only original was trained' in page.text
+    assert result['differences'] == {} and result['synthetic'] is None
+    assert 'McNemar p' not in page.text and 'Quality check' not in page.text
+    assert report.console_table(result).row_count == 1
+
+
+def test_one_seed_has_no_standard_deviation(tmp_path):
+    given = arguments(tmp_path, original=0.6, augmented=0.6) | {'facts': {'seeds': [0]}}
+    given['predictions'] = {arm: paths[:1] for arm, paths in given['predictions'].items()}
+    result = report.write(tmp_path / 'report', **given)
+    assert result['arms']['original']['accuracy']['std'] is None
+    assert 'With one seed' in (tmp_path / 'report/index.html').read_text('utf-8')
+    assert report.console_table(result).row_count == 3
+
+
+def test_equal_arms_are_called_so():
+    same = np.stack([classify(LABELS, 0.6, s) for s in range(2)])
+    found = results.compare(LABELS, {'original': same, 'augmented': same}, NAMES, COUNTS, GROUPS)
+    difference = found['differences']['augmented-original']
+    assert difference['accuracy']['mean'] == 0 and difference['mcnemar_p'] == 1
+    assert difference['verdict'].startswith('No difference')
+
+
+def test_a_perfect_classifier():
+    perfect = np.stack([classify(LABELS, 1.1, s) for s in range(2)])
+    arm = results.compare(LABELS, {'original': perfect}, NAMES, COUNTS, GROUPS)['arms']['original']
+    accuracy = results.jsonable(arm['accuracy'])
+    assert accuracy == {'mean': 1, 'std': 0, 'ci95': [1, 1], 'per_seed': [1, 1]}
+    assert arm['macro_f1']['mean'] == pytest.approx(0.75)  # one class of four has no test image
+
+
+def test_jsonable():
+    value = {1: np.float32(0.5), 'a': (np.nan, np.inf, np.arange(2)), 'p': pathlib.Path('x'),
+             'b': np.True_, 'n': None}
+    assert results.jsonable(value) == {'1': 0.5, 'a': [None, None, [0, 1]], 'p': 'x', 'b': True,
+                                       'n': None}
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda labels, p: (labels[::-1], p), 'test labels are not those'),
+    (lambda labels, p: (labels[1:], p[1:]), 'test labels are not those'),
+    (lambda labels, p: (labels, p[:, :3]), 'shape'),
+    (lambda labels, p: (labels, p * np.nan), 'not finite')])
+def test_a_file_that_does_not_fit_is_named(tmp_path, change, message):
+    given = arguments(tmp_path, original=0.6, augmented=0.6)
+    path = given['predictions']['augmented'][1]
+    with np.load(path) as stored:
+        labels, probabilities = change(stored['labels'], stored['probabilities'])
+    np.savez(path, labels=labels, probabilities=probabilities)
+    with pytest.raises(ValueError, match=f'augmented_1.npz.*{message}'):
+        report.write(tmp_path / 'report', **given)
+    assert not (tmp_path / 'report').exists()
+
+
+def test_arms_need_the_same_number_of_seeds(tmp_path):
+    given = arguments(tmp_path, original=0.6, augmented=0.6)
+    given['predictions']['augmented'].pop()
+    with pytest.raises(ValueError, match="'augmented': 1"):
+        report.write(tmp_path, **given)
+
+
+def test_class_names_must_be_distinct(tmp_path):
+    with pytest.raises(ValueError, match='distinct'):
+        given = arguments(tmp_path, original=0.6) | {'class_names': ['a', 'a', 'b', 'c']}
+        report.write(tmp_path, **given)

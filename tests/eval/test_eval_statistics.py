@@ -1,0 +1,203 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+from eval import metrics, statistics
+
+
+def simulate(rng, images, seeds, accuracy, num_classes=4):
+    """Seeds agree on half of the images, as seeds of one network do."""
+    labels = rng.integers(num_classes, size=images)
+    luck = np.where(rng.random(images) < 0.5, rng.random(images), rng.random((seeds, images)))
+    wrong = (labels + rng.integers(1, num_classes, size=(seeds, images))) % num_classes
+    return labels, np.where(luck < accuracy, labels, wrong)
+
+
+def test_scores_equal_scikit_learn_under_weights():
+    rng = np.random.default_rng(0)
+    labels, predictions = simulate(rng, 120, 2, 0.6)
+    weights = np.bincount(rng.integers(120, size=120), minlength=120).astype(float)
+    groups = {'first': np.array([True, True, False, False])}
+    found = statistics.scores(labels, predictions, weights[:, None], 4, groups)
+    for s, predicted in enumerate(predictions):
+        given = dict(sample_weight=weights, labels=range(4), zero_division=0)
+        for key, score, average in [
+                ('macro_f1', f1_score, 'macro'), ('macro_precision', precision_score, 'macro'),
+                ('macro_recall', recall_score, 'macro'), ('weighted_f1', f1_score, 'weighted'),
+                ('per_class_f1', f1_score, None), ('per_class_recall', recall_score, None)]:
+            expected = score(labels, predicted, average=average, **given)
+            np.testing.assert_allclose(found[key][s, ..., 0], expected, err_msg=key)
+        accuracy = accuracy_score(labels, predicted, sample_weight=weights)
+        assert found['accuracy'][s, 0] == pytest.approx(accuracy)
+        inside = labels < 2
+        accuracy = accuracy_score(labels[inside], predicted[inside], sample_weight=weights[inside])
+        assert found['first_accuracy'][s, 0] == pytest.approx(accuracy)
+
+
+def test_a_class_without_test_images_counts_as_in_the_summary():
+    labels, predictions = np.array([0, 0, 1]), np.array([[0, 2, 1]])
+    found = statistics.bootstrap_interval(labels, predictions, 3, samples=20)
+    summary = metrics.summary(labels, predictions[0], 3)
+    for key in ('accuracy', 'macro_f1', 'macro_recall', 'macro_precision', 'weighted_f1'):
+        assert found[key]['mean'] == pytest.approx(summary[key])
+
+
+def test_a_draw_that_misses_a_class_does_not_lower_the_macro_mean():
+    labels = np.array([0, 0, 0, 1])
+    interval = statistics.bootstrap_interval(labels, labels[None], 2, samples=100)
+    assert interval['macro_f1']['ci95'] == (1.0, 1.0)
+
+
+def test_intervals_cover_the_truth():
+    rng = np.random.default_rng(1)
+    covered = np.zeros(2)
+    for trial in range(60):
+        labels, a = simulate(rng, 150, 1, 0.6)
+        wrong = (labels + 1) % 4
+        b = np.where(rng.random((1, 150)) < 0.7, labels, wrong)
+        one = statistics.bootstrap_interval(labels, a, 4, samples=200, seed=trial)
+        two = statistics.paired_bootstrap(labels, a, b, 4, samples=200, seed=trial)
+        for i, (low, high), truth in ((0, one['accuracy']['ci95'], 0.6),
+                                      (1, two['accuracy']['ci95'], 0.1)):
+            covered[i] += low <= truth <= high
+    assert (covered / 60 >= 0.88).all() and (covered < 60).all()
+
+
+def test_pairing_narrows_the_interval():
+    rng = np.random.default_rng(0)
+    labels, a = simulate(rng, 400, 1, 0.6)
+    b = np.where(rng.random(a.shape) < 0.05, labels, a)  # b differs on few images, all to its good
+    low, high = statistics.paired_bootstrap(labels, a, b, 4, samples=300)['accuracy']['ci95']
+    alone = statistics.bootstrap_interval(labels, a, 4, samples=300)['accuracy']['ci95']
+    assert low > 0 and high - low < 0.5 * (alone[1] - alone[0])
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    labels = np.zeros(1000, int)
+    luck = np.random.default_rng(0).random(1000)
+    steady = (luck > np.array([[0.6], [0.6], [0.6]])).astype(int)
+    varied = (luck > np.array([[0.4], [0.6], [0.8]])).astype(int)
+    width = [np.ptp(statistics.bootstrap_interval(labels, p, 2, samples=300)['accuracy']['ci95'])
+             for p in (steady, varied)]
+    assert width[1] > 2 * width[0]
+
+
+def test_identical_arms_differ_by_exactly_zero():
+    labels, predictions = simulate(np.random.default_rng(0), 60, 3, 0.6)
+    found = statistics.paired_bootstrap(labels, predictions, predictions, 4, samples=50)
+    for name, result in found.items():
+        assert not np.any(result['mean']) and not np.any(result['ci95']), name
+        assert np.all(result['p'] == 1), name
+    assert 'not distinguishable' in statistics.verdict(
+        'augmented', 'original', {'accuracy': found['accuracy']}, 60)
+
+
+def test_arms_swapped_change_the_sign_and_nothing_else():
+    rng = np.random.default_rng(0)
+    labels, a = simulate(rng, 80, 2, 0.5)
+    b = np.where(rng.random(a.shape) < 0.2, labels, a)
+    forth = statistics.paired_bootstrap(labels, a, b, 4, samples=100)
+    back = statistics.paired_bootstrap(labels, b, a, 4, samples=100)
+    for name in forth:
+        np.testing.assert_allclose(forth[name]['mean'], -np.asarray(back[name]['mean']))
+        np.testing.assert_allclose(forth[name]['ci95'], -np.flip(back[name]['ci95'], -1))
+        np.testing.assert_array_equal(forth[name]['p'], back[name]['p'])
+
+
+def test_bootstrap_is_repeatable():
+    labels, predictions = simulate(np.random.default_rng(0), 40, 1, 0.5)
+    first = statistics.bootstrap_interval(labels, predictions, 4, samples=30, seed=3)
+    again = statistics.bootstrap_interval(labels, predictions, 4, samples=30, seed=3)
+    other = statistics.bootstrap_interval(labels, predictions, 4, samples=30, seed=4)
+    assert first['macro_f1'] == again['macro_f1'] != other['macro_f1']
+
+
+@pytest.mark.parametrize('labels, predictions, message', [
+    (np.zeros(3, int), np.zeros(3, int), 'need labels'),
+    (np.zeros(3, int), np.zeros((1, 4), int), 'need labels'),
+    (np.zeros(3, int), np.full((1, 3), 2), 'predictions must lie'),
+    (np.full(3, -1), np.zeros((1, 3), int), 'labels must lie')])
+def test_bootstrap_refuses_what_does_not_fit(labels, predictions, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.bootstrap_interval(labels, predictions, 2)
+
+
+def test_paired_bootstrap_needs_the_same_seeds():
+    with pytest.raises(ValueError, match='same seeds'):
+        statistics.paired_bootstrap(np.zeros(3, int), np.zeros((1, 3), int),
+                                    np.zeros((2, 3), int), 2)
+
+
+def table(both, only_a, only_b, neither):
+    """Labels and predictions with these counts of images that both, one or no arm gets right."""
+    counts = both, only_a, only_b, neither
+    return (np.zeros(sum(counts), int), np.repeat([0, 0, 1, 1], counts),
+            np.repeat([0, 1, 0, 1], counts))
+
+
+@pytest.mark.parametrize('only_a, only_b', [(3, 12), (7, 7), (0, 5), (10, 2)])
+def test_mcnemar_equals_the_binomial_test(only_a, only_b):
+    expected = binomtest(only_b, only_a + only_b, 0.5).pvalue
+    assert statistics.mcnemar(*table(20, only_a, only_b, 9)) == pytest.approx(expected)
+
+
+def test_mcnemar_closed_forms():
+    assert statistics.mcnemar(*table(5, 0, 0, 5)) == 1.0
+    assert statistics.mcnemar(*table(5, 0, 4, 5)) == pytest.approx(2 * 0.5 ** 4)
+
+
+def test_mcnemar_over_seeds_is_twice_the_median():
+    labels, a, _ = table(0, 10, 0, 0)
+    b = np.zeros((3, 10), int)
+    b[0, :6], b[1, :8], b[2, :10] = 1, 1, 1  # p = 2 / 2^6, 2 / 2^8, 2 / 2^10
+    found = statistics.mcnemar_over_seeds(labels, np.stack([a] * 3), b)
+    assert found['per_seed'] == pytest.approx([2 / 2 ** 6, 2 / 2 ** 8, 2 / 2 ** 10])
+    assert found['combined'] == pytest.approx(2 * 2 / 2 ** 8)
+    assert statistics.mcnemar_over_seeds(labels, a[None], a[None])['combined'] == 1.0
+    one = statistics.mcnemar_over_seeds(labels, a[None], b[:1])
+    assert one['combined'] == one['per_seed'][0]
+
+
+def test_mcnemar_per_class_sees_the_own_images_only():
+    labels = np.repeat([0, 1, 2], [6, 4, 0])
+    a, b = np.zeros((1, 10), int), np.where(labels == 0, 1, 0)[None]
+    np.testing.assert_allclose(statistics.mcnemar_per_class(labels, a, b, 3), [2 / 2 ** 6, 1, 1])
+
+
+def test_holm_worked_example():
+    # 0.005 * 4, 0.01 * 3, 0.03 * 2, and 0.04 * 1 raised to the step before it.
+    np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(statistics.holm([0.9, 0.8]), [1, 1])
+
+
+def test_images_needed():
+    assert statistics.images_needed(0.02, (-0.02, 0.06), 100) == 401  # half width 0.04 -> 0.02
+    assert statistics.images_needed(-0.02, (-0.06, 0.02), 100) == 401
+    assert statistics.images_needed(0.0, (-0.1, 0.1), 100) is None
+    assert statistics.images_needed(0.1, (0.05, 0.15), 100) <= 100
+
+
+@pytest.mark.parametrize('accuracy, f1, beginning', [
+    ((0.03, 0.05), (0.01, 0.05), 'Yes, b is better than a'),
+    ((-0.05, -0.03), (-0.05, -0.01), 'No, b is worse than a'),
+    ((-0.01, 0.03), (-0.01, 0.03), 'No difference between b and a can be told from chance'),
+    ((-0.01, 0.03), (0.01, 0.05), 'In part, b is better than a'),
+    ((-0.05, -0.01), (-0.01, 0.03), 'No, b is in part worse than a'),
+    ((-0.05, -0.01), (0.01, 0.03), 'It depends on the metric')])
+def test_verdict_says_what_the_intervals_say(accuracy, f1, beginning):
+    differences = {name: {'mean': sum(ci95) / 2, 'ci95': ci95}
+                   for name, ci95 in (('accuracy', accuracy), ('macro-F1', f1))}
+    sentence = statistics.verdict('b', 'a', differences, 500)
+    assert sentence.startswith(beginning) and sentence.endswith('.')
+    distinguishable = sum(low > 0 or high < 0 for low, high in (accuracy, f1))
+    assert sentence.count('), distinguishable from zero') == distinguishable
+    assert sentence.count('not distinguishable from zero on 500') == 2 - distinguishable
+    assert sentence.count('would need at least') == 2 - distinguishable
+
+
+def test_verdict_gives_points_interval_and_images():
+    difference = {'mean': 0.01, 'ci95': (-0.02, 0.04)}
+    sentence = statistics.verdict('b', 'a', {'accuracy': difference}, 500)
+    assert 'accuracy +1.0 points (95% interval -2.0 to +4.0)' in sentence
+    assert 'at least 4,500' in sentence

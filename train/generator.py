@@ -1,0 +1,137 @@
+"""The generator's loss: denoise images of a known class (Ho et al. 2020; Ho & Salimans 2022)."""
+
+import jax
+import jax.numpy as jnp
+
+from data import augment, pipeline
+from generation import diffusion
+from models import unet
+from train import checkpoints, loop, parallel
+from train import state as state_lib
+
+
+def make_model(config, num_classes):
+    """The network that `config.generator` describes."""
+    return unet.UNet(
+        num_classes=num_classes,
+        channels=config.channels,
+        multipliers=tuple(config.multipliers),
+        blocks=config.blocks,
+        attention=tuple(config.attention),
+        patch_size=config.patch_size,
+        dropout=config.dropout,
+        dtype=parallel.compute_dtype(config.dtype),
+    )
+
+
+def train(folder, config, train_set, validation, *, num_classes, update):
+    """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
+
+    Args:
+        config: a frozen `config.generator`.
+        train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged.
+    """
+    model = make_model(config, num_classes)
+    optimizer = _optimizer(config)
+    loss_fn = make_loss(model, config)
+    step = state_lib.make_step(loss_fn, optimizer, ema_decay=config.ema_decay)
+
+    def batches(start_step):
+        index, count = parallel.process()
+        return pipeline.train_batches(
+            [train_set], [1.0], batch_size=config.batch_size, seed=config.seed,
+            balanced=config.class_balanced, start_step=start_step,
+            process_index=index, process_count=count,
+        )  # fmt: skip
+
+    loop.fit(
+        create_state(model, optimizer, config, train_set.images.shape[1:]), step, batches,
+        steps=config.steps, folder=folder, save_every=config.save_every,
+        log_every=config.log_every, update=update,
+        evaluate=_make_evaluate(loss_fn, validation, config.batch_size),
+        evaluate_every=config.validate_every,
+    )  # fmt: skip
+
+
+def load(folder, config, num_classes):
+    """(model, EMA parameters) of a generator that `train` finished in `folder`."""
+    return make_model(config, num_classes), checkpoints.load(folder / 'checkpoints')['ema']
+
+
+def create_state(model, optimizer, config, image_shape):
+    """A state at step 0; image_shape = (H, W, C)."""
+    one = jnp.zeros(1)
+    variables = state_lib.init(model)(
+        jax.random.key(config.seed), jnp.zeros((1, *image_shape)), one, one.astype(jnp.int32),
+        jnp.zeros((1, augment.CONDITION_SIZE)),
+    )  # fmt: skip
+    return state_lib.create(variables, optimizer, seed=config.seed, ema=True)
+
+
+def _optimizer(config):
+    return state_lib.make_optimizer(
+        learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
+        cosine=config.cosine_decay, b2=config.adam_b2, clip=config.clip_norm,
+    )  # fmt: skip
+
+
+def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
+    """state -> {'val_loss'}: the EMA's denoising loss, always on the same noise."""
+
+    def losses(params, batch):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch['draw'])
+        return loss_fn(params, {}, batch, keys, train=False)[0]
+
+    mapped = parallel.mapped(losses)
+
+    def evaluate(state):
+        total = 0.0
+        for repeat in range(repeats):
+            for batch in pipeline.eval_batches(validation, batch_size=batch_size):
+                batch['draw'] = batch.pop('index') * repeats + repeat
+                weight = batch['weight']
+                loss = parallel.unshard(mapped(state.ema, parallel.shard(batch)))
+                total += float((loss * weight).sum())
+        return {'val_loss': total / (repeats * len(validation.labels))}
+
+    return evaluate
+
+
+def make_loss(model, config):
+    """(params, model_state, batch, keys) -> (losses [b], (model_state, {})); see `make_step`."""
+
+    def loss_fn(params, model_state, batch, keys, train=True):
+        x_0 = augment.to_float(batch['image'])
+        # few draws: each one inlines a generator that takes XLA on CPU a second to compile
+        t, u_label = jax.vmap(lambda key: jax.random.uniform(key, (2,)), out_axes=1)(keys)
+        eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), x_0.shape[1:]))(keys)
+        condition = jnp.zeros((x_0.shape[0], augment.CONDITION_SIZE))
+        label = batch['label']
+        if train:
+            x_0, condition = augment.flip_shift(
+                jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), x_0, flip=config.augment_flip, shift=config.augment_shift,
+                probability=config.augment_probability,
+            )  # fmt: skip
+            label = jnp.where(u_label < config.label_dropout, model.num_classes, label)
+        log_snr = diffusion.log_snr(t, config.schedule)
+        level = diffusion.expand(log_snr)
+        output = model.apply(
+            {'params': params}, diffusion.q_sample(x_0, eps, level), log_snr, label, condition,
+            keys=keys if train else None,
+        )  # fmt: skip
+        error = output - diffusion.target(x_0, eps, level, config.prediction)
+        weight = diffusion.loss_weight(log_snr, config.prediction, config.min_snr_gamma)
+        return weight * jnp.square(error).mean(axis=(1, 2, 3)), (model_state, {})
+
+    return loss_fn
+
+
+def make_predict_x0(model, config):
+    """(params, x_t, log_snr [B], labels [B]) -> x_0: the trained network as a denoiser."""
+
+    def predict_x0(params, x_t, log_snr, labels):
+        condition = jnp.zeros((x_t.shape[0], augment.CONDITION_SIZE))
+        output = model.apply({'params': params}, x_t, log_snr, labels, condition)
+        return diffusion.to_x0(output, x_t, diffusion.expand(log_snr), config.prediction)
+
+    return predict_x0

@@ -1,0 +1,104 @@
+"""One loop for both models: step, log, evaluate, save, stop, resume."""
+
+import json
+import pathlib
+import signal
+import threading
+
+import jax
+
+from train import checkpoints, parallel
+from train import state as state_lib
+
+
+class Interrupted(SystemExit):
+    """The user or the scheduler asked to stop; everything is saved. Exit status 75: run again."""
+
+    STATUS = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self):
+        super().__init__(self.STATUS)
+
+
+def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
+        evaluate=None, evaluate_every=0):  # fmt: skip
+    """Trains from the newest checkpoint in `folder`, or from `state`, until `steps`.
+
+    Args:
+        state: a `TrainState` at step 0.
+        step: pmapped (state, batch) -> (state, metrics), from `state.make_step`.
+        batches: start_step -> endless iterator of host batches; batch t depends on t alone.
+        folder: gets checkpoints/ and metrics.jsonl (rows {"step", "loss", ...} of the training
+            batch and {"step", "val_loss", ...} of `evaluate`).
+        save_every, log_every, evaluate_every: in steps.
+        update: progress callback (done, total, **values).
+        evaluate: state -> {'val_loss': float, ...}.
+    Returns:
+        The state at `steps`, also saved as the newest checkpoint.
+    """
+    folder = pathlib.Path(folder)
+    restored = checkpoints.restore(folder / 'checkpoints', state)
+    state = parallel.replicate(state if restored is None else restored)
+    done = int(state.step)
+    log = MetricsLog(folder / 'metrics.jsonl', done)
+    stream = batches(done)
+    with StopSignal() as stop:
+        while done < steps:
+            state, metrics = step(state, parallel.shard(next(stream)))
+            done += 1
+            parallel.throttle(metrics, done)
+            if done % log_every == 0 or done == steps:
+                values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+                log.write(step=done, **values)
+                update(done, steps, **values)
+            if evaluate and (done % evaluate_every == 0 or done == steps):
+                values = evaluate(state)
+                log.write(step=done, **values)
+                state = state_lib.keep_best(state, values['val_loss'])
+            if done % save_every == 0 or done == steps or stop.requested:
+                checkpoints.save(folder / 'checkpoints', state)
+            if stop.requested and done < steps:
+                raise Interrupted
+    return state
+
+
+class StopSignal:
+    """Turns the first SIGTERM or SIGINT into a request; a second SIGINT stops at once."""
+
+    def __enter__(self):
+        self.requested = False
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def _request(self, number, frame):
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class MetricsLog:
+    """metrics.jsonl, cut back to the step that training resumes from."""
+
+    def __init__(self, path, step):
+        self._path = pathlib.Path(path)
+        kept = []
+        if self._path.exists():
+            for line in self._path.read_text('utf-8').splitlines(keepends=True):
+                # a kill can leave half a last line
+                if line.endswith('\n') and json.loads(line)['step'] <= step:
+                    kept.append(line)
+        if parallel.is_main():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(''.join(kept), 'utf-8')
+
+    def write(self, **row):
+        if parallel.is_main():
+            with self._path.open('a', encoding='utf-8') as file:
+                file.write(json.dumps(row) + '\n')

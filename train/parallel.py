@@ -1,0 +1,115 @@
+"""Every pmap, device count, process index and gather of the project, and nothing else.
+
+State travels without a device axis (in_axes=None): JAX keeps it replicated between steps. Batches
+carry a leading axis of local devices. `pmap` is in maintenance mode in JAX: leaving it one day is
+this file's work alone.
+"""
+
+import math
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+AXIS = 'data'
+
+
+def set_up(cpu_devices):
+    """Prepares the devices; must run before anything uses JAX.
+
+    Args:
+        cpu_devices: how many devices the CPU is split into, one single-threaded device each; that
+            keeps the cores busier than one device which shares them. 0: one per core, as a power
+            of 2 up to 8. Without effect on accelerators.
+    """
+    given = os.environ.get('XLA_FLAGS', '')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    count = cpu_devices or 2 ** min(3, int(math.log2(cores)))
+    wanted = ['--xla_backend_optimization_level=1']  # the time is in library calls: compile faster
+    if count > 1:
+        wanted += [
+            f'--xla_force_host_platform_device_count={count}',
+            '--xla_cpu_multi_thread_eigen=false',
+        ]
+    wanted = [flag for flag in wanted if flag.split('=')[0] not in given]  # the user's word holds
+    os.environ['XLA_FLAGS'] = ' '.join([given, *wanted]).strip()
+    if not jax.config.jax_compilation_cache_dir:
+        cache = pathlib.Path(__file__).resolve().parent.parent / '.jax_cache'
+        jax.config.update('jax_compilation_cache_dir', str(cache))
+
+
+def device_count():
+    """Devices of all processes."""
+    return jax.device_count()
+
+
+def process():
+    """(index, count) of this process."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_main():
+    """Whether this process writes shared files."""
+    return jax.process_index() == 0
+
+
+def describe():
+    """The hardware in words, such as '2 x cpu (Intel Xeon ...)'."""
+    kind = jax.devices()[0].device_kind
+    cores = f', {os.cpu_count()} cores' if jax.default_backend() == 'cpu' else ''
+    return f'{jax.device_count()} x {jax.default_backend()} ({kind}{cores})'
+
+
+def compute_dtype(name):
+    """The activations' dtype: 'auto' is bfloat16 on accelerators and float32 on CPU."""
+    if name == 'auto':
+        name = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+    return jnp.dtype(name)
+
+
+def train_step(step):
+    """pmaps step(state, batch) -> (state, metrics); the state's memory is reused."""
+    return jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+
+
+def replicate(tree):
+    """Copies `tree` to all devices, laid out as `train_step` returns it: no second compilation."""
+    copy = jax.pmap(lambda tree, _: tree, AXIS, in_axes=(None, 0), out_axes=None)
+    return copy(tree, np.zeros(jax.local_device_count()))
+
+
+def mapped(function):
+    """pmaps function(replicated, batch) -> per-example outputs, split over devices."""
+    return jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def shard(batch):
+    """Splits the leading axis of every array over the local devices: [B, ...] -> [D, B/D, ...]."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def unshard(outputs):
+    """The inverse of `shard`, as NumPy arrays on the host."""
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
+
+
+def mean(tree):
+    """The mean over all devices; for use inside a mapped function."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def positions(count):
+    """The places in the global batch of this device's `count` examples, int32 [count]."""
+    return jax.lax.axis_index(AXIS) * count + jnp.arange(count)
+
+
+def throttle(metrics, step):
+    """Keeps the host at most a few steps ahead where running far ahead aborts the process.
+
+    Several forced CPU devices under jax 0.10 do; accelerators need no such pause.
+    """
+    if step % 10 == 0 and jax.default_backend() == 'cpu':
+        jax.block_until_ready(metrics)

@@ -1,0 +1,59 @@
+"""How far, and how long still: a bar on a terminal, a line now and then elsewhere."""
+
+import contextlib
+import sys
+import time
+
+from rich import progress as bars
+from rich.console import Console
+
+LINE_EVERY = 15.0  # seconds between lines when the output is not a terminal
+_console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def say(message):
+    """One line for the user."""
+    _console.print(message, markup=False)
+
+
+def show(renderable):
+    """A rich table for the user."""
+    _console.print(renderable)
+
+
+@contextlib.contextmanager
+def progress(label, start=0):
+    """Yields update(done, total, **values), which shows label, done / total, time left, values."""
+    if not _console.is_terminal:
+        yield _lines(label, start)
+        return
+    columns = (
+        bars.TextColumn('{task.description}'), bars.BarColumn(), bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(), bars.TextColumn('{task.fields[values]}'),
+    )  # fmt: skip
+    with bars.Progress(*columns, console=_console, transient=True) as bar:
+        task = bar.add_task(label, total=None, completed=start, values='')
+
+        def update(done, total, **values):
+            bar.update(task, completed=done, total=total, values=_format(values))
+
+        yield update
+
+
+def _lines(label, start):
+    began = last = time.monotonic()
+
+    def update(done, total, **values):
+        nonlocal last
+        now = time.monotonic()
+        if now - last < LINE_EVERY or done <= start:
+            return
+        last = now
+        left = (now - began) * (total - done) / (done - start)
+        say(f'  {label} {done}/{total}  {left:.0f}s left  {_format(values)}'.rstrip())
+
+    return update
+
+
+def _format(values):
+    return '  '.join(f'{name} {value:.3g}' for name, value in values.items())

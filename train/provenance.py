@@ -1,0 +1,52 @@
+"""Where a run's numbers come from: config, inputs, code, versions, machine, date."""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+
+from train import parallel, stages
+
+PACKAGES = (
+    'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn', 'pillow',
+)  # fmt: skip
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def facts():
+    """{'hardware', 'versions', 'commit', 'date'} of now and here."""
+    return {
+        'hardware': parallel.describe(),
+        'versions': {'python': platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        'commit': commit(),
+        'date': datetime.date.today().isoformat(),
+    }
+
+
+def commit():
+    """The git commit of the code, with '+' if files were changed; 'unknown' outside of git."""
+    try:
+        git = ['git', '-C', str(_ROOT)]
+        head = subprocess.run([*git, 'rev-parse', 'HEAD'], capture_output=True, check=True, text=True)
+        dirty = subprocess.run([*git, 'status', '--porcelain', '--untracked-files=no'],
+                               capture_output=True, check=True, text=True)  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return head.stdout.strip() + ('+' if dirty.stdout.strip() else '')
+
+
+def write_config(workdir, config):
+    """Writes config.json, the resolved config and the facts, into the run's folder."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    unfinished = workdir / 'config.json.unfinished'
+    content = {'config': config.to_dict(), **facts()}
+    unfinished.write_text(json.dumps(content, indent=1), 'utf-8')
+    unfinished.rename(workdir / 'config.json')
+
+
+def input_digests(data):
+    """Digests of the files that `config.data` names, so that a changed image is noticed."""
+    return [stages.file_digest(path) for path in (data.train, data.test) if path]

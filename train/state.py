@@ -1,0 +1,128 @@
+"""What a training state is, and how one step changes it: the same for both models."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from train import parallel
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a checkpoint holds.
+
+    Attributes:
+        step: optimizer steps done, int32 [].
+        params, opt_state: of the network and of optax.
+        model_state: batch statistics, {} without any.
+        ema: exponential moving average of params, None if not kept.
+        best: {'params', 'model_state', 'loss', 'step'} at the lowest validation loss so far, None
+            if the rule for the final weights does not ask for it.
+        rng: key data, uint32 [2]; folded with the step, never changed.
+    """
+
+    step: Any
+    params: Any
+    opt_state: Any
+    model_state: Any
+    ema: Any
+    best: Any
+    rng: Any
+
+
+def init(model):
+    """model.init, jitted without optimisation: it runs once, and its many draws compile slowly."""
+    return jax.jit(model.init, compiler_options={'xla_backend_optimization_level': 0})
+
+
+def create(variables, optimizer, *, seed, ema=False, keep_best=False):
+    """A state at step 0 from a Flax module's freshly initialised variables."""
+    params = variables['params']
+    model_state = {k: v for k, v in variables.items() if k != 'params'}
+    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 donated buffers must be distinct
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        model_state=model_state,
+        ema=copy(params) if ema else None,
+        best={
+            'params': copy(params),
+            'model_state': copy(model_state),
+            'loss': jnp.array(jnp.inf, jnp.float32),
+            'step': jnp.zeros((), jnp.int32),
+        }
+        if keep_best
+        else None,
+        rng=jax.random.key_data(jax.random.key(seed)),
+    )
+
+
+def make_optimizer(*, learning_rate, steps, warmup=0, cosine=False, b2=0.999, clip=0.0):
+    """Adam (Kingma & Ba 2015) with linear warm-up, then constant or cosine to 0 at `steps`."""
+    schedule = learning_rate
+    if cosine:
+        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
+    elif warmup:
+        schedule = optax.linear_schedule(0.0, learning_rate, warmup)
+    adam = optax.adam(schedule, b2=b2)
+    return optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam
+
+
+def make_step(loss_fn, optimizer, *, ema_decay=0.0):
+    """The pmapped training step of either model.
+
+    Args:
+        loss_fn: (params, model_state, batch, keys) -> (losses [b], (model_state, metrics)), with
+            one PRNG key per example; `batch['weight']` [b] multiplies the losses.
+        ema_decay: of the parameters' average, warmed up as (1 + step) / (10 + step).
+    Returns:
+        (state, batch) -> (state, {'loss', **metrics}), means over the global batch.
+    """
+
+    def step(state, batch):
+        keys = example_keys(state.rng, state.step, batch['label'].shape[0])
+
+        def objective(params):
+            losses, aux = loss_fn(params, state.model_state, batch, keys)
+            return (losses * batch['weight']).mean(), aux
+
+        (loss, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
+            state.params
+        )
+        loss, metrics, grads = parallel.mean((loss, metrics, grads))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            ema = optax.incremental_update(params, ema, 1 - decay)
+        state = state.replace(
+            step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state, ema=ema
+        )
+        return state, {'loss': loss, **metrics}
+
+    return parallel.train_step(step)
+
+
+def example_keys(rng, step, count):
+    """One key per example of this device, a function of (rng, step, place in the global batch)."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(rng), step)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, parallel.positions(count))
+
+
+def keep_best(state, loss):
+    """The state with `best` replaced if the validation loss is the lowest so far."""
+    if state.best is None or not loss < float(state.best['loss']):
+        return state
+    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 donated buffers must be distinct
+    best = {
+        'params': copy(state.params),
+        'model_state': copy(state.model_state),
+        'loss': jnp.array(loss, jnp.float32),
+        'step': jnp.copy(state.step),
+    }
+    return state.replace(best=best)
