@@ -17,7 +17,7 @@ CHOICES = {
 FRACTIONS = (
     'splits.validation_fraction', 'generator.label_dropout', 'generator.augment_probability',
     'generator.augment_shift', 'generator.dropout', 'generator.ema_decay', 'classifier.dropout',
-    'classifier.augment_shift',
+    'classifier.augment_shift', 'classifier.synthetic_share',
 )  # fmt: skip in [0, 1)
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
@@ -68,11 +68,6 @@ def _check_arms(config):
     if unknown or 'original' not in arms or len(set(arms)) != len(arms):
         raise ValueError(
             f'config.arms={arms} must name {ARMS[0]!r}, the baseline, and any of {ARMS[1:]}, once'
-        )
-    if not 0 < config.classifier.synthetic_share < 1:
-        raise ValueError(
-            f'config.classifier.synthetic_share={config.classifier.synthetic_share} must be '
-            'between 0 and 1'
         )
     if config.splits.validation_fraction == 0:
         raise ValueError(

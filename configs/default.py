@@ -30,7 +30,7 @@ def get_config():
 
     c.generator = g = ml_collections.ConfigDict()
     g.seed = 0
-    g.steps = 6000  # optimizer steps
+    g.steps = 5000  # optimizer steps
     g.batch_size = 16  # over all devices and hosts
     g.learning_rate = 1e-3  # Adam
     g.adam_b2 = 0.99
@@ -60,7 +60,7 @@ def get_config():
     s.fill = 'largest'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.steps = 20  # network evaluations an image, twice that with guidance
-    s.guidance_scale = 1.0  # 1: off
+    s.guidance_scale = 2.0  # 1: off
     s.batch_size = 256  # over all devices and hosts
     s.rounds = 6  # rejected images are replaced this many times at most, then reported
 
@@ -87,7 +87,7 @@ def get_config():
     k.augment = 'none'  # none | flip_shift, in every arm
     k.augment_flip = True
     k.augment_shift = 0.1  # of the side
-    k.synthetic_share = 0.5  # of a batch of the augmented arm
+    k.synthetic_share = 0.0  # of a batch of the augmented arm; 0: in proportion to the set's size
     k.synthetic_weight = 1.0  # of a synthetic image in the loss
     k.dtype = 'auto'
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps

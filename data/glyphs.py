@@ -74,11 +74,11 @@ def draw(character, size, rng):
     y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)[..., None]
-    warmth = rng.uniform(-1, 1) * np.array([0.08, 0.0, -0.08])  # one colour axis: lamp to daylight
+    warmth = rng.uniform(-1, 1) * np.array([0.06, 0.0, -0.06])  # one colour axis: lamp to daylight
     paper = rng.uniform(0.55, 0.9) + warmth
-    pigment = rng.uniform(0.05, 0.35) + rng.uniform(-1, 1) * np.array([0.08, -0.02, -0.08])
+    pigment = rng.uniform(0.2, 0.42) + warmth
     picture = (paper * (1 - ink) + pigment * ink) * light
-    picture = picture + rng.normal(0, rng.uniform(0.0, 0.07), picture.shape)
+    picture = picture + rng.normal(0, rng.uniform(0.03, 0.13), (size, size, 1))  # grey grain
     return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
@@ -90,9 +90,9 @@ def _ink_mask(character, size, rng):
     ImageDraw.Draw(canvas).text((side / 2, side / 2), character, fill=255, font=font, anchor='mm')
     left, top, right, bottom = canvas.getbbox()
     centre = np.array([left + right, top + bottom]) / 2  # the ink's own centre, not the font's box
-    scale = rng.uniform(0.6, 1.0)
-    rotation, shear = rng.uniform(-0.45, 0.45), rng.uniform(-0.3, 0.3)
-    shift = rng.uniform(-0.2, 0.2, 2) * side
+    scale = rng.uniform(0.8, 1.05)
+    rotation, shear = rng.uniform(-0.15, 0.15), rng.uniform(-0.1, 0.1)
+    shift = rng.uniform(-0.07, 0.07, 2) * side
     cos, sin = np.cos(rotation), np.sin(rotation)
     forward = scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]])
     inverse = np.linalg.inv(forward)  # Pillow asks where each output pixel comes from

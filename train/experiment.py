@@ -54,7 +54,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
     """One classifier of one arm; the arms differ in these sets and in nothing else."""
     sets, shares, weights = [parts.train], [1.0], [1.0]
     if arm == 'augmented':
-        share = config.classifier.synthetic_share
+        share = synthetic_share(config, parts, synthetic)
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
     with progress(f'{arm} seed {seed}') as update:
@@ -62,6 +62,12 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
             folder, config.classifier, sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,
         )  # fmt: skip
+
+
+def synthetic_share(config, parts, synthetic):
+    """The share of synthetic images in a batch of the augmented arm, in (0, 1)."""
+    proportion = len(synthetic) / (len(synthetic) + len(parts.train))
+    return config.classifier.synthetic_share or proportion
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
@@ -100,7 +106,6 @@ def make_images(folder, config, parts, generator_folder, judge_folder):
     summary = quality.summarise(rows, plan, parts.class_names)
     summary |= facts | {
         'thresholds': thresholds,
-        'share': config.classifier.synthetic_share,
         'real_heldout_copy_rate': quality.held_out_copy_rate(reference, config.quality.copy_ratio),
     }
     (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
@@ -128,9 +133,10 @@ def write_report(folder, config, parts, synthetic_folder, classifier_folders, ge
     synthetic_counts = summary = sheet = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
     if synthetic_folder:
-        labels = read_synthetic(synthetic_folder).labels
-        synthetic_counts = np.bincount(labels, minlength=len(counts))
+        synthetic = read_synthetic(synthetic_folder)
+        synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
+        summary['share'] = synthetic_share(config, parts, synthetic)
         sheet = synthetic_folder / 'contact_sheet.png'
         curves['generator'] = [generator_folder / 'metrics.jsonl']
     report.write(

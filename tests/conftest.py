@@ -1,0 +1,69 @@
+"""What must be set before JAX starts, and the smallest settings that still run every line."""
+
+import os
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that a bare `pytest` works as well
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = ' '.join([
+    '--xla_force_host_platform_device_count=8',
+    '--xla_cpu_multi_thread_eigen=false',
+    '--xla_backend_optimization_level=0',  # compiling is nearly all that these tests wait for
+])
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.jax_cache'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+os.environ.setdefault('MPLBACKEND', 'Agg')
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import ml_collections  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from configs import default  # noqa: E402
+from data import splits  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def clean_env():
+    """The environment of a user's process: this repository, no XLA flags of ours."""
+    env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}
+    return env | {'PYTHONPATH': str(ROOT), 'COLUMNS': '100'}
+
+
+@pytest.fixture(scope='session')
+def tiny_config():
+    """(**{'generator.steps': 3, ...}) -> a whole frozen config with the smallest networks."""
+    smallest = {
+        'data.image_size': 8,
+        'generator.steps': 2, 'generator.batch_size': 8, 'generator.channels': 8,
+        'generator.multipliers': (1,), 'generator.attention': (False,), 'generator.blocks': 1,
+        'generator.warmup_steps': 0, 'generator.log_every': 1, 'generator.validate_every': 2,
+        'generator.save_every': 2, 'generator.dtype': 'float32',
+        'classifier.steps': 2, 'classifier.batch_size': 8, 'classifier.widths': (4,),
+        'classifier.hidden': 8, 'classifier.log_every': 1, 'classifier.validate_every': 2,
+        'classifier.save_every': 2, 'classifier.dtype': 'float32',
+    }  # fmt: skip
+
+    def make(**fields):
+        config = default.get_config()
+        with config.ignore_type():
+            config.update_from_flattened_dict(smallest | fields)
+        return ml_collections.FrozenConfigDict(config)
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def fake_images():
+    """(size, classes, seed) -> ImageSet of 8x8 noise around a grey level of its class's own."""
+
+    def make(size=8, classes=2, seed=0):
+        rng = np.random.default_rng(seed)
+        labels = (np.arange(size) % classes).astype(np.int32)
+        level = np.linspace(60, 195, classes)[labels][:, None, None, None]
+        images = np.clip(rng.normal(level, 25, (size, 8, 8, 3)), 0, 255).astype(np.uint8)
+        return splits.ImageSet(images, labels, tuple(f'{i}.png' for i in range(size)))
+
+    return make

@@ -1,0 +1,258 @@
+"""Planted cases: every rule must catch what it is for, and leave an honest image alone."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from generation import quality
+
+CLASSES, PER_CLASS, SHAPE = 3, 30, (6, 6, 3)
+RULES = {'min_relevance': 0.1, 'max_distance': 3.0, 'copy_ratio': 1 / 3, 'min_contrast': 4.0,
+         'max_saturated': 0.9}  # fmt: skip
+
+
+def random_images(rng, n):
+    return rng.integers(20, 236, (n, *SHAPE), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def reference():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), PER_CLASS)
+    centres = 20 * np.eye(CLASSES, 8)
+    held_labels = np.arange(CLASSES).repeat(10)
+    return quality.Reference(
+        random_images(rng, len(labels)), labels,
+        (centres[labels] + rng.normal(size=(len(labels), 8))).astype('f4'),
+        random_images(rng, len(held_labels)), held_labels,
+        (centres[held_labels] + rng.normal(size=(len(held_labels), 8))).astype('f4'),
+    )  # fmt: skip
+
+
+def judged(images, label, reference, rng, relevance=0.9, shift=0.0):
+    """Scores of images of one class whose judge is sure and whose features lie in the class."""
+    labels = np.full(len(images), label)
+    probabilities = np.full((len(images), CLASSES), (1 - relevance) / (CLASSES - 1))
+    probabilities[:, label] = relevance
+    features = 20 * np.eye(CLASSES, 8)[labels] + rng.normal(size=(len(images), 8)) + shift
+    return quality.score(images, labels, probabilities, features.astype('f4'), reference)
+
+
+def reasons(scores, duplicate=None, **changes):
+    n = len(scores['relevance'])
+    duplicate = np.zeros(n, bool) if duplicate is None else duplicate
+    return list(quality.decide(scores, duplicate, **(RULES | changes)))
+
+
+def test_honest_images_stay(reference):
+    rng = np.random.default_rng(1)
+    images = random_images(rng, 20)
+    assert set(reasons(judged(images, 1, reference, rng), max_distance=6.0)) == {''}
+
+
+def test_an_interpolation_of_two_images_stays(reference):
+    """Half-way between two training images nearest and second nearest are equally far."""
+    rng = np.random.default_rng(2)
+    a, b = reference.images[:10].astype(float), reference.images[10:20].astype(float)
+    images = ((a + b) / 2).round().astype(np.uint8)
+    scores = judged(images, 0, reference, rng)
+    assert scores['pixel_ratio'].min() > 0.9
+    assert set(reasons(scores, max_distance=6.0)) == {''}
+
+
+@pytest.mark.parametrize('noise', [0, 5, 10])
+def test_copies_are_found_and_named(reference, noise):
+    rng = np.random.default_rng(3)
+    rows = np.array([0, 7, 29])
+    planted = reference.images[rows] + rng.normal(0, noise, (3, *SHAPE))
+    scores = judged(np.clip(planted, 0, 255).round().astype(np.uint8), 0, reference, rng)
+    np.testing.assert_array_equal(scores['nearest'], rows)
+    assert reasons(scores) == ['copy'] * 3
+
+
+def test_a_copy_of_another_class_is_a_copy(reference):
+    rng = np.random.default_rng(4)
+    assert reasons(judged(reference.images[-2:], 0, reference, rng)) == ['copy'] * 2
+
+
+def test_a_copy_in_feature_space_alone_is_a_copy(reference):
+    rng = np.random.default_rng(5)
+    scores = judged(random_images(rng, 1), 0, reference, rng)
+    scores['feature_ratio'], _ = quality.neighbour_ratio(
+        reference.features[:1] + 0.01, reference.features
+    )
+    assert reasons(scores, max_distance=6.0) == ['copy']
+
+
+def test_blank_and_saturated(reference):
+    rng = np.random.default_rng(6)
+    images = np.stack([
+        np.full(SHAPE, 130, np.uint8),  # one grey
+        rng.integers(128, 133, SHAPE, np.uint8),  # nearly
+        np.broadcast_to(np.where(rng.random(SHAPE[:2]) < 0.5, 0, 255)[..., None], SHAPE),
+        np.zeros(SHAPE, np.uint8),  # both: the first reason counts
+    ]).astype(np.uint8)  # fmt: skip
+    scores = judged(images, 0, reference, rng)
+    assert reasons(scores) == ['blank', 'blank', 'saturated', 'blank']
+    assert scores['contrast'][0] == 0 and scores['saturated'][2] == 1
+
+
+def test_off_class_and_far(reference):
+    rng = np.random.default_rng(7)
+    images = random_images(rng, 4)
+    assert reasons(judged(images, 0, reference, rng, relevance=0.05)) == ['off_class'] * 4
+    limit = quality.distance_limit(reference, 0.99)
+    far = judged(images, 0, reference, rng, shift=10.0)
+    assert reasons(far, max_distance=limit) == ['far'] * 4
+    assert far['distance'].min() > 10
+
+
+def test_the_first_reason_counts():
+    """An image that fails every test, repaired one by one, gives the reasons in their order."""
+    scores = {'contrast': 0.0, 'saturated': 1.0, 'pixel_ratio': 0.0, 'feature_ratio': 1.0,
+              'relevance': 0.0, 'distance': 9.0, 'duplicate': True}  # fmt: skip
+    repairs = {'blank': ('contrast', 50.0), 'saturated': ('saturated', 0.0),
+               'copy': ('pixel_ratio', 1.0), 'duplicate': ('duplicate', False),
+               'off_class': ('relevance', 1.0), 'far': ('distance', 0.0)}  # fmt: skip
+    for expected in quality.REASONS:
+        rows = {name: np.array([value]) for name, value in scores.items()}
+        assert reasons(rows, rows['duplicate']) == [expected]
+        name, good = repairs[expected]
+        scores[name] = good
+    rows = {name: np.array([value]) for name, value in scores.items()}
+    assert reasons(rows, rows['duplicate']) == ['']
+
+
+def duplicates(images, labels=None, earlier=None, earlier_labels=None, limit=200.0):
+    earlier = images[:0] if earlier is None else earlier
+    labels = np.zeros(len(images), int) if labels is None else labels
+    earlier_labels = np.zeros(len(earlier), int) if earlier_labels is None else earlier_labels
+    return quality.duplicates(images, labels, earlier, earlier_labels, np.full(2, limit)).tolist()
+
+
+def test_the_first_of_duplicates_stays():
+    a, b, c = random_images(np.random.default_rng(8), 3)
+    assert duplicates(np.stack([a, b, a, b, a, c])) == [False, False, True, True, True, False]
+
+
+def test_duplicates_of_earlier_ones_and_of_other_classes():
+    a, b = random_images(np.random.default_rng(9), 2)
+    images, labels = np.stack([a, b, b]), np.array([0, 0, 1])
+    assert duplicates(images, labels, a[None]) == [True, False, False]
+    assert duplicates(images, labels, a[None], np.array([1])) == [False, False, False]
+
+
+def test_what_is_dropped_makes_nothing_else_a_duplicate():
+    """A chain: each link is near the one before only, so every second one stays."""
+    chain = np.stack([np.full(SHAPE, 100 + 10 * i, np.uint8) for i in range(5)])
+    step = 10 * np.sqrt(np.prod(SHAPE))
+    assert duplicates(chain, limit=1.5 * step) == [False, True, False, True, False]
+    assert duplicates(chain, limit=0.5 * step) == [False] * 5
+    assert duplicates(chain, limit=9 * step) == [False, True, True, True, True]
+
+
+def test_duplicate_limits_are_the_ratio_of_the_typical_neighbour_distance():
+    step = 10 * np.sqrt(np.prod(SHAPE))
+    images = np.stack([np.full(SHAPE, 10 * i, np.uint8) for i in range(12)])
+    labels = np.array([0] * 5 + [1] * 6 + [2])
+    images[labels == 1] //= 2
+    limits = quality.duplicate_limits(images, labels, 3, 0.5)
+    np.testing.assert_allclose(limits[:2], [0.5 * step, 0.25 * step], rtol=1e-3)
+    assert limits[1] <= limits[2] <= limits[0]  # one image has no neighbour: the others' median
+
+
+def test_distances_are_those_of_scipy():
+    rng = np.random.default_rng(10)
+    for a, b in [
+        (rng.normal(size=(7, 5)), rng.normal(size=(9, 5)) + 100),
+        (random_images(rng, 4).reshape(4, -1), random_images(rng, 6).reshape(6, -1)),
+        (np.zeros((2, 3)), np.zeros((2, 3))),
+    ]:
+        np.testing.assert_allclose(quality.distances(a, b), cdist(a, b), rtol=1e-4, atol=1e-3)
+    assert quality.distances(np.zeros((3, 2)), np.zeros((0, 2))).shape == (3, 0)
+
+
+def test_neighbour_ratio_by_hand_and_in_chunks(monkeypatch):
+    references = np.array([[0.0], [10.0], [30.0]])
+    queries = np.array([[1.0], [10.0], [19.0], [30.0]])
+    for chunk in (1024, 3):
+        monkeypatch.setattr(quality, '_CHUNK', chunk)
+        ratio, nearest = quality.neighbour_ratio(queries, references)
+        np.testing.assert_allclose(ratio, [1 / 9, 0, 9 / 11, 0], atol=1e-3)
+        np.testing.assert_array_equal(nearest, [0, 1, 1, 2])
+
+
+@pytest.mark.parametrize('count', [0, 1])
+def test_neighbour_ratio_needs_two_references(count):
+    ratio, nearest = quality.neighbour_ratio(np.ones((3, 2)), np.ones((count, 2)))
+    np.testing.assert_array_equal(ratio, 1)
+    np.testing.assert_array_equal(nearest, 0)
+
+
+def test_a_query_on_two_equal_references_is_a_copy():
+    ratio, _ = quality.neighbour_ratio(np.zeros((1, 4)), np.zeros((2, 4)))
+    assert ratio[0] == 0
+
+
+def test_class_distance_by_hand():
+    features, labels = np.array([[0.0], [1.0], [2.0], [9.0], [50.0]]), np.array([0, 0, 0, 0, 1])
+    found = quality.class_distance(np.array([[0.0], [0.0], [0.0]]), np.array([0, 1, 2]), features,
+                                   labels)  # fmt: skip
+    np.testing.assert_allclose(found, [1, 50, np.inf])  # mean of 0, 1, 2; one; none
+
+
+def test_distance_limit_is_the_quantile_of_the_held_out(reference):
+    d = quality.class_distance(reference.held_out_features, reference.held_out_labels,
+                               reference.features, reference.labels)  # fmt: skip
+    limit = quality.distance_limit(reference, 0.8)
+    assert (d > limit).mean() == pytest.approx(0.2, abs=1 / len(d))
+
+
+def empty_held_out(reference):
+    return quality.Reference(
+        reference.images, reference.labels, reference.features, reference.images[:0],
+        reference.labels[:0], reference.features[:0],
+    )  # fmt: skip
+
+
+def test_without_held_out_images_nothing_is_far_and_no_rate_is_known(reference):
+    empty = empty_held_out(reference)
+    assert quality.distance_limit(empty, 0.99) == np.inf
+    assert quality.held_out_copy_rate(empty, 1 / 3) is None
+
+
+def test_independent_images_are_hardly_ever_copies(reference):
+    assert quality.held_out_copy_rate(reference, 1 / 3) < 0.02
+    leaked = quality.Reference(
+        reference.images, reference.labels, reference.features,
+        np.concatenate([reference.held_out_images, reference.images[:30]]),
+        np.concatenate([reference.held_out_labels, reference.labels[:30]]),
+        np.concatenate([reference.held_out_features, reference.features[:30]]),
+    )  # fmt: skip
+    assert quality.held_out_copy_rate(leaked, 1 / 3) == pytest.approx(0.5, abs=0.02)
+
+
+def test_summarise():
+    rows = {
+        'labels': np.array([0, 0, 1, 1, 1, 2]),
+        'reasons': np.array(['', 'copy', '', 'surplus', 'blank', 'copy']),
+    }
+    assert quality.summarise(rows, np.array([1, 1, 3]), ('a', 'b', 'c')) == {
+        'made': 6,
+        'accepted': 2,
+        'rejected': {'blank': 1, 'copy': 2, 'surplus': 1},
+        'unfilled': {'c': 3},
+        'copy_rate': 2 / 5,  # of those judged: a surplus image was good
+    }
+    nothing = quality.summarise({}, np.zeros(3, int), ('a', 'b', 'c'))
+    assert nothing['made'] == nothing['accepted'] == 0 and nothing['unfilled'] == {}
+
+
+def test_inputs_are_not_changed(reference):
+    rng = np.random.default_rng(11)
+    images = random_images(rng, 3)
+    before = images.copy(), reference.images.copy()
+    judged(images, 0, reference, rng)
+    duplicates(images)
+    np.testing.assert_array_equal(images, before[0])
+    np.testing.assert_array_equal(reference.images, before[1])

@@ -1,0 +1,199 @@
+"""Samplers against distributions whose denoiser and whose reverse ODE are known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from generation import diffusion, samplers
+
+MEAN, STD = 0.2, 0.15  # of the data; |x_0| < 1 up to five standard deviations
+SHAPE = (4, 4, 1)
+
+
+def gaussian_denoiser(x_t, log_snr):
+    """E[x_0 | x_t] for x_0 ~ N(MEAN, STD^2)."""
+    alpha, sigma = diffusion.alpha_sigma(diffusion.expand(log_snr))
+    gain = STD**2 * alpha / (alpha**2 * STD**2 + sigma**2)
+    return MEAN + gain * (x_t - alpha * MEAN)
+
+
+def keys(count, seed=0):
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
+
+
+def draw(sampler, steps, count=1024, predict=gaussian_denoiser, schedule='cosine', own_keys=None):
+    own_keys = keys(count) if own_keys is None else own_keys
+    return np.asarray(samplers.sample(predict, own_keys, SHAPE, sampler=sampler, steps=steps,
+                                      schedule=schedule))  # fmt: skip
+
+
+def ode_solution(steps, count, schedule='cosine'):
+    """The exact E[x_0 | x_t] at the last evaluated level, from each key's own noise.
+
+    The probability-flow ODE of a Gaussian carries quantiles:
+    x_s = mean_s + std_s / std_t (x_t - mean_t).
+    """
+    noise = jax.vmap(
+        lambda key: jax.random.normal(jax.random.fold_in(key, steps), SHAPE)
+    )(keys(count))  # fmt: skip
+    levels = np.asarray(diffusion.log_snr(jnp.array([1.0, 1 / steps]), schedule), np.float64)
+    alpha, sigma = 1 / np.sqrt(1 + np.exp(-levels)), 1 / np.sqrt(1 + np.exp(levels))
+    std = np.sqrt(alpha**2 * STD**2 + sigma**2)
+    x_s = alpha[1] * MEAN + std[1] / std[0] * (np.asarray(noise, np.float64) - alpha[0] * MEAN)
+    return MEAN + STD**2 * alpha[1] / std[1] ** 2 * (x_s - alpha[1] * MEAN)
+
+
+def ancestral_std(steps):
+    """Of the images after so many steps: the recursion of the variance (Ho et al. 2020, eq. 7)."""
+    levels = np.asarray(diffusion.log_snr(jnp.linspace(1, 0, steps + 1), 'cosine'), np.float64)
+    alpha_bar, variance = 1 / (1 + np.exp(-levels)), 1.0
+    for i in range(steps):
+        gain = STD**2 * np.sqrt(alpha_bar[i]) / (alpha_bar[i] * STD**2 + 1 - alpha_bar[i])
+        if i == steps - 1:
+            return gain * np.sqrt(variance)
+        now, then = alpha_bar[i], alpha_bar[i + 1]
+        beta = 1 - now / then
+        slope = np.sqrt(then) * beta / (1 - now) * gain + np.sqrt(1 - beta) * (1 - then) / (1 - now)
+        variance = slope**2 * variance + (1 - then) / (1 - now) * beta
+
+
+@pytest.mark.parametrize('steps', [10, 40, 160])
+@pytest.mark.parametrize('sampler', samplers.SAMPLERS)
+def test_gaussian_data_come_back(sampler, steps):
+    images = draw(sampler, steps).astype(np.float64)
+    noise = 5 / np.sqrt(images.size)
+    assert abs(images.mean() / STD - MEAN / STD) < 0.2 / steps + noise
+    # fixed posterior variances (ddpm) and the last step (all) lose variance, as 1 / steps
+    lost = {'ddpm': 14, 'ddim': 6, 'dpm++': 4}[sampler] / steps
+    assert abs(images.std() / STD - 1) < lost + noise
+
+
+@pytest.mark.parametrize('steps', [5, 20, 80])
+def test_ancestral_sampling_has_the_variance_of_its_recursion(steps):
+    images = draw('ddpm', steps).astype(np.float64)
+    assert abs(images.std() / ancestral_std(steps) - 1) < 5 / np.sqrt(2 * images.size)
+
+
+@pytest.mark.parametrize(('sampler', 'order'), [('ddim', 0.8), ('dpm++', 1.4)])
+def test_deterministic_samplers_converge_to_the_ode(sampler, order):
+    """Steps even in t are uneven in log_snr, which costs a part of the second order."""
+    error = {n: np.abs(draw(sampler, n, 32) - ode_solution(n, 32)).max() for n in (320, 640)}
+    assert error[320] < 0.05 * STD
+    assert np.log2(error[320] / error[640]) > order
+
+
+def test_second_order_is_closer_at_equal_steps():
+    for steps in (10, 20, 40, 80):
+        exact = ode_solution(steps, 64)
+        ddim, dpm = (np.abs(draw(s, steps, 64) - exact).mean() for s in ('ddim', 'dpm++'))
+        assert dpm < ddim / 2
+
+
+@pytest.mark.parametrize(('sampler', 'error'), [('ddim', 0.04), ('dpm++', 0.01)])
+def test_linear_schedule(sampler, error):
+    images = draw(sampler, 100, 16, schedule='linear')
+    np.testing.assert_allclose(images, ode_solution(100, 16, 'linear'), atol=error)
+
+
+@pytest.mark.parametrize('steps', [1, 2, 7])
+@pytest.mark.parametrize('sampler', samplers.SAMPLERS)
+def test_a_point_mass_is_met_exactly(sampler, steps):
+    images = draw(sampler, steps, 4, predict=lambda x_t, level: jnp.full_like(x_t, 0.3))
+    np.testing.assert_allclose(images, 0.3, atol=1e-6)
+    outside = draw(sampler, steps, 4, predict=lambda x_t, level: jnp.full_like(x_t, -1.7))
+    np.testing.assert_array_equal(outside, -1)
+
+
+@pytest.mark.parametrize('sampler', samplers.SAMPLERS)
+def test_an_image_depends_on_its_key_alone(sampler):
+    whole = draw(sampler, 5, 12)
+    np.testing.assert_allclose(draw(sampler, 5, 12), whole, rtol=0)
+    for rows in ([3], [7, 2, 2, 11], np.random.default_rng(0).permutation(12)):
+        part = draw(sampler, 5, own_keys=keys(12)[np.array(rows)])
+        np.testing.assert_allclose(part, whole[np.array(rows)], atol=1e-6)
+    assert len(np.unique(whole.round(5).reshape(12, -1), axis=0)) == 12
+
+
+def test_a_step_of_ancestral_sampling_has_the_moments_of_the_posterior():
+    """Ho et al. 2020, eq. 7, in the discrete notation of the paper."""
+    beta = np.linspace(1e-4, 0.02, 1000)
+    alpha_bar = np.cumprod(1 - beta)
+    rng = np.random.default_rng(0)
+    x_t, x_0 = rng.standard_normal(SHAPE), rng.uniform(-1, 1, SHAPE)
+    for t in (5, 100, 500, 999):
+        before = alpha_bar[t - 1]
+        mean = (
+            np.sqrt(before) * beta[t] / (1 - alpha_bar[t]) * x_0
+            + np.sqrt(1 - beta[t]) * (1 - before) / (1 - alpha_bar[t]) * x_t
+        )
+        variance = (1 - before) / (1 - alpha_bar[t]) * beta[t]
+        with jax.enable_x64(True):
+            level = lambda a: jnp.asarray(np.log(a / (1 - a)))  # noqa: E731
+            here, there = level(alpha_bar[t]), level(before)
+            centre = samplers.ddpm_step(x_t, x_0, here, there, np.zeros(SHAPE))
+            moved = samplers.ddpm_step(x_t, x_0, here, there, np.ones(SHAPE))
+        np.testing.assert_allclose(centre, mean, rtol=1e-8)
+        np.testing.assert_allclose(moved - centre, np.sqrt(variance), rtol=1e-6)
+
+
+def test_first_order_of_dpm_solver_is_ddim():
+    rng = np.random.default_rng(0)
+    x_t, x_0, previous = (rng.standard_normal(SHAPE).astype('f4') for _ in range(3))
+    for here, there in ((-5.0, -2.0), (0.0, 1.0), (3.0, 9.0)):
+        expected = samplers.ddim_step(x_t, x_0, here, there)
+        found = samplers.dpm_solver_step(x_t, x_0, previous, here - 1, here, there, True)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        # a denoiser that does not move has no slope
+        found = samplers.dpm_solver_step(x_t, x_0, x_0, here - 1, here, there, False)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_second_order_extrapolates_a_linear_denoiser():
+    """Lu et al. 2022, algorithm 2: D = (1 + 1 / 2r) x_0 - 1 / 2r previous, r = h_before / h."""
+    rng = np.random.default_rng(0)
+    x_t, x_0, previous = (rng.standard_normal(SHAPE) for _ in range(3))
+    before, here, there = -3.0, -1.0, 0.5  # lambda is half of it
+    h, r = (there - here) / 2, (here - before) / (there - here)
+    direction = (1 + 1 / (2 * r)) * x_0 - previous / (2 * r)
+    alpha, sigma = (lambda l: 1 / np.sqrt(1 + np.exp(-l))), (lambda l: 1 / np.sqrt(1 + np.exp(l)))
+    expected = sigma(there) / sigma(here) * x_t - alpha(there) * (np.exp(-h) - 1) * direction
+    found = samplers.dpm_solver_step(x_t, x_0, previous, before, here, there, False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_sampler():
+    with pytest.raises(ValueError, match="'euler'.*ddpm, ddim"):
+        draw('euler', 2, 1)
+
+
+class Recorder:
+    """A denoiser that depends on x_t, level and label, and counts its evaluations."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, x_t, log_snr, labels):
+        self.batches.append(len(x_t))
+        return x_t * diffusion.expand(1.0 + labels) + diffusion.expand(log_snr)
+
+
+def test_guidance():
+    x_t = jnp.asarray(np.random.default_rng(0).standard_normal((3, *SHAPE)).astype('f4'))
+    level, labels, null = jnp.array([-1.0, 0.0, 2.0]), jnp.array([0, 1, 4]), 9
+    predict = Recorder()
+    conditional = predict(x_t, level, labels)
+    unconditional = predict(x_t, level, jnp.full(3, null))
+    predict.batches.clear()
+
+    off = samplers.guided(predict, labels, null, 1.0)(x_t, level)
+    np.testing.assert_array_equal(off, conditional)
+    assert predict.batches == [3]  # one evaluation, not two
+
+    outputs = {}
+    for scale in (0.0, 0.5, 1.5, 2.0, 3.0):
+        outputs[scale] = np.asarray(samplers.guided(predict, labels, null, scale)(x_t, level))
+        expected = unconditional + scale * (conditional - unconditional)
+        np.testing.assert_allclose(outputs[scale], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs[0.0], unconditional, rtol=1e-6)
+    np.testing.assert_allclose(2 * outputs[1.5], outputs[3.0] + outputs[0.0], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,96 @@
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models import cnn, resnet
+
+
+def shapes(network, size, batch=2, **options):
+    images = jnp.zeros((batch, size, size, 3))
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    return variables, jax.eval_shape(lambda v, x: network.apply(v, x, **options), variables, images)
+
+
+@pytest.mark.parametrize('size', [8, 16, 32])
+def test_cnn_shapes(size):
+    _, (logits, features) = shapes(cnn.CNN(10, (4, 8, 16), 12), size)
+    assert logits.shape == (2, 10) and features.shape == (2, 12)
+
+
+@pytest.mark.parametrize('network', [cnn.CNN(5, (4,), 8, dtype=jnp.bfloat16),
+                                     resnet.ResNet32(5, dtype=jnp.bfloat16)])  # fmt: skip
+def test_outputs_and_parameters_are_float32_whatever_the_activations(network):
+    variables, (logits, features) = shapes(network, 8)
+    assert logits.dtype == features.dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 8, 3), (1, 7, 7, 2), (1, 5, 6, 1), (2, 3, 2, 4)])
+def test_max_pool_is_that_of_flax(shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype('f4')
+    np.testing.assert_array_equal(cnn.max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
+
+
+def test_cnn_is_deterministic_without_keys_and_features_make_the_logits():
+    network = cnn.CNN(3, (4,), 8, dropout=0.5)
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    variables = network.init(jax.random.key(0), x)
+    logits, features = network.apply(variables, x)
+    assert np.asarray(features).min() >= 0
+    dense = variables['params']['Dense_1']
+    np.testing.assert_allclose(logits, features @ dense['kernel'] + dense['bias'], atol=1e-5)
+    np.testing.assert_array_equal(logits, network.apply(variables, x)[0])
+    keys = jax.random.split(jax.random.key(2), 4)
+    assert np.abs(network.apply(variables, x, keys=keys)[0] - logits).max() > 1e-3
+
+
+@pytest.mark.parametrize('size', [8, 16, 32])
+def test_resnet_shapes(size):
+    _, (logits, features) = shapes(resnet.ResNet32(10), size)
+    assert logits.shape == (2, 10) and features.shape == (2, 64)
+
+
+def test_resnet_is_that_of_the_paper():
+    """He et al. 2016, table 6: 32 layers, 0.46M parameters; option A has no projections."""
+    variables, _ = shapes(resnet.ResNet32(10), 32)
+    params = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+    kernels = {name: leaf.shape for name, leaf in params.items() if name.endswith('kernel')}
+    assert len(kernels) == 32
+    assert [shape[:2] for shape in kernels.values() if len(shape) == 4] == [(3, 3)] * 31
+    widths = [shape[-1] for shape in kernels.values() if len(shape) == 4]
+    assert sorted(widths) == [16] * 11 + [32] * 10 + [64] * 10
+    total = sum(leaf.size for leaf in params.values())
+    assert round(total / 1e6, 2) == 0.46
+
+
+def test_resnet_shortcuts_subsample_and_pad_with_zeros():
+    """With residual branches silenced, a feature is the stem's, every fourth pixel, zero-padded."""
+    network = resnet.ResNet32(2, width=4, blocks=1)
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    params = dict(variables['params'])
+    for i in range(1, 7):
+        params[f'Conv_{i}'] = jax.tree.map(jnp.zeros_like, params[f'Conv_{i}'])
+    _, features = network.apply({**variables, 'params': params}, x)
+    stem = nn.Conv(4, (3, 3), use_bias=False).apply({'params': params['Conv_0']}, x)
+    stem = nn.relu(stem / np.sqrt(1 + 1e-5))[:, ::4, ::4].mean(axis=(1, 2))
+    # width // 4 zeros on each side, at widths 8 and 16: (8 - 4) / 2 + (16 - 8) / 2 = 6
+    np.testing.assert_allclose(features, np.pad(stem, ((0, 0), (6, 6))), atol=1e-5)
+
+
+def test_resnet_takes_batch_statistics_only_in_training():
+    network = resnet.ResNet32(2, width=4, blocks=1)
+    x = 3 + jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    keys = jax.random.split(jax.random.key(2), 4)
+    train = jax.jit(lambda v, x: network.apply(v, x, keys=keys, mutable=['batch_stats']))
+    _, updates = train(variables, x)
+    for name, before in variables['batch_stats'].items():
+        assert np.abs(updates['batch_stats'][name]['mean'] - before['mean']).max() > 0, name
+    evaluate = jax.jit(network.apply)
+    logits, _ = evaluate(variables, x)
+    alone, _ = evaluate(variables, x[:1])
+    np.testing.assert_allclose(alone, logits[:1], atol=1e-5)

@@ -1,0 +1,132 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models import unet
+
+CLASSES = 3
+
+
+def inputs(batch=4, size=8, channels=3, seed=0):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    return (
+        jax.random.normal(keys[0], (batch, size, size, channels)),
+        jax.random.uniform(keys[1], (batch,), minval=-6, maxval=6),
+        jnp.arange(batch) % CLASSES,
+        jax.random.normal(keys[2], (batch, 3)),
+    )
+
+
+@pytest.fixture(scope='module')
+def network():
+    return unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
+                     patch_size=2, dropout=0.5)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def variables(network):
+    return jax.jit(network.init)(jax.random.key(0), *inputs())
+
+
+@pytest.fixture(scope='module')
+def moved(variables):
+    """Every parameter perturbed: at initialisation the zero layers hide the others."""
+    leaves, structure = jax.tree.flatten(variables)
+    rng = np.random.default_rng(0)
+    return jax.tree.unflatten(
+        structure, [leaf + 0.1 * rng.standard_normal(leaf.shape).astype('f4') for leaf in leaves]
+    )
+
+
+@pytest.fixture(scope='module')
+def apply(network):
+    return jax.jit(network.apply)
+
+
+@pytest.mark.parametrize(
+    ('size', 'patch', 'multipliers', 'channels'),
+    [
+        (8, 1, (1,), 8),
+        (8, 2, (1, 2), 8),
+        (16, 2, (1, 2, 2), 24),
+        (16, 4, (1, 1), 8),
+        (32, 2, (1, 2, 2), 64),
+        (32, 4, (2,), 12),
+    ],
+)
+def test_output_has_the_shape_of_the_image(size, patch, multipliers, channels):
+    attention = (False,) * (len(multipliers) - 1) + (True,)
+    network = unet.UNet(CLASSES, channels, multipliers, 2, attention, patch)
+    arguments = inputs(batch=2, size=size)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    output = jax.eval_shape(network.apply, variables, *arguments)
+    assert output.shape == (2, size, size, 3)
+
+
+def test_grey_images_and_bfloat16_give_float32():
+    network = unet.UNet(CLASSES, 8, (1,), 1, (True,), 2, dtype=jnp.bfloat16)
+    arguments = inputs(batch=2, channels=1)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+    output = jax.eval_shape(network.apply, variables, *arguments)
+    assert output.shape == (2, 8, 8, 1) and output.dtype == jnp.float32
+
+
+def test_output_is_zero_at_initialisation(apply, variables):
+    assert not np.any(apply(variables, *inputs()))
+
+
+@pytest.mark.parametrize('which', ['x_t', 'log_snr', 'label', 'augmentation'])
+def test_every_input_matters(apply, moved, which):
+    x_t, log_snr, label, augmentation = inputs()
+    before = apply(moved, x_t, log_snr, label, augmentation)
+    changed = {'x_t': x_t, 'log_snr': log_snr, 'label': label, 'augmentation': augmentation}
+    changed[which] = changed[which].at[1].add(1)
+    after = apply(moved, *changed.values())
+    difference = np.abs(np.asarray(after - before)).max(axis=(1, 2, 3))
+    assert difference[1] > 1e-3
+    np.testing.assert_allclose(difference[[0, 2, 3]], 0, atol=1e-5)  # each example by itself
+
+
+def test_no_class_is_a_class_of_its_own(apply, moved):
+    x_t, log_snr, _, augmentation = (jnp.repeat(x[:1], 4, axis=0) for x in inputs())
+    output = apply(moved, x_t, log_snr, jnp.arange(CLASSES + 1), augmentation)
+    for a in range(CLASSES + 1):
+        for b in range(a):
+            assert np.abs(output[a] - output[b]).max() > 1e-3
+
+
+def test_dropout_belongs_to_the_key_and_not_to_the_place(apply, moved):
+    arguments = inputs()
+    keys = jax.random.split(jax.random.key(7), 4)
+    dropped = apply(moved, *arguments, keys=keys)
+    assert np.abs(dropped - apply(moved, *arguments)).max() > 1e-3
+    order = np.array([2, 0, 3, 1])
+    again = apply(moved, *(x[order] for x in arguments), keys=keys[order])
+    np.testing.assert_allclose(again, dropped[order], atol=1e-5)
+
+
+def test_attention_mixes_distant_patches(apply, moved):
+    x_t, *rest = inputs()
+    far = x_t.at[:, 0, 0].add(1.0)
+    difference = np.abs(np.asarray(apply(moved, far, *rest) - apply(moved, x_t, *rest)))
+    assert difference[:, -1, -1].max() > 1e-5
+
+
+@pytest.mark.parametrize('size', [1, 2, 4])
+def test_space_to_depth_and_back(size):
+    x = np.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
+    patches = unet.space_to_depth(x, size)
+    assert patches.shape == (2, 8 // size, 12 // size, 3 * size**2)
+    np.testing.assert_array_equal(unet.depth_to_space(patches, size), x)
+    np.testing.assert_array_equal(  # a patch is a square of neighbours
+        np.sort(patches[1, 1, 2]), np.sort(x[1, size : 2 * size, 2 * size : 3 * size].ravel())
+    )
+
+
+def test_sinusoids_are_bounded_and_distinct():
+    features = unet.sinusoids(jnp.linspace(-12, 12, 200), 16)
+    assert features.shape == (200, 16) and np.abs(features).max() <= 1
+    gaps = np.linalg.norm(np.diff(features, axis=0), axis=1)
+    assert gaps.min() > 0.05

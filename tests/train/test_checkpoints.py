@@ -1,0 +1,167 @@
+import dataclasses
+import logging
+import shutil
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from train import checkpoints, state
+
+
+def make_state(step=0, width=3, seed=0, optimizer=None, **options):
+    rng = np.random.default_rng(seed)
+    variables = {
+        'params': {'Dense_0': {'kernel': rng.standard_normal((2, width)).astype('f4'),
+                               'bias': rng.standard_normal(width).astype('f4')}},
+        'batch_stats': {'mean': rng.standard_normal(width).astype('f4')},
+    }  # fmt: skip
+    variables = jax.tree.map(jax.numpy.asarray, variables)
+    created = state.create(variables, optimizer or optax.adam(1e-3), seed=seed, **options)
+    return created.replace(step=jax.numpy.int32(step))
+
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize(('ema', 'keep_best'), [(True, False), (False, True), (False, False)])
+def test_a_state_comes_back_bit_by_bit(tmp_path, ema, keep_best):
+    saved = make_state(7, ema=ema, keep_best=keep_best)
+    odd = np.array([np.nan, np.inf, -0.0], np.float32)  # what a comparison by value would miss
+    saved.params['Dense_0']['bias'] = jax.numpy.asarray(odd)
+    checkpoints.save(tmp_path, saved)
+    found = checkpoints.restore(tmp_path, make_state(seed=1, ema=ema, keep_best=keep_best))
+    assert_same(found, saved)
+    assert (found.ema is None) == (not ema) and (found.best is None) == (not keep_best)
+    assert int(found.step) == 7
+
+
+def test_nothing_saved_yet(tmp_path):
+    for folder in (tmp_path, tmp_path / 'missing'):
+        assert checkpoints.restore(folder, make_state()) is None
+        assert checkpoints.steps(folder) == []
+        with pytest.raises(FileNotFoundError, match='no readable checkpoint'):
+            checkpoints.load(folder)
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    for step in (1, 5, 20, 100):
+        checkpoints.save(tmp_path, make_state(step))
+    assert checkpoints.steps(tmp_path) == [20, 100]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['step_00000020', 'step_00000100']
+    assert int(checkpoints.restore(tmp_path, make_state()).step) == 100
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save('here', make_state(1))
+    assert int(checkpoints.restore('here', make_state()).step) == 1
+
+
+def test_saving_a_step_twice_changes_nothing(tmp_path):
+    checkpoints.save(tmp_path, make_state(3, seed=0))
+    checkpoints.save(tmp_path, make_state(3, seed=1))
+    assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(3, seed=0))
+
+
+def test_folders_that_are_no_checkpoints_are_left_alone(tmp_path):
+    checkpoints.save(tmp_path, make_state(4))
+    for name in ('unfinished_step_00000009', 'step_9', 'step_00000009.tmp', 'junk', 'step_0000001x'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'step_note.txt').write_text('hello')
+    assert checkpoints.steps(tmp_path) == [4]
+    assert int(checkpoints.restore(tmp_path, make_state()).step) == 4
+    checkpoints.save(tmp_path, make_state(9))  # over what a kill left of the same step
+    assert checkpoints.steps(tmp_path) == [4, 9]
+    assert (tmp_path / 'junk').exists() and (tmp_path / 'step_note.txt').exists()
+
+
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def junk(folder):
+    empty(folder)
+    (folder / 'array').write_bytes(b'not an array')
+
+
+def files_emptied(folder):
+    for path in folder.rglob('*'):
+        if path.is_file():
+            path.write_bytes(b'')
+
+
+def data_deleted(folder):
+    for path in folder.rglob('*'):
+        if path.is_file() and path.parent != folder:
+            path.unlink()
+
+
+def half_deleted(folder):
+    paths = sorted(p for p in folder.rglob('*') if p.is_file())
+    for path in paths[: len(paths) // 2]:
+        path.unlink()
+
+
+@pytest.mark.parametrize('damage', [empty, junk, files_emptied, data_deleted, half_deleted])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage, caplog):
+    checkpoints.save(tmp_path, make_state(10, seed=0))
+    checkpoints.save(tmp_path, make_state(20, seed=1))
+    damage(tmp_path / 'step_00000020')
+    with caplog.at_level(logging.WARNING):
+        assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(10, seed=0))
+    assert 'step_00000020' in caplog.text  # the bad one is named
+    assert int(checkpoints.load(tmp_path)['step']) == 10
+
+
+def test_training_goes_on_past_a_damaged_checkpoint(tmp_path):
+    """The step that was damaged is reached again: what is saved then must be readable."""
+    checkpoints.save(tmp_path, make_state(10, seed=0))
+    checkpoints.save(tmp_path, make_state(20, seed=1))
+    files_emptied(tmp_path / 'step_00000020')
+    resumed = checkpoints.restore(tmp_path, make_state(seed=2))
+    checkpoints.save(tmp_path, resumed.replace(step=np.int32(20)))
+    assert int(checkpoints.restore(tmp_path, make_state(seed=2)).step) == 20
+
+
+def test_all_damaged_is_as_none(tmp_path):
+    checkpoints.save(tmp_path, make_state(10))
+    files_emptied(tmp_path / 'step_00000010')
+    assert checkpoints.restore(tmp_path, make_state()) is None
+
+
+@pytest.mark.parametrize(
+    ('other', 'named'),
+    [
+        (dict(width=4), 'params/Dense_0/'),
+        (dict(optimizer=optax.sgd(0.1, momentum=0.9)), 'opt_state/'),
+        (dict(ema=True), 'ema/'),
+        (dict(keep_best=True), 'best/'),
+    ],
+)
+def test_another_network_is_refused_by_name(tmp_path, other, named):
+    checkpoints.save(tmp_path, make_state(5))
+    with pytest.raises(ValueError, match='another network or optimizer') as error:
+        checkpoints.restore(tmp_path, make_state(**other))
+    message = str(error.value)
+    assert str(tmp_path / 'step_00000005') in message and '--workdir' in message
+    assert named in message or 'batch_stats' in message or '/Dense_0/' in message
+    assert '\n' not in message
+
+
+def test_load_gives_nested_arrays(tmp_path):
+    saved = make_state(5, ema=True)
+    checkpoints.save(tmp_path, saved)
+    found = checkpoints.load(tmp_path)
+    assert {'step', 'params', 'opt_state', 'ema', 'rng'} <= found.keys()
+    assert found.keys() <= {field.name for field in dataclasses.fields(saved)}
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
+    for part in ('params', 'ema', 'model_state'):
+        assert_same(found[part], getattr(saved, part))
+    assert found['step'] == 5

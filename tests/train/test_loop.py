@@ -1,0 +1,210 @@
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train import checkpoints, loop, parallel, state
+
+STEPS = 12
+OPTIMIZER = state.make_optimizer(learning_rate=0.05, steps=STEPS, cosine=True, clip=1.0)
+
+
+def linear_loss(params, model_state, batch, keys):
+    noise = jax.vmap(lambda key: jax.random.normal(key))(keys)
+    error = batch['x'] @ params['w'] - batch['y'] + 0.1 * noise
+    return jnp.square(error), (model_state, {'error': jnp.abs(error).mean()})
+
+
+@pytest.fixture(scope='module')
+def step():
+    return state.make_step(linear_loss, OPTIMIZER, ema_decay=0.9)
+
+
+def batches(start):
+    """Endless; batch t depends on t alone."""
+    t = start
+    while True:
+        rng = np.random.default_rng(t)
+        x = rng.standard_normal((8, 3)).astype('f4')
+        yield {'x': x, 'y': x @ np.float32([1, -2, 3]), 'label': np.zeros(8, np.int32),
+               'weight': np.ones(8, np.float32)}  # fmt: skip
+        t += 1
+
+
+def evaluate(current):
+    """Lowest near the middle, so that the best is neither the first nor the last."""
+    return {'val_loss': float(np.abs(np.asarray(current.params['w'])[0] - 0.2))}
+
+
+def fit(folder, step, steps=STEPS, update=lambda *_, **__: None, **options):
+    created = state.create(
+        {'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True, keep_best=True
+    )
+    options = {'save_every': 4, 'log_every': 2, 'evaluate': evaluate, 'evaluate_every': 3, **options}
+    return loop.fit(created, step, batches, steps=steps, folder=folder, update=update, **options)
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+def assert_same_run(found, expected):
+    for part in ('checkpoint', 'metrics'):
+        if part == 'metrics':
+            texts = [(folder / 'metrics.jsonl').read_bytes() for folder in (found, expected)]
+            assert texts[0] == texts[1]
+        else:
+            a, b = (checkpoints.load(folder / 'checkpoints') for folder in (found, expected))
+            assert jax.tree.structure(a) == jax.tree.structure(b)
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+                assert x.tobytes() == y.tobytes()
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, step):
+    """A run that was never interrupted."""
+    folder = tmp_path_factory.mktemp('whole')
+    return folder, fit(folder, step)
+
+
+def test_what_a_run_leaves(whole):
+    folder, final = whole
+    assert int(final.step) == STEPS
+    assert checkpoints.steps(folder / 'checkpoints') == [8, 12]
+    found = rows(folder)
+    assert [row['step'] for row in found if 'loss' in row] == [2, 4, 6, 8, 10, 12]
+    assert [row['step'] for row in found if 'val_loss' in row] == [3, 6, 9, 12]
+    assert all(row.keys() == {'step', 'loss', 'error'} for row in found if 'loss' in row)
+    saved = checkpoints.load(folder / 'checkpoints')
+    for part in ('params', 'ema'):
+        np.testing.assert_array_equal(saved[part]['w'], getattr(final, part)['w'])
+    assert np.abs(saved['ema']['w'] - saved['params']['w']).max() > 0
+
+
+def test_the_best_is_that_of_the_log(whole):
+    folder, final = whole
+    values = {row['step']: row['val_loss'] for row in rows(folder) if 'val_loss' in row}
+    best = min(values, key=values.get)
+    assert int(final.best['step']) == best not in (min(values), max(values))
+    assert float(final.best['loss']) == pytest.approx(values[best])
+    assert evaluate(state.create({'params': final.best['params']}, OPTIMIZER, seed=0)) == {
+        'val_loss': pytest.approx(values[best])
+    }
+
+
+def test_a_finished_run_does_no_step(whole, step):
+    folder, final = whole
+    before = (folder / 'metrics.jsonl').read_bytes()
+
+    def forbidden(current, batch):
+        raise AssertionError('a step was done')
+
+    again = fit(folder, forbidden)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(final), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (folder / 'metrics.jsonl').read_bytes() == before
+
+
+@pytest.mark.parametrize('stop_after', [1, 6, 7, 11])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_next_run_goes_on_exactly(
+    tmp_path, step, whole, stop_after, number
+):
+    """Status 75, at most the step in hand; between two saves as well as on one."""
+    def kill(current, batch):
+        result = step(current, batch)
+        if int(result[0].step) == stop_after:
+            os.kill(os.getpid(), number)
+        return result
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(loop.Interrupted) as stopped:
+        fit(tmp_path, kill)
+    assert stopped.value.code == loop.Interrupted.STATUS == 75
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert checkpoints.steps(tmp_path / 'checkpoints')[-1] == stop_after
+    fit(tmp_path, step)
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_signal_from_the_progress_callback(tmp_path, step, whole):
+    def update(done, total, **values):
+        assert total == STEPS and values.keys() == {'loss', 'error'}
+        if done == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(loop.Interrupted):
+        fit(tmp_path, step, update=update)
+    fit(tmp_path, step)
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_a_signal_in_the_last_step_still_stops(tmp_path, step):
+    """The stages after this one must not start: the scheduler's patience is over."""
+    def update(done, total, **values):
+        if done == total:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(loop.Interrupted):
+        fit(tmp_path, step, steps=2, update=update)
+    assert checkpoints.steps(tmp_path / 'checkpoints') == [2]
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, step):
+    def update(done, total, **values):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, step, update=update)
+
+
+class Killed(BaseException):
+    """As kill -9: nothing is saved or closed."""
+
+
+@pytest.mark.parametrize('after', [2, 7, 9])
+def test_after_a_kill_the_log_is_cut_back_to_the_checkpoint(tmp_path, step, whole, after):
+    def kill(current, batch):
+        if int(current.step) == after:
+            raise Killed
+        return step(current, batch)
+
+    with pytest.raises(Killed):
+        fit(tmp_path, kill)
+    log = tmp_path / 'metrics.jsonl'
+    log.write_bytes(log.read_bytes() + b'{"step": 9, "lo')  # half a last line
+    fit(tmp_path, step)
+    assert_same_run(tmp_path, whole[0])
+
+
+def test_the_log_keeps_what_the_checkpoint_has_seen(tmp_path):
+    path = tmp_path / 'new' / 'metrics.jsonl'
+    log = loop.MetricsLog(path, 0)
+    for t in (1, 2, 3):
+        log.write(step=t, loss=t / 2)
+    path.write_text(path.read_text() + '{"step": 1')
+    log = loop.MetricsLog(path, 2)
+    log.write(step=3, loss=9.0)
+    assert rows(path.parent) == [
+        {'step': 1, 'loss': 0.5}, {'step': 2, 'loss': 1.0}, {'step': 3, 'loss': 9.0},
+    ]  # fmt: skip
+
+
+def test_without_evaluation(tmp_path, step):
+    final = fit(tmp_path, step, steps=3, evaluate=None)
+    assert [row['step'] for row in rows(tmp_path)] == [2, 3]
+    assert float(final.best['loss']) == np.inf
+
+
+def test_another_network_in_the_folder_is_refused(tmp_path, step):
+    fit(tmp_path, step, steps=2)
+    other = state.create({'params': {'w': jnp.zeros(4)}}, OPTIMIZER, seed=3, ema=True)
+    with pytest.raises(ValueError, match='another network'):
+        loop.fit(other, step, batches, steps=3, folder=tmp_path, save_every=1, log_every=1,
+                 update=lambda *_, **__: None)  # fmt: skip
+    assert parallel.is_main()

@@ -1,0 +1,90 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train import parallel
+
+
+def test_eight_devices():
+    assert parallel.device_count() == 8
+    assert parallel.process() == (0, 1) and parallel.is_main()
+    assert '8 x cpu' in parallel.describe()
+
+
+def test_shard_and_back():
+    batch = {'image': np.arange(16 * 2 * 3).reshape(16, 2, 3), 'label': np.arange(16)}
+    sharded = parallel.shard(batch)
+    assert sharded['image'].shape == (8, 2, 2, 3) and sharded['label'].shape == (8, 2)
+    np.testing.assert_array_equal(sharded['label'][3], [6, 7])
+    for name, found in parallel.unshard(sharded).items():
+        np.testing.assert_array_equal(found, batch[name])
+    assert isinstance(parallel.unshard(jnp.zeros((8, 2))), np.ndarray)
+
+
+def test_mapped_keeps_the_order_of_the_batch():
+    add = parallel.mapped(lambda offset, x: x + offset)
+    x = np.arange(24)
+    np.testing.assert_array_equal(parallel.unshard(add(100, parallel.shard(x))), x + 100)
+
+
+def test_replicated_state_is_on_every_device_and_has_no_device_axis():
+    tree = {'w': np.arange(6.0).reshape(2, 3), 'n': np.int32(4)}
+    replicated = parallel.replicate(tree)
+    for name, leaf in replicated.items():
+        np.testing.assert_array_equal(leaf, tree[name])
+        assert len(leaf.sharding.device_set) == 8 and leaf.is_fully_replicated
+
+
+def test_positions_number_the_global_batch():
+    places = parallel.mapped(lambda _, x: parallel.positions(len(x)))
+    found = parallel.unshard(places(0, parallel.shard(np.zeros(24))))
+    np.testing.assert_array_equal(found, np.arange(24))
+
+
+def test_mean_is_over_all_devices():
+    step = parallel.train_step(lambda state, x: (state + 1, parallel.mean({'x': x.mean()})))
+    x = np.random.default_rng(0).standard_normal(16).astype('f4')
+    state, means = step(parallel.replicate(np.float32(1)), parallel.shard(x))
+    assert float(means['x']) == pytest.approx(x.mean(), rel=1e-5)
+    assert float(state) == 2
+
+
+def test_dtypes():
+    assert parallel.compute_dtype('auto') == jnp.float32  # on CPU
+    assert parallel.compute_dtype('bfloat16') == jnp.bfloat16
+    assert jax.default_backend() == 'cpu'
+
+
+PRINT_DEVICES = '''
+import sys
+from train import parallel
+parallel.set_up(int(sys.argv[1]))
+import jax, os
+print(parallel.device_count(), jax.config.jax_compilation_cache_dir, os.environ['XLA_FLAGS'])
+'''
+
+
+@pytest.mark.parametrize(
+    ('cpu_devices', 'flags', 'expected'),
+    [
+        (3, '', 3),
+        (1, '', 1),
+        (0, '', None),  # as many as cores, as a power of two up to 8
+        (2, '--xla_force_host_platform_device_count=5', 5),  # the user's word holds
+    ],
+)
+def test_cpu_devices(clean_env, cpu_devices, flags, expected):
+    env = clean_env | {'XLA_FLAGS': flags, 'JAX_COMPILATION_CACHE_DIR': ''}
+    done = subprocess.run([sys.executable, '-c', PRINT_DEVICES, str(cpu_devices)], env=env,
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    count, cache, *found = done.stdout.split()
+    if expected is None:
+        assert int(count) in (1, 2, 4, 8)
+    else:
+        assert int(count) == expected
+    assert cache.endswith('.jax_cache')
+    assert len({flag.split('=')[0] for flag in found}) == len(found)  # none given twice

@@ -1,0 +1,200 @@
+import json
+import pathlib
+import re
+
+import ml_collections
+import pytest
+
+from train import stages
+
+
+class Work:
+    """Writes a file, counts its calls, and fails on demand."""
+
+    def __init__(self, text='content'):
+        self.text, self.calls, self.error, self.found = text, 0, None, None
+
+    def __call__(self, folder):
+        self.calls += 1
+        self.found = sorted(path.name for path in folder.iterdir())
+        (folder / 'half.txt').write_text('half')
+        if self.error:
+            raise self.error
+        (folder / 'out.txt').write_text(self.text)
+
+
+def run(workdir, work, name='stage', **options):
+    runner = stages.Runner(workdir)
+    return runner, *runner.run(name, work, **{'reads': {'steps': 3}, **options})
+
+
+def test_an_unchanged_stage_is_skipped(tmp_path):
+    work = Work()
+    runner, folder, digest = run(tmp_path, work)
+    assert folder == tmp_path / 'stage' and (folder / 'out.txt').read_text() == 'content'
+    assert runner.worked and runner.seconds['stage'] >= 0
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+    again, folder_2, digest_2 = run(tmp_path, work)
+    assert work.calls == 1 and (folder_2, digest_2) == (folder, digest)
+    assert not again.worked and again.seconds == runner.seconds
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')} == before
+
+
+@pytest.mark.parametrize('changed', [{'reads': {'steps': 4}}, {'after': ['x']}, {'code': ['data']},
+                                     {'reads': {'steps': 3, 'more': 1}}])  # fmt: skip
+def test_a_change_of_what_it_read_does_it_again(tmp_path, changed):
+    _, _, digest = run(tmp_path, Work('old'))
+    work = Work('new')
+    _, folder, digest_2 = run(tmp_path, work, **changed)
+    assert work.calls == 1 and digest_2 != digest
+    assert (folder / 'out.txt').read_text() == 'new'
+    assert [path.name for path in tmp_path.iterdir()] == ['stage']
+
+
+@pytest.mark.parametrize('wrap', [lambda part: part, lambda part: [part]])
+def test_a_changed_value_of_a_frozen_config_does_it_again(tmp_path, wrap):
+    """As main.py passes it: a part of a FrozenConfigDict, which is no dict."""
+    work = Work()
+    for steps, widths in ((3, (1, 2)), (3, (1, 2)), (4, (1, 2)), (4, (1, 3))):
+        config = ml_collections.FrozenConfigDict({'part': {'steps': steps, 'widths': widths}})
+        run(tmp_path, work, reads=wrap(config.part))
+    assert work.calls == 3
+
+
+def test_dependants_are_done_again_and_others_are_not(tmp_path):
+    def whole(steps):
+        runner, first, second, other = stages.Runner(tmp_path), Work(), Work(), Work()
+        _, digest = runner.run('a', first, reads={'steps': steps})
+        runner.run('deep/b', second, reads={}, after=[digest])
+        runner.run('c', other, reads={})
+        return first.calls, second.calls, other.calls
+
+    assert whole(1) == (1, 1, 1)
+    assert whole(1) == (0, 0, 0)
+    assert whole(2) == (1, 1, 0)
+
+
+@pytest.mark.parametrize('error', [ValueError('no'), KeyboardInterrupt(), SystemExit(75)])
+def test_a_failure_leaves_no_final_folder_and_goes_on(tmp_path, error):
+    work = Work()
+    work.error = error
+    with pytest.raises(type(error)):
+        run(tmp_path, work)
+    assert [path.name for path in tmp_path.iterdir()] == ['stage.unfinished']
+    work.error = None
+    runner, folder, _ = run(tmp_path, work)
+    assert 'half.txt' in work.found  # the same folder
+    assert [path.name for path in tmp_path.iterdir()] == ['stage']
+
+
+def test_an_unfinished_folder_of_other_settings_is_started_anew(tmp_path):
+    work = Work()
+    work.error = ValueError('no')
+    with pytest.raises(ValueError):
+        run(tmp_path, work)
+    work.error = None
+    run(tmp_path, work, reads={'steps': 99})
+    assert 'half.txt' not in work.found
+
+
+def test_the_old_result_stands_until_the_new_one_is_whole(tmp_path):
+    run(tmp_path, Work('old'))
+    work = Work('new')
+    work.error = ValueError('no')
+    with pytest.raises(ValueError):
+        run(tmp_path, work, reads={'steps': 4})
+    assert (tmp_path / 'stage' / 'out.txt').read_text() == 'old'
+    back = Work()
+    run(tmp_path, back)
+    assert back.calls == 0  # and is still good under the old settings
+
+
+@pytest.mark.parametrize('content', ['', '{"dig', 'null'])
+def test_a_damaged_fingerprint_is_none(tmp_path, content):
+    work = Work()
+    run(tmp_path, work)
+    (tmp_path / 'stage' / 'stage.json').write_text(content)
+    run(tmp_path, work)
+    assert work.calls == 2
+
+
+def test_the_fingerprint_says_what_was_read(tmp_path):
+    _, folder, digest = run(tmp_path, Work(), after=['abc'])
+    found = json.loads((folder / 'stage.json').read_text())
+    assert found['digest'] == digest and re.fullmatch('[0-9a-f]{64}', digest)
+    assert found['reads'] == {'steps': 3} and found['after'] == ['abc']
+
+
+def test_seconds_of_an_interrupted_stage_add_up(tmp_path):
+    class Slow(Work):
+        def __call__(self, folder):
+            stages.time.sleep(0.15)
+            super().__call__(folder)
+
+    work = Slow()
+    work.error = ValueError('no')
+    with pytest.raises(ValueError):
+        run(tmp_path, work)
+    work.error = None
+    runner, *_ = run(tmp_path, work)
+    assert 0.2 <= runner.seconds['stage'] < 5
+
+
+CODE = '''
+def f(x):
+    """Doc."""
+    return x + 1  # why
+'''
+
+
+def test_comments_and_docstrings_are_no_code(tmp_path):
+    file = tmp_path / 'module.py'
+
+    def digest(text):
+        file.write_text(text)
+        return stages.code_digest([str(file)])
+
+    first = digest(CODE)
+    same = [
+        CODE.replace('Doc.', 'Other.'), CODE.replace('    """Doc."""\n', ''), '"""Module."""' + CODE,
+        CODE.replace('  # why', ''), CODE.replace('x + 1', '(x + 1)'), '# head\n\n' + CODE + '\n\n',
+    ]  # fmt: skip
+    assert {digest(text) for text in same} == {first}
+    different = [CODE.replace('1', '2'), CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
+                 CODE.replace('return', 'yield'), CODE.replace('+ 1', "+ '''1'''")]  # fmt: skip
+    digests = {digest(text) for text in different}
+    assert len(digests) == len(different) and first not in digests
+
+
+def test_code_is_found_by_package_and_by_file():
+    root = pathlib.Path(stages.__file__).parent.parent
+    package, file = stages.code_digest(['generation']), stages.code_digest(['generation/export.py'])
+    assert package != file
+    assert stages.code_digest(['generation', 'eval']) == stages.code_digest(['eval', 'generation'])
+    assert stages.code_digest([str(root / 'generation')]) == package
+
+
+def test_input_digests_notice_a_changed_image(tmp_path):
+    folder = tmp_path / 'train'
+    (folder / 'cat').mkdir(parents=True)
+    image = folder / 'cat' / 'a.png'
+    image.write_bytes(b'1')
+    seen = {stages.file_digest(folder)}
+    image.write_bytes(b'22')
+    seen.add(stages.file_digest(folder))
+    image.rename(folder / 'cat' / 'b.png')
+    seen.add(stages.file_digest(folder))
+    assert len(seen) == 3
+    assert stages.file_digest(folder) in seen
+    archive = tmp_path / 'train.zip'
+    archive.write_bytes(b'1')
+    first = stages.file_digest(archive)
+    archive.write_bytes(b'2')
+    assert stages.file_digest(archive) != first
+
+
+def test_input_digests_follow_the_home_folder(tmp_path, monkeypatch):
+    """data.sources opens '~/...', so what is noticed must be the same folder."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'a.png').write_bytes(b'1')
+    assert stages.file_digest('~') == stages.file_digest(tmp_path)

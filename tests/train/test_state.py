@@ -1,0 +1,123 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from train import parallel, state
+
+
+def linear_loss(params, model_state, batch, keys):
+    error = batch['x'] @ params['w'] - batch['y']
+    return jnp.square(error), (model_state, {'bias': error.mean()})
+
+
+def batch(seed=0, size=8):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((size, 3)).astype('f4')
+    return {'x': x, 'y': x @ np.float32([1, -2, 3]), 'label': np.zeros(size, np.int32),
+            'weight': np.ones(size, np.float32)}  # fmt: skip
+
+
+def create(optimizer, **options):
+    return state.create({'params': {'w': jnp.zeros(3)}}, optimizer, seed=0, **options)
+
+
+def test_a_step_is_gradient_descent_on_the_weighted_mean():
+    optimizer = optax.sgd(0.1)
+    step, b = state.make_step(linear_loss, optimizer), batch()
+    b['weight'] = np.arange(8, dtype='f4')
+    after, metrics = step(parallel.replicate(create(optimizer)), parallel.shard(b))
+    gradient = (2 * b['weight'] * -b['y']) @ b['x'] / 8
+    np.testing.assert_allclose(after.params['w'], -0.1 * gradient, rtol=1e-5)
+    assert float(metrics['loss']) == pytest.approx((b['weight'] * b['y'] ** 2).mean(), rel=1e-5)
+    assert float(metrics['bias']) == pytest.approx(-b['y'].mean(), rel=1e-4)
+    assert int(after.step) == 1 and after.ema is None and after.best is None
+
+
+def test_the_average_warms_up():
+    """decay_t = min(decay, (1 + t) / (10 + t)), t the steps done before."""
+    optimizer = optax.sgd(0.05)
+    step = state.make_step(linear_loss, optimizer, ema_decay=0.3)
+    current, expected = parallel.replicate(create(optimizer, ema=True)), np.zeros(3)
+    for t in range(8):
+        current, _ = step(current, parallel.shard(batch(t)))
+        decay = min(0.3, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * np.asarray(current.params['w'], np.float64)
+        np.testing.assert_allclose(current.ema['w'], expected, rtol=1e-5)
+    assert decay == 0.3  # both regimes were seen
+
+
+def test_keep_best_keeps_the_lowest_and_only_that():
+    current = create(optax.adam(0.1), keep_best=True)
+    assert float(current.best['loss']) == np.inf
+    losses = [3.0, 2.0, float('nan'), 2.5, 2.0, 1.0, float('inf')]
+    for step, loss in enumerate(losses):
+        current = current.replace(step=jnp.int32(step), params={'w': jnp.full(3, float(step))})
+        current = state.keep_best(current, loss)
+        best = int(np.nanargmin(losses[: step + 1]))
+        assert int(current.best['step']) == best
+        assert float(current.best['loss']) == losses[best]
+        np.testing.assert_array_equal(current.best['params']['w'], best)
+        np.testing.assert_array_equal(current.params['w'], step)  # which go on as they are
+
+
+def test_keep_best_without_the_rule_changes_nothing():
+    current = create(optax.adam(0.1))
+    assert state.keep_best(current, 0.0) is current
+
+
+def test_the_best_survives_that_the_step_reuses_its_memory():
+    optimizer = optax.sgd(0.05)
+    step = state.make_step(linear_loss, optimizer)
+    current = parallel.replicate(create(optimizer, keep_best=True))
+    current, _ = step(current, parallel.shard(batch(0)))
+    kept = np.array(current.params['w'])
+    current = state.keep_best(current, 1.0)
+    for t in range(3):
+        current, _ = step(current, parallel.shard(batch(t)))
+    np.testing.assert_array_equal(current.best['params']['w'], kept)
+    assert np.abs(np.asarray(current.params['w']) - kept).max() > 0
+
+
+def updates(optimizer, steps, gradient=1.0):
+    """The size of each update under a constant gradient; Adam's is the learning rate."""
+    params = jnp.zeros(2)
+    opt_state, sizes = optimizer.init(params), []
+    for _ in range(steps):
+        update, opt_state = optimizer.update(jnp.full(2, gradient), opt_state, params)
+        sizes.append(float(-update[0]))
+    return np.array(sizes)
+
+
+def test_learning_rate_schedules():
+    plain = updates(state.make_optimizer(learning_rate=0.1, steps=10), 10)
+    np.testing.assert_allclose(plain, 0.1, rtol=1e-3)
+    warm = updates(state.make_optimizer(learning_rate=0.1, steps=10, warmup=4), 10)
+    np.testing.assert_allclose(warm, 0.1 * np.minimum(np.arange(10) / 4, 1), rtol=1e-3)
+    cosine = updates(state.make_optimizer(learning_rate=0.1, steps=12, warmup=4, cosine=True), 13)
+    np.testing.assert_allclose(cosine[:5], 0.1 * np.arange(5) / 4, rtol=1e-3)
+    t = np.arange(4, 13)
+    expected = 0.05 * (1 + np.cos(np.pi * (t - 4) / 8))
+    np.testing.assert_allclose(cosine[4:], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_clipping_bounds_the_norm_of_the_gradient():
+    tree = {'w': jnp.array([30.0, 40.0])}
+    clipped = state.make_optimizer(learning_rate=1.0, steps=5, clip=1.0)
+    opt_state = clipped.init(tree)
+    _, opt_state = clipped.update(tree, opt_state, tree)
+    moments = [leaf for leaf in jax.tree.leaves(opt_state) if np.shape(leaf) == (2,)]
+    np.testing.assert_allclose(moments[0], 0.1 * np.array([0.6, 0.8]), rtol=1e-5)  # (1 - b1) g
+
+
+def test_every_example_has_its_own_key_at_every_step():
+    rng = jax.random.key_data(jax.random.key(0))
+    keys = parallel.mapped(
+        lambda step, x: jax.random.key_data(state.example_keys(rng, step, len(x)))
+    )  # fmt: skip
+    found = [parallel.unshard(keys(step, parallel.shard(np.zeros(16)))) for step in (0, 1)]
+    assert len(np.unique(np.concatenate(found), axis=0)) == 32
+    root = jax.random.fold_in(jax.random.key(0), 1)
+    expected = [jax.random.key_data(jax.random.fold_in(root, i)) for i in range(16)]
+    np.testing.assert_array_equal(found[1], expected)  # a place in the batch, not on a device
