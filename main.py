@@ -24,6 +24,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment: configs/augmented.py or configs/original.py, with :variant.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
+# What a stage's result depends on besides its config and inputs: changed code makes it run again.
+_STAGE = ['train/experiment.py', 'train/parallel.py']
+_LEARN = [*_STAGE, 'models', 'train/loop.py', 'train/state.py', 'data/augment.py', 'data/pipeline.py']
+_CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
+_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
@@ -35,7 +40,7 @@ def run(config, workdir, command):
         folder, data = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads=[config.data, config.splits], after=provenance.input_digests(config.data),
-            code=['data'],
+            code=[*_STAGE, 'data'],
         )  # fmt: skip
     parts = splits.load(folder)
 
@@ -45,16 +50,16 @@ def run(config, workdir, command):
         judge_folder, judge = stage.run(
             'judge',
             lambda out: experiment.train_classifier(out, config, parts, None, 'original', JUDGE_SEED),
-            reads=config.classifier, after=[data], code=['models', 'train'],
+            reads=config.classifier, after=[data], code=_CLASSIFY,
         )  # fmt: skip
         generator_folder, generator = stage.run(
             'generator', lambda out: experiment.train_generator(out, config, parts),
-            reads=config.generator, after=[data], code=['models', 'train', 'generation/diffusion.py'],
+            reads=config.generator, after=[data], code=_GENERATE,
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
             'synthetic',
             lambda out: experiment.make_images(out, config, parts, generator_folder, judge_folder),
-            reads=[config.synthesis, config.quality], after=[judge, generator], code=['generation'],
+            reads=[config.synthesis, config.quality], after=[judge, generator], code=[*_GENERATE, 'eval/predict.py', 'generation'],
         )  # fmt: skip
         with one_line_errors():
             synthetic = experiment.read_synthetic(synthetic_folder)
@@ -67,7 +72,7 @@ def run(config, workdir, command):
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
                 reads=config.classifier, after=[data if arm == 'original' else synthesis],
-                code=['models', 'train', 'eval/predict.py'],
+                code=_CLASSIFY,
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
             trained.append(digest)
@@ -76,7 +81,7 @@ def run(config, workdir, command):
         'report',
         lambda out: experiment.write_report(out, config, parts, synthetic_folder, folders,
                                             generator_folder, stage.seconds, command),
-        reads=config.report, after=[synthesis, *trained], code=['eval'],
+        reads=config.report, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
     )  # fmt: skip
     show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
     if not stage.worked:
@@ -86,11 +91,12 @@ def run(config, workdir, command):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns what a user can cause into one line and exit status 2; for use before anything compiles."""
+    """Turns what a user can cause into one line and exit status 2; before anything compiles."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+    except (flags.Error, ValueError, OSError) as error:
+        message = str(error).strip().splitlines()[-1].strip()  # ml_collections quotes tracebacks
+        print(f'error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -111,11 +117,11 @@ def main(argv):
 
 def parse(argv):
     """Parses the flags; an unknown one or a wrong value is one line."""
-    try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        raise SystemExit(2) from None
+    with one_line_errors():
+        try:
+            return flags.FLAGS(argv)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f'config has no field {error}; configs/default.py lists them') from None
 
 
 if __name__ == '__main__':

@@ -33,24 +33,24 @@ def digits(config):
     config.data.source = 'digits'
     config.data.imbalance = 'range:4-40'
     config.splits.test_fraction = 0.5
-    config.generator.steps = 1200
+    config.generator.steps = 1500
     config.generator.channels = 24
     config.generator.blocks = 1
-    config.generator.save_every = 600
+    config.generator.save_every = 500
     config.classifier.steps = 400
     config.report.many, config.report.few = 25, 12
 
 
 def folder(config):
-    """Photographs in class folders or zips, at 32x32."""
+    """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm."""
     config.data.source = 'folder'
     config.data.image_size = 32
-    config.generator.augment_flip = True
-    config.generator.augment_shift = 0.1
-    config.generator.channels = 48
+    config.generator.batch_size = 32
     config.generator.multipliers = (1, 2, 2)
     config.generator.attention = (False, False, True)
-    config.generator.dropout = 0.1
+    config.generator.augment_flip = True
+    config.generator.augment_shift = 0.1
+    config.classifier.augment = 'flip_shift'
 
 
 def tfds(config):
@@ -64,7 +64,6 @@ def cifar(config):
     folder(config)
     config.classifier.network = 'resnet32'
     config.classifier.select = 'last'
-    config.classifier.augment = 'flip_shift'
     config.classifier.cosine_decay = True
 
 

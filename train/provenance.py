@@ -39,12 +39,15 @@ def commit():
 
 
 def write_config(workdir, config):
-    """Writes config.json, the resolved config and the facts, into the run's folder."""
+    """Writes config.json, the resolved config and the facts, unless this config stands there."""
+    path = workdir / 'config.json'
+    plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
+    if path.exists() and json.loads(path.read_text('utf-8'))['config'] == plain:
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     unfinished = workdir / 'config.json.unfinished'
-    content = {'config': config.to_dict(), **facts()}
-    unfinished.write_text(json.dumps(content, indent=1), 'utf-8')
-    unfinished.rename(workdir / 'config.json')
+    unfinished.write_text(json.dumps({'config': plain, **facts()}, indent=1), 'utf-8')
+    unfinished.rename(path)
 
 
 def input_digests(data):

@@ -37,7 +37,7 @@ class Runner:
         Args:
             name: the stage's folder, relative to the run's folder.
             work: writes everything into the folder it is given.
-            reads: what of the config it reads, as plain JSON data.
+            reads: what of the config it reads: sub-configs or JSON data.
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
         Returns:
@@ -45,7 +45,8 @@ class Runner:
         """
         final = self.workdir / name
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
-        digest = _digest(json.dumps(fingerprint, sort_keys=True, default=list))
+        fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
+        digest = _digest(json.dumps(fingerprint))
         done = _read(final)
         if done and done['digest'] == digest:
             self.seconds[name] = done['seconds']
@@ -102,6 +103,10 @@ def file_digest(path):
     return _digest(json.dumps(stats))
 
 
+def _plain(config):
+    return config.to_dict()
+
+
 def _is_docstring(node):
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
@@ -119,5 +124,5 @@ def _read(folder):
 
 def _write(folder, content):
     aside = folder / (_FILE + '.unfinished')
-    aside.write_text(json.dumps(content, indent=1, default=list), 'utf-8')
+    aside.write_text(json.dumps(content, indent=1), 'utf-8')
     aside.rename(folder / _FILE)

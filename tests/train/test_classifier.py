@@ -1,0 +1,178 @@
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import check
+from data import splits
+from eval import predict
+from models import cnn, resnet
+from train import checkpoints, classifier, parallel
+
+
+def logged(folder, name):
+    lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
+    return {line['step']: line[name] for line in lines if name in line}
+
+
+def train(folder, config, sets, shares=(1.0,), weights=(1.0,), validation=None, seed=0):
+    return classifier.train(
+        folder, config, sets, list(shares), list(weights), validation or sets[0],
+        num_classes=2, seed=seed, update=lambda *_, **__: None,
+    )  # fmt: skip
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.fixture(scope='module')
+def config(tiny_config):
+    return tiny_config(**{
+        'classifier.steps': 40, 'classifier.learning_rate': 1e-2, 'classifier.validate_every': 10,
+        'classifier.save_every': 40, 'classifier.augment': 'flip_shift',
+    }).classifier  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def short(tiny_config):
+    return tiny_config(**{'classifier.steps': 3, 'classifier.select': 'last'}).classifier
+
+
+@pytest.fixture(scope='module')
+def trained(config, fake_images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('classifier')
+    return folder, *train(folder, config, [fake_images(8)], validation=fake_images(10, seed=1))
+
+
+def test_the_choices_of_a_config_are_those_of_the_code():
+    assert check.CHOICES['classifier.network'] == classifier.NETWORKS
+
+
+def test_the_cnn_learns_eight_images(trained, config, fake_images):
+    folder, model, variables = trained
+    losses = list(logged(folder, 'loss').values())
+    assert len(losses) == 40 and np.mean(losses[-5:]) < 0.6 * losses[0]
+    images = fake_images(8)
+    probabilities, features = predict.predict(model, variables, images, config.batch_size)
+    assert probabilities.shape == (8, 2) and features.shape == (8, config.hidden)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(1), images.labels)
+
+
+def test_the_weights_of_lowest_validation_loss_are_chosen(trained, config, fake_images):
+    folder, model, variables = trained
+    values = logged(folder, 'val_loss')
+    assert list(values) == [10, 20, 30, 40]
+    held_out = fake_images(10, seed=1)
+    probabilities, _ = predict.predict(model, variables, held_out, config.batch_size)
+    found = predict.validation_metrics(probabilities, held_out.labels)['val_loss']
+    assert found == pytest.approx(min(values.values()), rel=1e-4)
+
+
+def test_load_gives_what_train_gave(trained, config):
+    folder, model, variables = trained
+    again, loaded = classifier.load(folder, config, 2)
+    assert again == model and same(loaded, variables)
+
+
+def test_a_prediction_is_the_same_in_any_batch(trained, fake_images):
+    _, model, variables = trained
+    images = fake_images(13, seed=2)
+    whole = predict.predict(model, variables, images, 16)
+    parts = predict.predict(model, variables, images, 8)
+    for a, b in zip(whole, parts, strict=True):
+        assert len(a) == 13
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_validation_metrics_by_hand():
+    probabilities, labels = np.array([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2]]), np.array([0, 1, 1])
+    found = predict.validation_metrics(probabilities, labels)
+    assert found['val_loss'] == pytest.approx(-np.log([0.5, 0.9, 0.2]).mean())
+    assert found['val_accuracy'] == pytest.approx(2 / 3)
+    assert np.isfinite(predict.validation_metrics(np.eye(2), np.array([1, 0]))['val_loss'])
+
+
+def test_saved_predictions(tmp_path):
+    path = tmp_path / 'predictions.npz'
+    predict.save(path, np.eye(2, dtype='f4'), np.arange(2))
+    assert [p.name for p in tmp_path.iterdir()] == ['predictions.npz']
+    with np.load(path, allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored['probabilities'], np.eye(2))
+        np.testing.assert_array_equal(stored['labels'], [0, 1])
+
+
+def test_a_seed_is_a_run_and_another_is_another(tmp_path, short, fake_images):
+    runs = [train(tmp_path / str(i), short, [fake_images(8)], seed=seed)[1]
+            for i, seed in enumerate((0, 0, 1))]  # fmt: skip
+    assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+def test_images_of_weight_zero_are_not_learnt(tmp_path, short, fake_images):
+    """The second set takes its share of the batch, but its pixels must not matter."""
+    real, one, other = fake_images(8), fake_images(8, seed=5), fake_images(8, seed=6)
+    first, second, heard = (
+        train(tmp_path / name, short, [real, synthetic], (0.5, 0.5), (1.0, weight))[1]
+        for name, synthetic, weight in (('a', one, 0.0), ('b', other, 0.0), ('c', other, 1.0))
+    )
+    assert same(first, second) and not same(second, heard)
+
+
+def test_the_last_step_is_chosen_when_asked_for(tmp_path, short, fake_images):
+    _, variables = train(tmp_path, short, [fake_images(8)])
+    saved = checkpoints.load(tmp_path / 'checkpoints')
+    assert 'best' not in saved and same(variables['params'], saved['params'])
+
+
+def test_resnet_learns_a_step_through_the_real_loop(
+    tmp_path, tiny_config, fake_images, monkeypatch
+):
+    # a block a stage: all 15 compile for half a minute, and test_models_* count them
+    shallow = functools.partial(resnet.ResNet32, width=8, blocks=1)
+    monkeypatch.setattr(classifier.resnet, 'ResNet32', shallow)
+    config = tiny_config(**{'classifier.network': 'resnet32', 'classifier.steps': 1}).classifier
+    images = fake_images(8)
+    model, variables = train(tmp_path, config, [images])
+    assert model.axis_name == parallel.AXIS
+    statistics = jax.tree.leaves(variables['batch_stats'])
+    assert statistics and all(np.isfinite(leaf).all() for leaf in statistics)
+    first = variables['batch_stats']['BatchNorm_0']['mean']
+    assert np.abs(first).max() > 0  # they were 0
+    assert np.isfinite(list(logged(tmp_path, 'loss').values())).all()
+    again, loaded = classifier.load(tmp_path, config, 2)
+    assert same(loaded, variables)
+    probabilities, features = predict.predict(again, loaded, images, 8)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert features.shape == (8, 32)
+
+
+def test_models_of_the_config(tiny_config):
+    config = tiny_config().classifier
+    model = classifier.make_model(config, 7)
+    assert isinstance(model, cnn.CNN) and model.num_classes == 7 and model.widths == (4,)
+    with pytest.raises(ValueError, match="config.classifier.network='vit'"):
+        classifier.make_model(tiny_config(**{'classifier.network': 'vit'}).classifier, 7)
+
+
+def test_final_variables():
+    last = {'params': {'w': 1}, 'model_state': {'batch_stats': {'m': 2}}}
+    best = {'params': {'w': 3}, 'model_state': {'batch_stats': {'m': 4}}, 'loss': 0.1, 'step': 5}
+    assert classifier.final_variables(last) == {'params': {'w': 1}, 'batch_stats': {'m': 2}}
+    assert classifier.final_variables({**last, 'best': None}) == classifier.final_variables(last)
+    chosen = classifier.final_variables({**last, 'best': best})
+    assert chosen == {'params': {'w': 3}, 'batch_stats': {'m': 4}}
+    assert classifier.final_variables({'params': {'w': 1}}) == {'params': {'w': 1}}
+
+
+def test_image_sets_are_left_as_they_are(tmp_path, short, fake_images):
+    images = fake_images(8)
+    images.images.setflags(write=False)
+    before = images.images.copy()
+    train(tmp_path, short, [images])
+    np.testing.assert_array_equal(images.images, before)
+    assert isinstance(images, splits.ImageSet)

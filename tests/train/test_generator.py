@@ -1,0 +1,161 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data import augment
+from generation import diffusion
+from train import checkpoints, generator
+
+STEPS, CLASSES = 60, 2
+
+
+def silent_loss(images):
+    """The expected loss of a network that always says 0: the weighted square of the target v."""
+    t = (np.arange(4000) + 0.5) / 4000
+    snr = np.exp(np.asarray(diffusion.log_snr(jnp.asarray(t), 'cosine'), np.float64))
+    alpha2, sigma2 = snr / (1 + snr), 1 / (1 + snr)
+    power = float(np.square(augment.to_float(images.images)).mean())
+    return (np.minimum(snr, 5.0) / (snr + 1) * (alpha2 + sigma2 * power)).mean()
+
+
+def logged(folder, name):
+    lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
+    return {line['step']: line[name] for line in lines if name in line}
+
+
+@pytest.fixture(scope='module')
+def config(tiny_config):
+    return tiny_config(**{
+        'generator.steps': STEPS, 'generator.learning_rate': 1e-2, 'generator.ema_decay': 0.9,
+        'generator.batch_size': 16, 'generator.save_every': 40, 'generator.validate_every': 20,
+        'generator.augment_flip': True, 'generator.augment_shift': 0.13, 'generator.dropout': 0.1,
+        'generator.augment_probability': 0.3, 'generator.channels': 16, 'generator.warmup_steps': 5,
+    }).generator  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def trained(config, fake_images, tmp_path_factory):
+    """(folder, progress calls) of a generator that overfits 8 images, validated on the same."""
+    folder, calls = tmp_path_factory.mktemp('generator'), []
+    generator.train(
+        folder, config, fake_images(8), fake_images(8), num_classes=CLASSES,
+        update=lambda done, total, **values: calls.append((done, total, values['loss'])),
+    )  # fmt: skip
+    return folder, calls
+
+
+@pytest.fixture(scope='module')
+def loss_fn(config):
+    return jax.jit(generator.make_loss(generator.make_model(config, CLASSES), config),
+                   static_argnames='train')  # fmt: skip
+
+
+def test_the_loss_falls(trained):
+    folder, calls = trained
+    losses = np.array(list(logged(folder, 'loss').values()))
+    assert len(losses) == STEPS and np.isfinite(losses).all()
+    assert losses[-20:].mean() < losses[:20].mean()
+    assert [call[:2] for call in calls] == [(step, STEPS) for step in range(1, STEPS + 1)]
+    np.testing.assert_allclose([call[2] for call in calls], losses)
+
+
+def test_the_validation_loss_falls(trained, fake_images):
+    values = logged(trained[0], 'val_loss')
+    assert list(values) == [20, 40, 60]
+    assert values[20] > values[40] > values[60]
+    assert values[60] < 0.85 * silent_loss(fake_images(8))
+
+
+def test_load_gives_the_average(trained, config):
+    folder, _ = trained
+    assert checkpoints.steps(folder / 'checkpoints') == [40, STEPS]
+    network, params = generator.load(folder, config, CLASSES)
+    saved = checkpoints.load(folder / 'checkpoints')
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(saved['ema']), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert network == generator.make_model(config, CLASSES)
+
+
+def test_the_denoiser_knows_the_classes(trained, config):
+    """Out of noise alone it must guess a dark image, a light one, and between them without class."""
+    network, params = generator.load(trained[0], config, CLASSES)
+    predict = jax.jit(generator.make_predict_x0(network, config))
+    noise = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
+    level = jnp.full(16, -6.0)
+    dark, light, unknown = (
+        float(predict(params, noise, level, jnp.full(16, label)).mean()) for label in (0, 1, 2)
+    )
+    assert dark < unknown < light and light - dark > 0.2
+
+
+def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fake_images):
+    folder, _ = trained
+    _, params = generator.load(folder, config, CLASSES)
+    evaluate = generator._make_evaluate(loss_fn, fake_images(8), config.batch_size)
+
+    class Current:
+        ema = params
+
+    assert evaluate(Current)['val_loss'] == evaluate(Current)['val_loss']
+    assert evaluate(Current)['val_loss'] == pytest.approx(logged(folder, 'val_loss')[60], rel=1e-3)
+
+
+def batch_and_keys(fake_images, labels=None):
+    images = fake_images(8)
+    labels = images.labels if labels is None else np.full(8, labels, np.int32)
+    batch = {'image': images.images, 'label': labels}
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(1), jnp.arange(8))
+    return batch, keys
+
+
+def test_an_example_is_lost_by_itself(trained, config, loss_fn, fake_images):
+    """Its loss depends on its image, label and key, not on the rest of the batch."""
+    _, params = generator.load(trained[0], config, CLASSES)
+    batch, keys = batch_and_keys(fake_images)
+    losses, (model_state, _) = loss_fn(params, {}, batch, keys)
+    assert losses.shape == (8,) and model_state == {}
+    order = np.random.default_rng(0).permutation(8)
+    again, _ = loss_fn(params, {}, {name: x[order] for name, x in batch.items()}, keys[order])
+    np.testing.assert_allclose(again, losses[order], rtol=1e-3)
+
+
+def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images):
+    """Zero output at initialisation: the weighted square of the target itself."""
+    model = generator.make_model(config, CLASSES)
+    loss_fn = generator.make_loss(model, config)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype),
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1),
+                       jnp.zeros(1, jnp.int32), jnp.zeros((1, 3))),
+    )['params']  # fmt: skip
+    loss = jax.jit(lambda *args: loss_fn(args[0], {}, *args[1:], train=False)[0])
+    batch, _ = batch_and_keys(fake_images)
+    draws = []
+    for seed in range(60):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(8))
+        draws.append(loss(zeros, batch, keys))
+    assert np.mean(draws) == pytest.approx(silent_loss(fake_images(8)), rel=0.05)
+
+
+def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images):
+    _, params = generator.load(trained[0], config, CLASSES)
+    model = generator.make_model(config, CLASSES)
+    losses = {}
+    for rate in (0.0, 0.999999):
+        fields = {f'generator.{name}': value for name, value in config.items()}
+        changed = tiny_config(**fields | {'generator.label_dropout': rate}).generator
+        loss = jax.jit(generator.make_loss(model, changed))
+        losses[rate] = [
+            np.asarray(loss(params, {}, *batch_and_keys(fake_images, label))[0])
+            for label in (0, 1)
+        ]  # fmt: skip
+    np.testing.assert_array_equal(*losses[0.999999])
+    assert np.abs(losses[0.0][0] - losses[0.0][1]).max() > 1e-3
+
+
+def test_the_model_of_the_config(tiny_config):
+    model = generator.make_model(tiny_config(**{'generator.dtype': 'bfloat16'}).generator, 5)
+    assert model.dtype == jnp.bfloat16 and model.num_classes == 5
