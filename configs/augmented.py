@@ -45,6 +45,7 @@ def folder(config):
     """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm."""
     config.data.source = 'folder'
     config.data.image_size = 32
+    config.generator.steps = 3500
     config.generator.batch_size = 32
     config.generator.multipliers = (1, 2, 2)
     config.generator.attention = (False, False, True)
