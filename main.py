@@ -26,7 +26,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
 _STAGE = ['train/experiment.py', 'train/parallel.py']
-_LEARN = [*_STAGE, 'models', 'train/loop.py', 'train/state.py', 'data/augment.py', 'data/pipeline.py']
+_LEARN = [
+    *_STAGE, 'models', 'train/loop.py', 'train/state.py', 'data/augment.py', 'data/pipeline.py',
+]  # fmt: skip
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
@@ -42,14 +44,15 @@ def run(config, workdir, command):
             reads=[config.data, config.splits], after=provenance.input_digests(config.data),
             code=[*_STAGE, 'data'],
         )  # fmt: skip
-    parts = splits.load(folder)
+        parts = splits.load(folder)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data
     if 'augmented' in config.arms:
         judge_folder, judge = stage.run(
             'judge',
-            lambda out: experiment.train_classifier(out, config, parts, None, 'original', JUDGE_SEED),
+            lambda out: experiment.train_classifier(
+                out, config, parts, None, 'original', JUDGE_SEED),
             reads=config.classifier, after=[data], code=_CLASSIFY,
         )  # fmt: skip
         generator_folder, generator = stage.run(
@@ -59,7 +62,8 @@ def run(config, workdir, command):
         synthetic_folder, synthesis = stage.run(
             'synthetic',
             lambda out: experiment.make_images(out, config, parts, generator_folder, judge_folder),
-            reads=[config.synthesis, config.quality], after=[judge, generator], code=[*_GENERATE, 'eval/predict.py', 'generation'],
+            reads=[config.synthesis, config.quality], after=[judge, generator],
+            code=[*_GENERATE, 'eval/predict.py', 'generation'],
         )  # fmt: skip
         with one_line_errors():
             synthetic = experiment.read_synthetic(synthetic_folder)
@@ -91,7 +95,7 @@ def run(config, workdir, command):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns what a user can cause into one line and exit status 2; before anything compiles."""
+    """Turns what a user can cause into one line and exit status 2."""
     try:
         yield
     except (flags.Error, ValueError, OSError) as error:
@@ -103,7 +107,7 @@ def one_line_errors():
 def main(argv):
     with one_line_errors():
         if len(argv) > 1:
-            raise ValueError(f'unexpected argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
+            raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
         if _CONFIG.value is None:
             raise ValueError('no --config; try --config=configs/augmented.py')
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
@@ -121,7 +125,8 @@ def parse(argv):
         try:
             return flags.FLAGS(argv)
         except (KeyError, AttributeError) as error:
-            raise ValueError(f'config has no field {error}; configs/default.py lists them') from None
+            message = f'config has no field {error}; configs/default.py lists them'
+            raise ValueError(message) from None
 
 
 if __name__ == '__main__':

@@ -30,7 +30,7 @@ POSITIVE = (
 
 
 def check(config, device_count):
-    """Raises ValueError, one line with the field, its value and the remedy, if a run cannot work."""
+    """Raises ValueError, one line with field, value and remedy, if a run cannot work."""
     fields = dict(_walk(config))
     for name, value in fields.items():
         if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):

@@ -98,7 +98,9 @@ def _ink_mask(character, size, rng):
     inverse = np.linalg.inv(forward)  # Pillow asks where each output pixel comes from
     offset = centre - inverse @ (np.array([side / 2, side / 2]) + shift)
     matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
-    posed = canvas.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    posed = canvas.transform(
+        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    )
     blur = rng.uniform(0.0, 0.7) * _SUPERSAMPLE * size / 16
     posed = posed.filter(ImageFilter.GaussianBlur(blur))
     return np.asarray(posed.resize((size, size), Image.Resampling.BOX), np.float64) / 255

@@ -2,37 +2,23 @@
 
 import dataclasses
 import functools
-import io
 import os
 import pathlib
 import threading
 import unicodedata
-import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from data import glyphs
+from data.decode import BadImage, decode
 
 SOURCES = ('glyphs', 'digits', 'folder', 'tfds:<name>')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')  # Pillow would also open EPS through Ghostscript
-MAX_PIXELS = 48 * 2**20  # 8192 x 6144; decoding one such image peaks below 900 MB (WebP)
 MAX_FILE_BYTES = 2**28
-
-
-class BadImage(ValueError):
-    """One image, `name`, that cannot be used, and the `reason`."""
-
-    def __init__(self, name, reason):
-        super().__init__(name, reason)
-        self.name, self.reason = name, reason
-
-    def __str__(self):
-        return f'{self.name}: {self.reason}'
 
 
 class Source(Protocol):
@@ -82,73 +68,6 @@ def open_source(name, *, image_size, train='', test='', seed=0):
     if name.startswith('tfds:') and name != 'tfds:':
         return _open_tfds(name.removeprefix('tfds:'), train, image_size)
     raise ValueError(f'unknown data source {name!r}; known: {", ".join(SOURCES)}')
-
-
-# Pixels ---------------------------------------------------------------------------------------
-
-
-def decode(data, name, image_size):
-    """Encoded bytes -> uint8 [S, S, 3]: the centred square, scaled to side S.
-
-    EXIF orientation is applied, 16-bit grey is scaled to 8 bit, transparency lies on white.
-
-    Raises:
-        BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.
-    """
-    try:
-        with warnings.catch_warnings():  # Pillow warns of large images; ours are refused below
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _refuse(image, name)
-        image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _to_colour(image)
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize(
-            (image_size, image_size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0
-        )
-        if image.mode == 'RGBA':
-            white = Image.new('RGBA', image.size, 'white')
-            image = Image.alpha_composite(white, image).convert('RGB')
-        return np.asarray(image)
-    except BadImage:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise BadImage(name, 'not a JPEG, PNG, WebP or BMP image') from error
-    except Exception as error:  # on damaged bytes decoders raise almost any type
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadImage(name, f'cannot be decoded ({reason})') from error
-
-
-def _refuse(image, name):
-    """Checks that the header alone can answer, before any pixel is decoded."""
-    if image.width * image.height > MAX_PIXELS:
-        size = f'{image.width} x {image.height} pixels'
-        raise BadImage(name, f'{size} is over the limit of {MAX_PIXELS}')
-    # MPO is a still photograph with a preview attached, as many phones write it.
-    if getattr(image, 'is_animated', False) and image.format != 'MPO':
-        raise BadImage(name, f'animated ({image.n_frames} frames); give single images')
-
-
-def _to_colour(image):
-    """Any Pillow image -> mode RGB, or RGBA where it has transparency."""
-    if image.mode == 'F' or image.mode.startswith('I'):
-        # convert() would clip 16 bits at 255 and turn floats in [0, 1] to black.
-        values = np.nan_to_num(np.array(image, np.float32), copy=False)
-        if image.mode != 'F':
-            values /= 257  # 65535 -> 255
-        elif values.max() <= 1:
-            values *= 255
-        np.clip(np.rint(values, out=values), 0, 255, out=values)
-        image = Image.fromarray(values.astype(np.uint8))
-    mode = 'RGBA' if image.has_transparency_data else 'RGB'
-    return image if image.mode == mode else image.convert(mode)
-
-
-# Sources --------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

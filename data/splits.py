@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from data.sources import BadImage
+from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
 

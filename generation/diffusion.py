@@ -1,4 +1,4 @@
-"""The forward process of a variance-preserving diffusion, in terms of the log signal-to-noise ratio.
+"""The forward process of a variance-preserving diffusion, by its log signal-to-noise ratio.
 
 x_t = alpha x_0 + sigma eps, alpha^2 + sigma^2 = 1, log_snr = log(alpha^2 / sigma^2), t in [0, 1].
 Arguments called log_snr broadcast against images: [B] is given as [B, 1, 1, 1] by `expand`.
@@ -47,7 +47,7 @@ def q_sample(x_0, eps, log_snr):
 
 
 def target(x_0, eps, log_snr, prediction):
-    """What the network is asked for: eps, x_0, or v = alpha eps - sigma x_0 (Salimans & Ho 2022)."""
+    """What the network is asked for: eps, x_0, or v = alpha eps - sigma x_0 (Salimans, Ho 2022)."""
     alpha, sigma = alpha_sigma(log_snr)
     return {'eps': eps, 'x0': x_0, 'v': alpha * eps - sigma * x_0}[prediction]
 

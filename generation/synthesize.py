@@ -107,7 +107,9 @@ def fill(plan, make, check, *, rounds):
             np.concatenate(kept_labels) if rows else labels[:0],
         )  # fmt: skip
         reasons = _drop_surplus(reasons, labels, short)
-        rows.append({'images': images, 'labels': labels, 'seeds': seeds, 'reasons': reasons, **scores})
+        rows.append(
+            {'images': images, 'labels': labels, 'seeds': seeds, 'reasons': reasons, **scores}
+        )
         made += ask
         accepted += np.bincount(labels[reasons == ''], minlength=num_classes)
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}

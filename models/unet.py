@@ -97,8 +97,10 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, h, condition, label, keys):
         scale_shift = nn.Dense(2 * self.width, dtype=self.dtype, name='film_noise')(condition)
-        scale_shift += nn.Embed(self.num_classes + 1, 2 * self.width, dtype=self.dtype,
-                                embedding_init=nn.initializers.normal(0.1), name='film_class')(label)  # fmt: skip
+        scale_shift += nn.Embed(
+            self.num_classes + 1, 2 * self.width, dtype=self.dtype,
+            embedding_init=nn.initializers.normal(0.1), name='film_class',
+        )(label)  # fmt: skip
         scale, shift = jnp.split(scale_shift[:, None, None, :], 2, axis=-1)
         residual = nn.Conv(self.width, (3, 3), dtype=self.dtype)(nn.silu(_norm(h)))
         residual = nn.silu(_norm(residual) * (1 + scale) + shift)

@@ -75,7 +75,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
 
 def load(folder, config, num_classes):
     """(model, variables) of a classifier that `train` finished in `folder`."""
-    return make_model(config, num_classes), final_variables(checkpoints.load(folder / 'checkpoints'))
+    state = checkpoints.load(folder / 'checkpoints')
+    return make_model(config, num_classes), final_variables(state)
 
 
 def create_state(model, optimizer, config, image_shape, seed):

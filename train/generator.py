@@ -104,12 +104,13 @@ def make_loss(model, config):
         x_0 = augment.to_float(batch['image'])
         # few draws: each one inlines a generator that takes XLA on CPU a second to compile
         t, u_label = jax.vmap(lambda key: jax.random.uniform(key, (2,)), out_axes=1)(keys)
-        eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), x_0.shape[1:]))(keys)
+        k_eps, k_augment = (jax.vmap(jax.random.fold_in, (0, None))(keys, i) for i in (1, 2))
+        eps = jax.vmap(lambda key: jax.random.normal(key, x_0.shape[1:]))(k_eps)
         condition = jnp.zeros((x_0.shape[0], augment.CONDITION_SIZE))
         label = batch['label']
         if train:
             x_0, condition = augment.flip_shift(
-                jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), x_0, flip=config.augment_flip, shift=config.augment_shift,
+                k_augment, x_0, flip=config.augment_flip, shift=config.augment_shift,
                 probability=config.augment_probability,
             )  # fmt: skip
             label = jnp.where(u_label < config.label_dropout, model.num_classes, label)

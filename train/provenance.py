@@ -29,13 +29,18 @@ def facts():
 def commit():
     """The git commit of the code, with '+' if files were changed; 'unknown' outside of git."""
     try:
-        git = ['git', '-C', str(_ROOT)]
-        head = subprocess.run([*git, 'rev-parse', 'HEAD'], capture_output=True, check=True, text=True)
-        dirty = subprocess.run([*git, 'status', '--porcelain', '--untracked-files=no'],
-                               capture_output=True, check=True, text=True)  # fmt: skip
+        head = _git('rev-parse', 'HEAD')
+        dirty = _git('status', '--porcelain', '--untracked-files=no')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
-    return head.stdout.strip() + ('+' if dirty.stdout.strip() else '')
+    return head + ('+' if dirty else '')
+
+
+def _git(*arguments):
+    done = subprocess.run(
+        ['git', '-C', str(_ROOT), *arguments], capture_output=True, check=True, text=True
+    )
+    return done.stdout.strip()
 
 
 def write_config(workdir, config):

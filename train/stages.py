@@ -58,7 +58,8 @@ class Runner:
         if begun and begun['digest'] == digest:
             say(f'{name}: going on where it was interrupted')
         else:
-            say(f'{name}: ' + ('its settings or inputs changed, doing it again' if done else 'start'))
+            changed = 'its settings, inputs or code changed, doing it again'
+            say(f'{name}: {changed if done else "start"}')
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}

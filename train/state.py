@@ -101,8 +101,9 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0):
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             ema = optax.incremental_update(params, ema, 1 - decay)
         state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, model_state=model_state, ema=ema
-        )
+            step=state.step + 1, params=params, opt_state=opt_state, ema=ema,
+            model_state=model_state,
+        )  # fmt: skip
         return state, {'loss': loss, **metrics}
 
     return parallel.train_step(step)

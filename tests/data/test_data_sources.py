@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import sources
+from data import decode, sources
 
 S = 8
 
@@ -176,11 +176,11 @@ def test_damaged_or_vanished_members_are_named(tmp_path):
     content = path.read_bytes()
     at = content.index(PETS['cat/1.png']) + 20
     path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-    with pytest.raises(sources.BadImage, match='cat/1.png: cannot be read .*CRC'):
+    with pytest.raises(decode.BadImage, match='cat/1.png: cannot be read .*CRC'):
         open_folder(path)[0][1]
     pool, _ = open_folder(write_tree(tmp_path / 'set', PETS))
     (tmp_path / 'set/cat/0.png').unlink()
-    with pytest.raises(sources.BadImage, match='cat/0.png: cannot be read'):
+    with pytest.raises(decode.BadImage, match='cat/0.png: cannot be read'):
         pool[0]
 
 
@@ -188,7 +188,7 @@ def test_damaged_or_vanished_members_are_named(tmp_path):
 
 
 def decoded(image, kind='PNG', size=S, **options):
-    return sources.decode(encode(image, kind, **options), 'x', size)
+    return decode.decode(encode(image, kind, **options), 'x', size)
 
 
 def bomb(width, height):
@@ -240,7 +240,7 @@ def test_sixteen_bits_are_scaled():
 
 @pytest.mark.parametrize(('value', 'expected'), [(0.5, 128), (200.0, 200), (np.nan, 0)])
 def test_floats_are_scaled(value, expected):
-    image = sources._to_colour(Image.fromarray(np.full((4, 4), value, np.float32)))
+    image = decode._to_colour(Image.fromarray(np.full((4, 4), value, np.float32)))
     np.testing.assert_array_equal(np.asarray(image), expected)
 
 
@@ -268,8 +268,8 @@ def test_other_modes_become_rgb():
 def test_animations_are_refused(kind):
     frames = [flat((80 * i, 0, 0)) for i in range(3)]
     content = encode(frames[0], kind, save_all=True, append_images=frames[1:])
-    with pytest.raises(sources.BadImage, match=r'^cat/a.png: animated \(3 frames\)'):
-        sources.decode(content, 'cat/a.png', S)
+    with pytest.raises(decode.BadImage, match=r'^cat/a.png: animated \(3 frames\)'):
+        decode.decode(content, 'cat/a.png', S)
 
 
 def test_a_phone_photo_with_a_preview_is_one_still():
@@ -298,8 +298,8 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), d
     ],
 )
 def test_bad_files_are_refused_by_name(content, reason, recwarn):
-    with pytest.raises(sources.BadImage, match='^cat/x.png: .*' + reason) as caught:
-        sources.decode(content, 'cat/x.png', S)
+    with pytest.raises(decode.BadImage, match='^cat/x.png: .*' + reason) as caught:
+        decode.decode(content, 'cat/x.png', S)
     assert '\n' not in str(caught.value) and not recwarn.list
 
 
@@ -311,8 +311,8 @@ def test_random_damage_never_raises_anything_else():
         for at in rng.integers(0, len(content), rng.integers(1, 6)):
             content[at] = rng.integers(256)
         try:
-            assert sources.decode(bytes(content), 'x', S).shape == (S, S, 3)
-        except sources.BadImage:
+            assert decode.decode(bytes(content), 'x', S).shape == (S, S, 3)
+        except decode.BadImage:
             pass
 
 

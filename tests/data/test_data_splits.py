@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from data import splits
-from data.sources import ArraySource, BadImage, open_source
+from data.decode import BadImage
+from data.sources import ArraySource, open_source
 
 SHARED = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
 

@@ -96,7 +96,8 @@ def test_the_three_weighted_errors_are_one_error_of_x0(pair, gamma):
     expected = np.minimum(snr, gamma) * np.square(wrong - x_0).mean(axis=(1, 2, 3))
     column = lambda x: x[:, None, None, None]  # noqa: E731
     wrong_eps = (x_t - column(alpha) * wrong) / column(sigma)
-    outputs = {'x0': wrong, 'eps': wrong_eps, 'v': column(alpha) * wrong_eps - column(sigma) * wrong}
+    wrong_v = column(alpha) * wrong_eps - column(sigma) * wrong
+    outputs = {'x0': wrong, 'eps': wrong_eps, 'v': wrong_v}
     for prediction, output in outputs.items():
         target = diffusion.target(x_0, eps, level, prediction)
         weight = diffusion.loss_weight(jnp.array(LEVELS), prediction, gamma)

@@ -16,9 +16,15 @@ def folded_keys(count, seed=0):
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
 
 
+def words(count):
+    return jnp.arange(count, dtype=jnp.uint32)
+
+
 KEYS = {
     'folded': lambda n: folded_keys(n),
-    'counting': lambda n: jax.vmap(jax.random.key)(jnp.arange(n)),  # the least random there are
+    # the least random there are: one word of the key counts, the other is 0
+    'low word': lambda n: jax.random.wrap_key_data(jnp.stack([0 * words(n), words(n)], axis=1)),
+    'high word': lambda n: jax.random.wrap_key_data(jnp.stack([words(n), 0 * words(n)], axis=1)),
 }
 
 
@@ -53,6 +59,8 @@ def test_no_correlation_between_keys_layers_and_positions(kind):
     pairs = {
         'layers': first * other,
         'keys': first[1:] * first[:-1],
+        'key and layer': first[1:] * other[:-1],
+        'layer and key': first[:-1] * other[1:],
         'distant keys': first[64:] * first[:-64],
         'right': first[..., 1:] * first[..., :-1],
         'down': first[:, 1:] * first[:, :-1],

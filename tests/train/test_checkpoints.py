@@ -71,7 +71,7 @@ def test_saving_a_step_twice_changes_nothing(tmp_path):
 
 def test_folders_that_are_no_checkpoints_are_left_alone(tmp_path):
     checkpoints.save(tmp_path, make_state(4))
-    for name in ('unfinished_step_00000009', 'step_9', 'step_00000009.tmp', 'junk', 'step_0000001x'):
+    for name in ('unfinished_step_00000009', 'step_9', 'step_00000009.tmp', 'junk', 'step_1x'):
         (tmp_path / name).mkdir()
     (tmp_path / 'step_note.txt').write_text('hello')
     assert checkpoints.steps(tmp_path) == [4]

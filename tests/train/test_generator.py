@@ -57,7 +57,7 @@ def test_the_loss_falls(trained):
     folder, calls = trained
     losses = np.array(list(logged(folder, 'loss').values()))
     assert len(losses) == STEPS and np.isfinite(losses).all()
-    assert losses[-20:].mean() < losses[:20].mean()
+    assert losses[-15:].mean() < losses[:15].mean()
     assert [call[:2] for call in calls] == [(step, STEPS) for step in range(1, STEPS + 1)]
     np.testing.assert_allclose([call[2] for call in calls], losses)
 
@@ -80,7 +80,7 @@ def test_load_gives_the_average(trained, config):
 
 
 def test_the_denoiser_knows_the_classes(trained, config):
-    """Out of noise alone it must guess a dark image, a light one, and between them without class."""
+    """Out of noise alone it must guess a dark image, a light one, and one between without class."""
     network, params = generator.load(trained[0], config, CLASSES)
     predict = jax.jit(generator.make_predict_x0(network, config))
     noise = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
@@ -140,6 +140,23 @@ def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images
     assert np.mean(draws) == pytest.approx(silent_loss(fake_images(8)), rel=0.05)
 
 
+def test_validation_has_no_dropout_and_no_augmentation(
+    trained, tiny_config, config, loss_fn, fake_images
+):
+    _, params = generator.load(trained[0], config, CLASSES)
+    fields = {f'generator.{name}': value for name, value in config.items()} | {
+        'generator.dropout': 0.0, 'generator.label_dropout': 0.0, 'generator.augment_flip': False,
+        'generator.augment_shift': 0.0,
+    }  # fmt: skip
+    bare = tiny_config(**fields).generator
+    plain = jax.jit(generator.make_loss(generator.make_model(bare, CLASSES), bare))
+    batch, keys = batch_and_keys(fake_images)
+    expected, _ = plain(params, {}, batch, keys)
+    found, _ = loss_fn(params, {}, batch, keys, train=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.abs(loss_fn(params, {}, batch, keys)[0] - expected).max() > 1e-3
+
+
 def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images):
     _, params = generator.load(trained[0], config, CLASSES)
     model = generator.make_model(config, CLASSES)
@@ -149,9 +166,8 @@ def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images
         changed = tiny_config(**fields | {'generator.label_dropout': rate}).generator
         loss = jax.jit(generator.make_loss(model, changed))
         losses[rate] = [
-            np.asarray(loss(params, {}, *batch_and_keys(fake_images, label))[0])
-            for label in (0, 1)
-        ]  # fmt: skip
+            np.asarray(loss(params, {}, *batch_and_keys(fake_images, label))[0]) for label in (0, 1)
+        ]
     np.testing.assert_array_equal(*losses[0.999999])
     assert np.abs(losses[0.0][0] - losses[0.0][1]).max() > 1e-3
 

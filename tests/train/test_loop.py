@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train import checkpoints, loop, parallel, state
+from train import checkpoints, loop, state
 
 STEPS = 12
 OPTIMIZER = state.make_optimizer(learning_rate=0.05, steps=STEPS, cosine=True, clip=1.0)
@@ -44,7 +44,8 @@ def fit(folder, step, steps=STEPS, update=lambda *_, **__: None, **options):
     created = state.create(
         {'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True, keep_best=True
     )
-    options = {'save_every': 4, 'log_every': 2, 'evaluate': evaluate, 'evaluate_every': 3, **options}
+    every = {'save_every': 4, 'log_every': 2, 'evaluate_every': 3}
+    options = every | {'evaluate': evaluate} | options
     return loop.fit(created, step, batches, steps=steps, folder=folder, update=update, **options)
 
 
@@ -53,15 +54,12 @@ def rows(folder):
 
 
 def assert_same_run(found, expected):
-    for part in ('checkpoint', 'metrics'):
-        if part == 'metrics':
-            texts = [(folder / 'metrics.jsonl').read_bytes() for folder in (found, expected)]
-            assert texts[0] == texts[1]
-        else:
-            a, b = (checkpoints.load(folder / 'checkpoints') for folder in (found, expected))
-            assert jax.tree.structure(a) == jax.tree.structure(b)
-            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-                assert x.tobytes() == y.tobytes()
+    texts = [(folder / 'metrics.jsonl').read_bytes() for folder in (found, expected)]
+    assert texts[0] == texts[1]
+    a, b = (checkpoints.load(folder / 'checkpoints') for folder in (found, expected))
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.tobytes() == y.tobytes()
 
 
 @pytest.fixture(scope='module')
@@ -115,6 +113,7 @@ def test_a_signal_saves_and_the_next_run_goes_on_exactly(
     tmp_path, step, whole, stop_after, number
 ):
     """Status 75, at most the step in hand; between two saves as well as on one."""
+
     def kill(current, batch):
         result = step(current, batch)
         if int(result[0].step) == stop_after:
@@ -145,6 +144,7 @@ def test_a_signal_from_the_progress_callback(tmp_path, step, whole):
 
 def test_a_signal_in_the_last_step_still_stops(tmp_path, step):
     """The stages after this one must not start: the scheduler's patience is over."""
+
     def update(done, total, **values):
         if done == total:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -207,4 +207,3 @@ def test_another_network_in_the_folder_is_refused(tmp_path, step):
     with pytest.raises(ValueError, match='another network'):
         loop.fit(other, step, batches, steps=3, folder=tmp_path, save_every=1, log_every=1,
                  update=lambda *_, **__: None)  # fmt: skip
-    assert parallel.is_main()

@@ -1,0 +1,201 @@
+import ml_collections
+import pytest
+
+from configs import augmented, check, default, original
+from generation import synthesize
+from train import classifier, experiment
+
+VARIANTS = list(augmented.VARIANTS)
+
+
+def flat(config):
+    return dict(check._walk(config))
+
+
+def changed(variant='', **fields):
+    config = augmented.get_config(variant)
+    config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in fields.items()})
+    return ml_collections.FrozenConfigDict(config)
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_the_two_configs_differ_in_the_arms_only(variant):
+    one, other = flat(original.get_config(variant)), flat(augmented.get_config(variant))
+    assert one.keys() == other.keys()
+    assert {name for name in one if one[name] != other[name]} == {'arms'}
+    assert one['arms'] == ('original',) and other['arms'] == ('original', 'augmented')
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_a_variant_changes_values_and_adds_no_field(variant):
+    base, config = flat(default.get_config()), flat(augmented.get_config(variant))
+    assert base.keys() == config.keys()
+    for name, value in config.items():
+        assert type(value) is type(base[name]), name
+
+
+def test_configs_are_independent_copies():
+    first = augmented.get_config('digits')
+    first.generator.steps = 1
+    assert augmented.get_config('digits').generator.steps != 1
+
+
+@pytest.mark.parametrize('devices', [1, 2, 8])
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('module', [original, augmented])
+def test_every_variant_is_possible(module, variant, devices):
+    check.check(ml_collections.FrozenConfigDict(module.get_config(variant)), devices)
+
+
+@pytest.mark.parametrize('module', [original, augmented])
+def test_an_unknown_variant_is_named(module):
+    with pytest.raises(ValueError, match="unknown variant ':nope'; known: ':digits'") as error:
+        module.get_config('nope')
+    assert all(repr(f':{name}') in str(error.value) for name in VARIANTS if name)
+
+
+def test_every_field_that_is_checked_exists():
+    fields = flat(default.get_config())
+    assert {*check.POSITIVE, *check.FRACTIONS, *check.CHOICES} <= fields.keys()
+    assert all(fields[name] in choices for name, choices in check.CHOICES.items())
+
+
+def assert_refused(config, field, devices=1):
+    with pytest.raises(ValueError) as error:
+        check.check(config, devices)
+    message = str(error.value)
+    assert message.startswith(f'config.{field}') and '\n' not in message, message
+    return message
+
+
+@pytest.mark.parametrize('name', check.POSITIVE)
+def test_positive_fields(name):
+    zero = type(flat(default.get_config())[name])(0)
+    assert_refused(changed(**{name: zero}), name)
+
+
+@pytest.mark.parametrize('name', check.FRACTIONS)
+def test_fractions(name):
+    assert_refused(changed(**{name: 1.0}), name)
+
+
+@pytest.mark.parametrize('name', check.CHOICES)
+def test_choices(name):
+    message = assert_refused(changed(**{name: 'bogus'}), name)
+    assert "'bogus'" in message and all(choice in message for choice in check.CHOICES[name])
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -1.0])
+@pytest.mark.parametrize(
+    'name', ['generator.learning_rate', 'generator.min_snr_gamma', 'synthesis.guidance_scale',
+             'quality.copy_ratio', 'classifier.synthetic_weight']
+)  # fmt: skip
+def test_numbers_are_finite_and_not_negative(name, value):
+    assert str(value) in assert_refused(changed(**{name: value}), name)
+
+
+@pytest.mark.parametrize('name', ['cpu_devices', 'generator.seed', 'splits.seed', 'report.few'])
+def test_whole_numbers_are_not_negative(name):
+    assert_refused(changed(**{name: -1}), name)
+
+
+@pytest.mark.parametrize(
+    'name', ['generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size']
+)
+def test_batches_divide_over_the_devices(name):
+    message = assert_refused(changed(**{name: 20}), name, devices=8)
+    assert '8 devices' in message and '16 or 24' in message
+    message = assert_refused(changed(**{name: 3}), name, devices=8)
+    assert message.endswith('use 8')
+    check.check(changed(**{name: 24}), 8)
+
+
+@pytest.mark.parametrize('arms', [(), ('augmented',), ('original', 'bogus'), ('original',) * 2])
+def test_arms(arms):
+    assert 'baseline' in assert_refused(changed(arms=arms), 'arms')
+
+
+def test_validation_images_are_needed():
+    message = assert_refused(changed(splits__validation_fraction=0.0), 'splits.validation_fraction')
+    assert 'use 0.1' in message
+
+
+def test_levels_of_the_unet():
+    config = changed(generator__multipliers=(1, 2, 2))
+    message = assert_refused(config, 'generator.multipliers')
+    assert 'config.generator.attention' in message
+
+
+def test_image_size_fits_the_unet():
+    message = assert_refused(changed(data__image_size=18), 'data.image_size')
+    assert 'multiple of 4' in message and 'use 20' in message
+    check.check(changed(data__image_size=20), 1)
+
+
+def test_image_size_of_the_baseline_alone_is_free():
+    config = original.get_config()
+    config.data.image_size = 17
+    check.check(ml_collections.FrozenConfigDict(config), 1)
+
+
+@pytest.mark.parametrize('fill', ['', 'most', '0', '-3', '2.5', 'nanx'])
+def test_fill_is_checked_before_hours_of_training(fill):
+    with pytest.raises(ValueError, match='config.synthesis.fill'):
+        synthesize.fill_plan([3, 5], fill)
+    assert_refused(changed(synthesis__fill=fill), 'synthesis.fill')
+
+
+@pytest.mark.parametrize('part', ['generator', 'classifier'])
+def test_the_warm_up_ends_before_the_training(part):
+    """optax refuses it, but only when the stage begins, and without naming the field."""
+    fields = {f'{part}.steps': 50, f'{part}.warmup_steps': 100, f'{part}.cosine_decay': True}
+    assert_refused(changed(**fields), f'{part}.warmup_steps')
+
+
+def test_the_synthetic_share_gives_an_image_a_batch():
+    fields = {'classifier.batch_size': 8, 'classifier.synthetic_share': 0.01}
+    assert_refused(changed(**fields), 'classifier.synthetic_share')
+
+
+def test_the_cnn_has_pixels_left():
+    """Every block halves the side: four of them leave nothing of 8 pixels."""
+    config = original.get_config()
+    config.data.image_size, config.classifier.widths = 8, (4, 4, 4, 4)
+    assert_refused(ml_collections.FrozenConfigDict(config), 'classifier.widths')
+
+
+
+
+def test_the_arms_differ_in_the_images_they_see_only(fake_images, tiny_config, monkeypatch):
+    real, synthetic = fake_images(12), fake_images(6, seed=1)
+    held_out = fake_images(4, seed=2), fake_images(4, seed=3)
+    parts = experiment.splits.Splits(real, *held_out, ('a', 'b'))
+    calls = {}
+    monkeypatch.setattr(classifier, 'train', lambda *args, **options: (args, options))
+    for arm in check.ARMS:
+        args, options = experiment.train_classifier('out', tiny_config(), parts, synthetic, arm, 5)
+        folder, config, sets, shares, weights, validation = args
+        calls[arm] = sets, shares, weights
+        options.pop('update')
+        calls.setdefault('rest', []).append((folder, config, validation, options))
+    first, second = calls['rest']
+    assert first[0] == second[0] and first[1] == second[1] and first[3] == second[3]
+    assert first[2] is second[2] is parts.validation
+    assert calls['original'] == ([real], [1.0], [1.0])
+    sets, shares, weights = calls['augmented']
+    assert sets[0] is real and sets[1] is synthetic
+    assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(6 / 18)
+    assert weights == [1.0, tiny_config().classifier.synthetic_weight]
+
+
+def test_a_stated_share_is_the_share(fake_images, tiny_config):
+    parts = experiment.splits.Splits(fake_images(12), None, None, ('a', 'b'))
+    config = tiny_config(**{'classifier.synthetic_share': 0.25})
+    assert experiment.synthetic_share(config, parts, fake_images(6)) == 0.25
+
+
+def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_path):
+    """In proportion, 2 images in 200 are a fraction of an image in a batch of 8."""
+    parts = experiment.splits.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
+    experiment.train_classifier(tmp_path, tiny_config(), parts, fake_images(2), 'augmented', 0)
+    assert (tmp_path / 'metrics.jsonl').exists()

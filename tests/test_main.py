@@ -1,0 +1,235 @@
+"""The command itself, as processes: what a user sees, and what a kill leaves."""
+
+import hashlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIG = f'--config={ROOT}/configs/augmented.py:digits'
+FIELDS = {
+    'cpu_devices': 2, 'data.image_size': 8, 'data.imbalance': 'range:4-8',
+    'generator.steps': 150, 'generator.channels': 8, 'generator.multipliers': '(1,)',
+    'generator.attention': '(False,)', 'generator.batch_size': 4, 'generator.warmup_steps': 0,
+    'generator.log_every': 1, 'generator.validate_every': 75, 'generator.save_every': 40,
+    'synthesis.steps': 2, 'synthesis.batch_size': 32, 'synthesis.rounds': 2,
+    'quality.min_relevance': 0.0, 'quality.max_distance_quantile': 1.0, 'quality.copy_ratio': 0.0,
+    'quality.duplicate_ratio': 0.0, 'quality.min_contrast': 0.0, 'quality.max_saturated': 1.0,
+    'classifier.seeds': 1, 'classifier.widths': '(4,)', 'classifier.hidden': 8,
+    'classifier.steps': 40, 'classifier.batch_size': 16, 'classifier.log_every': 1,
+    'classifier.validate_every': 20, 'classifier.save_every': 10,
+}  # fmt: skip
+LIMIT = 240
+
+
+def command(workdir, **changes):
+    fields = FIELDS | {name.replace('__', '.'): value for name, value in changes.items()}
+    settings = [f'--config.{name}={value}' for name, value in fields.items()]
+    return [sys.executable, str(ROOT / 'main.py'), CONFIG, f'--workdir={workdir}', *settings]
+
+
+def run(arguments, env, cwd):
+    return subprocess.run(
+        arguments, env=env, cwd=cwd, capture_output=True, text=True, timeout=LIMIT
+    )
+
+
+def contents(folder):
+    """{path: (time of change, digest)} of every file of a run."""
+    return {
+        path.relative_to(folder).as_posix():
+            (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.rglob('*')) if path.is_file()
+    }  # fmt: skip
+
+
+def changed(before, after):
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+@pytest.fixture(scope='module')
+def env(clean_env):
+    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, env):
+    """(run folder, output) of a run that was never interrupted."""
+    workdir = tmp_path_factory.mktemp('whole') / 'run'
+    done = run(command(workdir), env, workdir.parent)
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+def test_a_run_ends_with_its_report(finished):
+    workdir, output = finished
+    report = workdir / 'report'
+    metrics = json.loads((report / 'metrics.json').read_text('utf-8'))
+    assert metrics['arms'].keys() == {'original', 'augmented'} and metrics['classes'] == 10
+    assert metrics['differences'].keys() == {'augmented-original'}
+    assert metrics['synthetic']['accepted'] > 0 and metrics['steps'] == 40
+    assert '<html' in (report / 'index.html').read_text('utf-8')
+    assert metrics['differences']['augmented-original']['verdict'] in (
+        report / 'report.md'
+    ).read_text('utf-8')
+    assert 'augmented' in output and str(report / 'index.html') in output.replace('\n', '')
+    assert {path.name for path in workdir.iterdir()} == {
+        'config.json', 'data', 'judge', 'generator', 'synthetic', 'classifiers', 'report',
+    }  # fmt: skip
+    assert not [path for path in contents(workdir) if 'unfinished' in path]
+    for arm in ('original', 'augmented'):
+        assert (workdir / 'classifiers' / arm / 'seed_0' / 'predictions.npz').exists()
+
+
+def test_the_dose_that_is_reported_is_that_of_the_files(finished):
+    workdir, _ = finished
+    metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
+    lines = (workdir / 'synthetic' / 'images' / 'metadata.jsonl').read_text('utf-8').splitlines()
+    pngs = list((workdir / 'synthetic' / 'images').rglob('*.png'))
+    assert len(lines) == len(pngs) == metrics['synthetic']['accepted']
+    for arm, scores in metrics['arms'].items():
+        with np.load(workdir / 'classifiers' / arm / 'seed_0' / 'predictions.npz') as stored:
+            accuracy = (stored['probabilities'].argmax(1) == stored['labels']).mean()
+        assert scores['accuracy']['per_seed'] == [pytest.approx(accuracy)]
+        assert 0 <= scores['macro_f1']['mean'] <= 1
+
+
+def test_again_does_nothing_and_a_report_key_redoes_the_report(finished, env):
+    workdir, _ = finished
+    before = contents(workdir)
+    again = run(command(workdir), env, workdir.parent)
+    assert again.returncode == 0 and 'Nothing to do' in again.stdout
+    assert ': start' not in again.stdout and 'doing it again' not in again.stdout
+    assert changed(before, contents(workdir)) <= {'config.json'}
+
+    other = run(command(workdir, report__many=7, report__few=5), env, workdir.parent)
+    assert other.returncode == 0 and 'Nothing to do' not in other.stdout
+    different = changed(before, contents(workdir))
+    assert 'report/metrics.json' in different
+    assert all(path.startswith('report/') or path == 'config.json' for path in different)
+    metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
+    assert metrics['groups'] == {'many': 7, 'few': 5}
+    config = json.loads((workdir / 'config.json').read_text('utf-8'))['config']
+    assert config['report'] == {'many': 7, 'few': 5}
+
+
+def interrupt(arguments, env, cwd, path, number):
+    """Starts the command and sends the signal once `path` has content; (status, errors)."""
+    process = subprocess.Popen(arguments, env=env, cwd=cwd, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + LIMIT
+    while not (path.exists() and path.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < deadline, f'{path} never came'
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=LIMIT)
+    return process.returncode, errors
+
+
+def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp_path):
+    workdir = tmp_path / 'run'
+    log = workdir / 'generator.unfinished' / 'metrics.jsonl'
+    status, errors = interrupt(command(workdir), env, tmp_path, log, signal.SIGTERM)
+    assert status == 75 and 'Traceback' not in errors, errors
+    assert list((log.parent / 'checkpoints').glob('step_*'))
+    log = workdir / 'classifiers' / 'augmented' / 'seed_0.unfinished' / 'metrics.jsonl'
+    status, _ = interrupt(command(workdir), env, tmp_path, log, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    done = run(command(workdir), env, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'going on where it was interrupted' in done.stdout
+
+    found, expected = (
+        json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
+        for folder in (workdir, finished[0])
+    )
+    for key in ('arms', 'differences', 'synthetic', 'train_images', 'test_images'):
+        if key in ('arms', 'differences'):  # `finished` may have been reported with other groups
+            for result in (found, expected):
+                for entry in result[key].values():
+                    entry.pop('groups', None)
+        assert found[key] == expected[key], key
+    same = contents(workdir), contents(finished[0])
+    for path in same[0]:
+        if path.endswith(('.npz', '.npy', '.jsonl')) or path.startswith('synthetic/images/'):
+            assert same[0][path][1] == same[1][path][1], path
+
+
+# Every case is a process of its own, forked from one that has imported the program: 1 s each.
+FORK = '''
+import json, os, sys
+from absl import app
+import main
+children = []
+for i, arguments in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        for stream, name in ((1, 'out'), (2, 'err')):
+            os.dup2(os.open(f'{i}.{name}', os.O_WRONLY | os.O_CREAT), stream)
+        sys.argv = ['main.py', *arguments]
+        app.run(main.main, flags_parser=main.parse)
+    children.append(child)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
+'''
+MISTAKES = {
+    'unknown field': (['--config.classifier.stepz=3'], 'stepz'),
+    'unknown part': (['--config.clasifier.steps=3'], 'clasifier'),
+    'wrong type': (['--config.classifier.steps=many'], 'many'),
+    'not a number': (['--config.generator.learning_rate=nan'], 'generator.learning_rate=nan'),
+    'unknown source': (['--config.data.source=nope'], "'nope'"),
+    'missing folder': (
+        ['--config.data.source=folder', '--config.data.train=/no/such/place'], '/no/such/place'
+    ),
+    'no folder': (['--config.data.source=folder'], 'train path'),
+    'stray argument': (['extra'], "'extra'"),
+    'batch': (
+        ['--config.cpu_devices=2', '--config.classifier.batch_size=7'],
+        'config.classifier.batch_size=7 cannot be divided over 2 devices; use 6 or 8',
+    ),
+    'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
+    'imbalance': (['--config.data.imbalance=some'], "'some'"),
+    'unknown flag': (['--steps=3'], 'steps'),
+}  # fmt: skip
+WHOLE_COMMANDS = {
+    'no config': ([], '--config'),
+    'unknown variant': ([f'{CONFIG}x'], "':digitsx'"),
+    'missing config file': (['--config=/no/such.py'], '/no/such.py'),
+}
+
+
+@pytest.fixture(scope='module')
+def mistakes(tmp_path_factory, env):
+    folder = tmp_path_factory.mktemp('mistakes')
+    cases = {name: ([CONFIG, *arguments], said) for name, (arguments, said) in MISTAKES.items()}
+    cases |= WHOLE_COMMANDS
+    arguments = [case[0] for case in cases.values()]
+    done = run([sys.executable, '-c', FORK, json.dumps(arguments)], env, folder)
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    return {
+        name: (status[i], (folder / f'{i}.out').read_text(), (folder / f'{i}.err').read_text())
+        for i, name in enumerate(cases)
+    }
+
+
+@pytest.mark.parametrize('name', [*MISTAKES, *WHOLE_COMMANDS])
+def test_a_mistake_is_one_line_and_status_2(mistakes, name):
+    said = {**MISTAKES, **WHOLE_COMMANDS}[name][1]
+    status, _, errors = mistakes[name]
+    assert status == 2, errors
+    assert errors.startswith('error: ') and errors.count('\n') == 1, errors
+    assert said in errors and 'Traceback' not in errors
+
+
+def test_a_mistake_as_a_user_makes_it(env, tmp_path):
+    done = run([sys.executable, str(ROOT / 'main.py'), CONFIG, '--config.data.source=nope'], env,
+               tmp_path)  # fmt: skip
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: unknown data source 'nope'")
