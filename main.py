@@ -45,6 +45,7 @@ def run(config, workdir, command):
             code=[*_STAGE, 'data'],
         )  # fmt: skip
         parts = splits.load(folder)
+        plan = experiment.fill_plan(config, parts)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data
@@ -53,7 +54,7 @@ def run(config, workdir, command):
             'judge',
             lambda out: experiment.train_classifier(
                 out, config, parts, None, 'original', JUDGE_SEED),
-            reads=config.classifier, after=[data], code=_CLASSIFY,
+            reads=training_fields(config.classifier, 'original'), after=[data], code=_CLASSIFY,
         )  # fmt: skip
         generator_folder, generator = stage.run(
             'generator', lambda out: experiment.train_generator(out, config, parts),
@@ -61,7 +62,8 @@ def run(config, workdir, command):
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
             'synthetic',
-            lambda out: experiment.make_images(out, config, parts, generator_folder, judge_folder),
+            lambda out: experiment.make_images(
+                out, config, parts, plan, generator_folder, judge_folder),
             reads=[config.synthesis, config.quality], after=[judge, generator],
             code=[*_GENERATE, 'eval/predict.py', 'generation'],
         )  # fmt: skip
@@ -75,7 +77,8 @@ def run(config, workdir, command):
                 f'classifiers/{arm}/seed_{seed}',
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
-                reads=config.classifier, after=[data if arm == 'original' else synthesis],
+                reads=training_fields(config.classifier, arm),
+                after=[data if arm == 'original' else synthesis],
                 code=_CLASSIFY,
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
@@ -91,6 +94,15 @@ def run(config, workdir, command):
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')
+
+
+def training_fields(classifier, arm):
+    """The fields that one classifier of an arm depends on: not how many there are."""
+    fields = classifier.to_dict()
+    del fields['seeds']
+    if arm == 'original':
+        del fields['synthetic_share'], fields['synthetic_weight']
+    return fields
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 import math
 
+from generation.synthesize import fill_plan
+
 ARMS = ('original', 'augmented')
 CHOICES = {
     'generator.schedule': ('cosine', 'linear'),
@@ -49,6 +51,7 @@ def check(config, device_count):
     for name in ('generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'):
         _divisible(name, fields[name], device_count)
     _check_arms(config)
+    _check_classifier(config)
     if 'augmented' in config.arms:
         _check_sizes(config)
 
@@ -75,7 +78,30 @@ def _check_arms(config):
         )
 
 
+def _check_classifier(config):
+    classifier, size = config.classifier, config.data.image_size
+    if classifier.network == 'cnn' and size < 2 ** len(classifier.widths):
+        raise ValueError(
+            f'config.classifier.widths={tuple(classifier.widths)} halves config.data.image_size='
+            f'{size} until no pixel is left; use fewer blocks'
+        )
+    share, batch = classifier.synthetic_share, classifier.batch_size
+    if share and not 1 <= round(share * batch) < batch:
+        raise ValueError(
+            f'config.classifier.synthetic_share={share} of a batch of {batch} must leave at least '
+            'one synthetic and one real image'
+        )
+    for name in ('generator', 'classifier'):
+        part = config[name]
+        if part.cosine_decay and part.warmup_steps >= part.steps:
+            raise ValueError(
+                f'config.{name}.warmup_steps={part.warmup_steps} must be below '
+                f'config.{name}.steps={part.steps}'
+            )
+
+
 def _check_sizes(config):
+    fill_plan([1], config.synthesis.fill)
     generator, size = config.generator, config.data.image_size
     if len(generator.multipliers) != len(generator.attention):
         raise ValueError(

@@ -21,8 +21,7 @@ def write(folder, rows, class_names, facts):
     """
     folder = pathlib.Path(folder)
     images = folder / 'images'
-    for name in class_names:
-        (images / safe_name(name)).mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     scores = [name for name in rows if name not in ('images', 'labels', 'seeds', 'reasons')]
     shown = {}
     with (images / 'metadata.jsonl').open('w', encoding='utf-8') as metadata:
@@ -36,6 +35,7 @@ def write(folder, rows, class_names, facts):
                     Image.fromarray(rows['images'][i]).save(path)
                 continue
             file_name = f'{safe_name(name)}/{seed:08d}.png'
+            (images / file_name).parent.mkdir(exist_ok=True)
             Image.fromarray(rows['images'][i]).save(images / file_name)
             values = {key: _plain(rows[key][i]) for key in scores}
             line = {'file_name': file_name, 'class': name, 'label': int(rows['labels'][i]),

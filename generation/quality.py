@@ -159,14 +159,12 @@ def duplicate_limits(images, labels, num_classes, ratio):
             np.fill_diagonal(d, np.inf)
             limits[label] = ratio * np.median(d.min(axis=1))
     typical = np.nanmedian(limits) if np.isfinite(limits).any() else 0.0
-    return np.where(np.isnan(limits), typical, limits)
+    return np.maximum(np.where(np.isnan(limits), typical, limits), 1.0)  # the same pixels: below 1
 
 
 def distances(a, b):
     """Euclidean distances between the rows of a [N, D] and b [M, D], float [N, M]."""
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    centre = b.mean(axis=0) if len(b) else 0.0  # keeps the squares small, so that less cancels
-    a, b = a - centre, b - centre
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)  # nearly equal squares cancel
     squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
     return np.sqrt(np.maximum(squared, 0))
 

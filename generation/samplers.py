@@ -66,9 +66,8 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule):
             x_s = ddim_step(x_t, x_0, here, there)
         elif sampler == 'dpm++':
             before = levels[jnp.maximum(i - 1, 0)]
-            # first order at the first step, for want of a history, and at the last, for stability
-            first_order = (i == 0) | (i == steps - 1)
-            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there, first_order)
+            first = i == 0  # there is no history yet
+            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there, first)
         else:
             raise ValueError(f'unknown sampler {sampler!r}; known: {", ".join(SAMPLERS)}')
         return (x_s, x_0), None

@@ -152,6 +152,6 @@ def depth_to_space(x, size):
 
 
 def _norm(h):
-    """Group normalisation in float32, at least 8 channels a group."""
+    """Group normalisation in float32, in at most 8 groups."""
     groups = max(g for g in range(1, 9) if h.shape[-1] % g == 0)
     return nn.GroupNorm(num_groups=groups, dtype=jnp.float32)(h).astype(h.dtype)

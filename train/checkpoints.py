@@ -7,6 +7,7 @@ import logging
 import pathlib
 import re
 import shutil
+import time
 
 import flax.traverse_util
 import jax
@@ -67,7 +68,10 @@ def _newest(folder):
         try:
             saved = ocp.load(str(path))
         except Exception as error:  # orbax raises many kinds; each means "not this one"
-            logging.warning('checkpoint %s cannot be read (%s); trying an older one', path, error)
+            aside = path.with_name(f'damaged_{path.name}_{time.time_ns()}')
+            logging.warning('%s cannot be read (%s); set aside as %s', path, error, aside.name)
+            if parallel.is_main():
+                path.rename(aside)  # so that this step can be saved again
             continue
         return {name: np.asarray(x) for name, x in saved.items()}, path
     return None

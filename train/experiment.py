@@ -26,6 +26,8 @@ def prepare_data(folder, config):
             validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
             seed=config.splits.seed, on_bad_image=config.data.on_bad_image, progress=update,
         )  # fmt: skip
+    if not len(parts.validation):
+        raise ValueError('no class has an image to spare for validation; give 2 or more a class')
     splits.save(parts, folder)
     counts = train_counts(parts)
     (folder / 'class_counts.png').write_bytes(figures.class_counts(parts.class_names, counts))
@@ -67,7 +69,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
 def synthetic_share(config, parts, synthetic):
     """The share of synthetic images in a batch of the augmented arm, in (0, 1)."""
     proportion = len(synthetic) / (len(synthetic) + len(parts.train))
-    return config.classifier.synthetic_share or proportion
+    return config.classifier.synthetic_share or max(proportion, 1 / config.classifier.batch_size)
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
@@ -77,7 +79,18 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
     predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
 
 
-def make_images(folder, config, parts, generator_folder, judge_folder):
+def fill_plan(config, parts):
+    """Synthetic images that each class needs, int [C]; ValueError if none needs any."""
+    plan = synthesize.fill_plan(train_counts(parts), config.synthesis.fill)
+    if 'augmented' in config.arms and not plan.any():
+        raise ValueError(
+            f'config.synthesis.fill={config.synthesis.fill!r} asks for no image: every class has '
+            "as many already; use a number or a multiple such as '2x'"
+        )
+    return plan
+
+
+def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
     num_classes, image_shape = len(parts.class_names), parts.train.images.shape[1:]
     network, params = generator.load(generator_folder, config.generator, num_classes)
@@ -89,7 +102,6 @@ def make_images(folder, config, parts, generator_folder, judge_folder):
     )  # fmt: skip
     judge, reference = _make_judge(judge_folder, config, parts)
     check, thresholds = _make_check(config.quality, judge, reference, num_classes)
-    plan = synthesize.fill_plan(train_counts(parts), config.synthesis.fill)
 
     def make(labels, seeds):
         with progress('synthetic images') as update:
@@ -109,7 +121,8 @@ def make_images(folder, config, parts, generator_folder, judge_folder):
         'real_heldout_copy_rate': quality.held_out_copy_rate(reference, config.quality.copy_ratio),
     }
     (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
-    (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, read_synthetic(folder)))
+    if summary['accepted']:
+        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, read_synthetic(folder)))
     say(f'  {summary["accepted"]} of {summary["made"]} accepted; rejected {summary["rejected"]}')
     if summary['unfilled']:
         say(f'  still short after {config.synthesis.rounds} rounds: {summary["unfilled"]}')
@@ -130,6 +143,7 @@ def write_report(folder, config, parts, synthetic_folder, classifier_folders, ge
                  seconds, command):  # fmt: skip
     """metrics.json, report.md, index.html and the figures."""
     counts = train_counts(parts)
+    seconds = _by_topic(seconds)
     synthetic_counts = summary = sheet = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
     if synthetic_folder:
@@ -152,6 +166,16 @@ def write_report(folder, config, parts, synthetic_folder, classifier_folders, ge
             **provenance.facts(),
         },
     )  # fmt: skip
+
+
+def _by_topic(seconds):
+    """Seconds of the stages under the names of metrics.json's schema."""
+    names = {'judge': 'synthesis', 'synthetic': 'synthesis'}
+    totals = {}
+    for stage, value in seconds.items():
+        name = names.get(stage, stage.split('/')[0])
+        totals[name] = round(totals.get(name, 0) + value, 1)
+    return totals
 
 
 def _make_judge(folder, config, parts):

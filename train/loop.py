@@ -57,7 +57,7 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
                 state = state_lib.keep_best(state, values['val_loss'])
             if done % save_every == 0 or done == steps or stop.requested:
                 checkpoints.save(folder / 'checkpoints', state)
-            if stop.requested and done < steps:
+            if stop.requested:
                 raise Interrupted
     return state
 

@@ -95,7 +95,7 @@ def code_digest(paths):
 
 def file_digest(path):
     """A digest of a file's bytes, or of the names, sizes and times of the files in a folder."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if path.is_file():
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()

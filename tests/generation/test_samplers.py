@@ -156,7 +156,13 @@ def test_second_order_extrapolates_a_linear_denoiser():
     before, here, there = -3.0, -1.0, 0.5  # lambda is half of it
     h, r = (there - here) / 2, (here - before) / (there - here)
     direction = (1 + 1 / (2 * r)) * x_0 - previous / (2 * r)
-    alpha, sigma = (lambda l: 1 / np.sqrt(1 + np.exp(-l))), (lambda l: 1 / np.sqrt(1 + np.exp(l)))
+
+    def alpha(log_snr):
+        return 1 / np.sqrt(1 + np.exp(-log_snr))
+
+    def sigma(log_snr):
+        return alpha(-log_snr)
+
     expected = sigma(there) / sigma(here) * x_t - alpha(there) * (np.exp(-h) - 1) * direction
     found = samplers.dpm_solver_step(x_t, x_0, previous, before, here, there, False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

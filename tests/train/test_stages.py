@@ -157,7 +157,8 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
     first = digest(CODE)
     same = [
         CODE.replace('Doc.', 'Other.'), CODE.replace('    """Doc."""\n', ''),
-        '"""Module."""' + CODE, CODE.replace('  # why', ''), CODE.replace('x + 1', '(x + 1)'), '# head\n\n' + CODE + '\n\n',
+        '"""Module."""' + CODE, CODE.replace('  # why', ''),
+        CODE.replace('x + 1', '(x + 1)'), '# head\n\n' + CODE + '\n\n',
     ]  # fmt: skip
     assert {digest(text) for text in same} == {first}
     different = [CODE.replace('1', '2'), CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
