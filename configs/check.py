@@ -2,14 +2,15 @@
 
 import math
 
+from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 
 ARMS = ('original', 'augmented')
 CHOICES = {
-    'generator.schedule': ('cosine', 'linear'),
-    'generator.prediction': ('eps', 'x0', 'v'),
+    'generator.schedule': diffusion.SCHEDULES,
+    'generator.prediction': diffusion.PREDICTIONS,
     'generator.dtype': ('auto', 'float32', 'bfloat16'),
-    'synthesis.sampler': ('ddpm', 'ddim', 'dpm++'),
+    'synthesis.sampler': samplers.SAMPLERS,
     'classifier.network': ('cnn', 'resnet32'),
     'classifier.select': ('best_validation_loss', 'last'),
     'classifier.augment': ('none', 'flip_shift'),
