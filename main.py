@@ -18,6 +18,7 @@ from configs.check import check
 from data import splits
 from eval import report
 from train import experiment, parallel, provenance, stages
+from train.arms import ARMS
 from train.progress import say, show
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -49,23 +50,28 @@ def run(config, workdir, command):
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data
-    if 'augmented' in config.arms:
+    if any(ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
             'judge',
             lambda out: experiment.train_classifier(
                 out, config, parts, None, 'original', JUDGE_SEED),
-            reads=training_fields(config.classifier, 'original'), after=[data], code=_CLASSIFY,
+            reads=experiment.arm_reads(config, parts, 'original'), after=[data], code=_CLASSIFY,
         )  # fmt: skip
+        # unless they choose its weights, the samples are only looked at: they change no result
+        chosen = config.generator.select == 'best_validation'
         generator_folder, generator = stage.run(
-            'generator', lambda out: experiment.train_generator(out, config, parts),
-            reads=config.generator, after=[data], code=_GENERATE,
+            'generator',
+            lambda out: experiment.train_generator(out, config, parts, judge_folder),
+            reads=[config.generator, *([config.synthesis, config.quality] if chosen else [])],
+            after=[data, judge] if chosen else [data],
+            code=[*_GENERATE, *(['eval', 'generation'] if chosen else [])],
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
             'synthetic',
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
             reads=[config.synthesis, config.quality], after=[judge, generator],
-            code=[*_GENERATE, 'eval/predict.py', 'generation'],
+            code=[*_GENERATE, 'eval/generative.py', 'eval/predict.py', 'generation'],
         )  # fmt: skip
         with one_line_errors():
             synthetic = experiment.read_synthetic(synthetic_folder)
@@ -77,32 +83,22 @@ def run(config, workdir, command):
                 f'classifiers/{arm}/seed_{seed}',
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
-                reads=training_fields(config.classifier, arm),
-                after=[data if arm == 'original' else synthesis],
-                code=_CLASSIFY,
+                reads=experiment.arm_reads(config, parts, arm),
+                after=[synthesis if ARMS[arm].synthetic else data], code=_CLASSIFY,
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
             trained.append(digest)
 
     folder, _ = stage.run(
         'report',
-        lambda out: experiment.write_report(out, config, parts, synthetic_folder, folders,
-                                            generator_folder, stage.seconds, command),
+        lambda out: experiment.write_report(out, config, parts, synthetic, synthetic_folder,
+                                            folders, generator_folder, stage.seconds, command),
         reads=config.report, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
     )  # fmt: skip
     show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')
-
-
-def training_fields(classifier, arm):
-    """The fields that one classifier of an arm depends on: not how many there are."""
-    fields = classifier.to_dict()
-    del fields['seeds']
-    if arm == 'original':
-        del fields['synthetic_share'], fields['synthetic_weight']
-    return fields
 
 
 @contextlib.contextmanager
@@ -123,7 +119,9 @@ def main(argv):
         if _CONFIG.value is None:
             raise ValueError('no --config; try --config=configs/augmented.py')
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
-        config = ml_collections.FrozenConfigDict(_CONFIG.value)
+        config = _CONFIG.value
+        config.arms = tuple(','.join(config.arms).split(','))  # --config.arms=a,b is one string
+        config = ml_collections.FrozenConfigDict(config)
         parallel.set_up(config.cpu_devices)
         check(config, parallel.device_count())
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name

@@ -27,6 +27,7 @@ def get_config(variant=''):
 
 def glyphs(config):
     """37 embedded classes at 16x16."""
+    config.classifier.augment_flip = False  # a mirrored letter is another letter, or none
 
 
 def digits(config):
@@ -39,6 +40,7 @@ def digits(config):
     config.generator.blocks = 1
     config.generator.save_every = 500
     config.classifier.steps = 300
+    config.classifier.augment_flip = False
     config.report.many, config.report.few = 25, 12
 
 

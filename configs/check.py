@@ -4,31 +4,33 @@ import math
 
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
+from train.arms import ARMS
 
-ARMS = ('original', 'augmented')
 CHOICES = {
     'generator.schedule': diffusion.SCHEDULES,
     'generator.prediction': diffusion.PREDICTIONS,
     'generator.dtype': ('auto', 'float32', 'bfloat16'),
+    'generator.select': ('last', 'best_validation'),
     'synthesis.sampler': samplers.SAMPLERS,
     'classifier.network': ('cnn', 'resnet32'),
     'classifier.select': ('best_validation_loss', 'last'),
-    'classifier.augment': ('none', 'flip_shift'),
+    'classifier.augment': ('none', 'flip_shift', 'randaugment'),
     'classifier.dtype': ('auto', 'float32', 'bfloat16'),
     'data.on_bad_image': ('error', 'skip'),
 }
 FRACTIONS = (
     'splits.validation_fraction', 'generator.label_dropout', 'generator.augment_probability',
-    'generator.augment_shift', 'generator.dropout', 'generator.ema_decay', 'classifier.dropout',
-    'classifier.augment_shift', 'classifier.synthetic_share',
+    'generator.augment_shift', 'generator.augment_scale', 'generator.max_copy_rate',
+    'generator.dropout', 'generator.ema_decay', 'classifier.dropout',
+    'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
 )  # fmt: skip in [0, 1)
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
     'generator.channels', 'generator.blocks', 'generator.patch_size', 'generator.log_every',
-    'generator.validate_every', 'generator.save_every', 'synthesis.steps', 'synthesis.batch_size',
-    'synthesis.rounds', 'classifier.steps', 'classifier.seeds', 'classifier.batch_size',
-    'classifier.hidden', 'classifier.learning_rate', 'classifier.log_every',
-    'classifier.validate_every', 'classifier.save_every',
+    'generator.validate_every', 'generator.save_every', 'generator.sample_size', 'synthesis.steps',
+    'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps', 'classifier.seeds',
+    'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
+    'classifier.log_every', 'classifier.validate_every', 'classifier.save_every',
 )  # fmt: skip
 
 
@@ -53,8 +55,10 @@ def check(config, device_count):
         _divisible(name, fields[name], device_count)
     _check_arms(config)
     _check_classifier(config)
-    if 'augmented' in config.arms:
+    fill_plan([1], config.synthesis.fill)
+    if any(ARMS[arm].synthetic for arm in config.arms):
         _check_sizes(config)
+        _check_generator(config)
 
 
 def _divisible(name, size, devices):
@@ -71,8 +75,17 @@ def _check_arms(config):
     unknown = [arm for arm in arms if arm not in ARMS]
     if unknown or 'original' not in arms or len(set(arms)) != len(arms):
         raise ValueError(
-            f'config.arms={arms} must name {ARMS[0]!r}, the baseline, and any of {ARMS[1:]}, once'
+            f"config.arms={arms} must name 'original', the baseline, and any of "
+            f'{", ".join(ARMS)}, once'
         )
+    for arm in arms:
+        fields = ARMS[arm].fields.items()
+        if fields and all(config.classifier[name] == value for name, value in fields):
+            settings = ' '.join(f'config.classifier.{name}={value!r}' for name, value in fields)
+            raise ValueError(
+                f"{settings} in every arm makes the arm {arm!r} equal to 'original'; leave out the "
+                'one or the other'
+            )
     if config.splits.validation_fraction == 0:
         raise ValueError(
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
@@ -92,6 +105,11 @@ def _check_classifier(config):
             f'config.classifier.synthetic_share={share} of a batch of {batch} must leave at least '
             'one synthetic and one real image'
         )
+    if classifier.randaugment_magnitude > 30:
+        raise ValueError(
+            f'config.classifier.randaugment_magnitude={classifier.randaugment_magnitude} must be '
+            '30 at most'
+        )
     for name in ('generator', 'classifier'):
         part = config[name]
         if part.cosine_decay and part.warmup_steps >= part.steps:
@@ -101,8 +119,27 @@ def _check_classifier(config):
             )
 
 
+def _check_generator(config):
+    generator, interval = config.generator, tuple(config.synthesis.guidance_interval)
+    numbers = all(isinstance(t, (int, float)) for t in interval)
+    if len(interval) != 2 or not numbers or not 0 <= interval[0] < interval[1] <= 1:
+        raise ValueError(
+            f'config.synthesis.guidance_interval={interval} must be (lo, hi) with 0 <= lo < hi <= '
+            '1; config.synthesis.guidance_scale=1 turns guidance off'
+        )
+    if generator.augment_rotate > 180:
+        raise ValueError(
+            f'config.generator.augment_rotate={generator.augment_rotate} is in degrees; use 180 '
+            'at most'
+        )
+    if generator.select == 'best_validation' and not generator.sample_every:
+        raise ValueError(
+            "config.generator.select='best_validation' chooses among samples, and "
+            'config.generator.sample_every=0 draws none'
+        )
+
+
 def _check_sizes(config):
-    fill_plan([1], config.synthesis.fill)
     generator, size = config.generator, config.data.image_size
     if len(generator.multipliers) != len(generator.attention):
         raise ValueError(

@@ -11,7 +11,8 @@ def get_config():
     """The fields and defaults that every config starts from."""
     c = ml_collections.ConfigDict()
 
-    c.arms = ('original', 'augmented')  # ways to train the classifier; 'original' is the baseline
+    # Ways to train the classifier, of those in train/arms.py; 'original' is the baseline.
+    c.arms = ('original', 'augmented')
     c.cpu_devices = 0  # devices the CPU is split into; 0: one per core, up to 8
 
     c.data = ml_collections.ConfigDict()
@@ -49,11 +50,19 @@ def get_config():
     g.min_snr_gamma = 5.0  # loss weight min(SNR, gamma) / SNR (in eps); 0: off
     g.label_dropout = 0.1  # share of examples trained without a class, for guidance
     g.class_balanced = False  # draw every class equally often
+    g.cbdm_weight = 0.0  # tau of class-balancing diffusion, 0.001 in its paper; 0: off
+    g.cbdm_commitment = 0.25  # its gamma
     g.augment_flip = False  # mirror left-right, told to the network
     g.augment_shift = 0.0  # of the side, told to the network
+    g.augment_rotate = 0.0  # degrees at most, either way, told to the network
+    g.augment_scale = 0.0  # at most this fraction larger or smaller, told to the network
     g.augment_probability = 0.5  # of each augmentation
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
     g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
+    g.sample_every = 1250  # steps between looks at a small sample, for copies and quality; 0: off
+    g.sample_size = 74  # its images, rounded up to equally many a class
+    g.max_copy_rate = 0.05  # of it, above which (and twice that of real images) to raise the alarm
+    g.select = 'last'  # step whose EMA is used: last | best_validation (lowest kernel distance)
 
     c.synthesis = s = ml_collections.ConfigDict()
     s.seed = 0
@@ -61,6 +70,7 @@ def get_config():
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.steps = 20  # network evaluations an image, twice that with guidance
     s.guidance_scale = 2.0  # 1: off
+    s.guidance_interval = (0.0, 1.0)  # of time t, 1 pure noise: outside it guidance is off
     s.batch_size = 256  # over all devices and hosts
     s.rounds = 6  # rejected images are replaced this many times at most, then reported
 
@@ -84,9 +94,13 @@ def get_config():
     k.warmup_steps = 0
     k.cosine_decay = False
     k.select = 'best_validation_loss'  # final weights: best_validation_loss | last
-    k.augment = 'none'  # none | flip_shift, in every arm
+    k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
     k.augment_flip = True
     k.augment_shift = 0.1  # of the side
+    k.randaugment_ops = 2  # operations an image
+    k.randaugment_magnitude = 9.0  # their strength, of 30
+    k.cutout = 0.25  # side of randaugment's grey square, of the image's; 0: off
+    k.logit_adjustment = 0.0  # tau of the prior in the loss, in every arm; 0: off
     k.synthetic_share = 0.0  # of a batch of the augmented arm; 0: in proportion to the set's size
     k.synthetic_weight = 1.0  # of a synthetic image in the loss
     k.dtype = 'auto'

@@ -102,6 +102,7 @@ def train_batches(
     seed,
     weights=None,
     balanced=False,
+    class_counts=None,
     start_step=0,
     process_index=0,
     process_count=1,
@@ -115,6 +116,8 @@ def train_batches(
         sets: `ImageSet`s of one image size.
         weights: loss weight of each set's images; None is 1 for all.
         balanced: every class of a set appears equally often in each of its epochs.
+        class_counts: how often each class appears in an epoch of each set, int [C]; None: as often
+            as it has images.
     """
     weights = np.ones(len(sets), np.float32) if weights is None else np.float32(weights)
     shapes = {s.images.shape[1:] for s in sets if len(s.labels)}
@@ -123,9 +126,10 @@ def train_batches(
     ends = np.cumsum([len(s.labels) for s in sets])
     starts = ends - [len(s.labels) for s in sets]
     pools = [
-        start + (balanced_indices(s.labels, [seed, k]) if balanced else np.arange(len(s.labels)))
+        start + (repeated_indices(s.labels, [seed, k], class_counts)
+                 if balanced or class_counts is not None else np.arange(len(s.labels)))
         for k, (s, start) in enumerate(zip(sets, starts))
-    ]
+    ]  # fmt: skip
     batches = index_batches(
         pools, shares, batch_size=batch_size, seed=seed, start_step=start_step,
         process_index=process_index, process_count=process_count,
@@ -150,16 +154,20 @@ def _gather(sets, starts, ends, weights, rows):
     return {'image': images, 'label': labels, 'weight': weights[which]}
 
 
-def balanced_indices(labels, seed):
-    """Indices in which every class appears as often as the largest one, int64.
+def repeated_indices(labels, seed, class_counts=None):
+    """Indices in which each class appears so often, int64: repeats, no copies of pixels.
 
     Each image is repeated equally often; what remains is drawn by `seed` without replacement.
+
+    Args:
+        class_counts: int [C]; None: every class as often as the largest one.
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
     parts = []
     for k, n in zip(classes, counts):
-        times, rest = divmod(int(counts.max()), int(n))
+        goal = counts.max() if class_counts is None else class_counts[k]
+        times, rest = divmod(int(goal), int(n))
         rows = np.flatnonzero(labels == k)
         parts += [np.tile(rows, times), rng.choice(rows, rest, replace=False)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)

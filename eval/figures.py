@@ -162,6 +162,35 @@ def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
     return _encoded(page)
 
 
+def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float],
+           spaces: Sequence[str], names: Sequence[str], kept: Sequence[bool], *,
+           columns: int = 3, tile: int = 64) -> bytes:
+    """Each synthetic image beside its two nearest training images, with the ratio below.
+
+    Args: synthetic uint8 [K, H, W, 3]; neighbours uint8 [K, 2, H, W, 3], nearest first; [K] each:
+        ratios of their distances, the spaces of these, class names, whether the image stayed.
+    """
+    side = _tile_side(max(synthetic.shape[1:3]), tile)
+    pitch, line, top = side + 2, 17, 26
+    columns = min(columns, len(synthetic))
+    width, height = 3 * pitch + 30, side + 2 * line + 14
+    font = ImageFont.truetype(FONT, 12)
+    page = Image.new('RGB', (10 + columns * width, top + -(-len(synthetic) // columns) * height),
+                     'white')
+    draw = ImageDraw.Draw(page)
+    for column in range(columns):
+        for i, text in enumerate(('synthetic', 'nearest', 'second')):
+            draw.text((10 + column * width + i * pitch, 6), text, 'black', font)
+    for k, images in enumerate(zip(synthetic, *np.moveaxis(neighbours, 1, 0))):
+        x, y = 10 + k % columns * width, top + k // columns * height
+        for i, pixels in enumerate(images):
+            page.paste(_enlarged(pixels, side), (x + i * pitch, y))
+        caption = f'{ratios[k]:.2f} in {spaces[k]}, {"kept" if kept[k] else "rejected"}'
+        draw.text((x, y + side + 2), caption, COLORS[0] if kept[k] else COLORS[1], font)
+        draw.text((x, y + side + 2 + line), f'class {_names(names, [k])[0]}', GREY, font)
+    return _encoded(page)
+
+
 def by_count(train_counts: np.ndarray) -> np.ndarray:
     """Class indices from the most to the fewest training images; ties in class order."""
     return np.argsort(-np.asarray(train_counts), kind='stable')

@@ -14,22 +14,23 @@ from rich.table import Table
 from rich.text import Text
 from sklearn.metrics import confusion_matrix
 
-from eval import figures, results
-from eval.results import BASELINE, METRICS
+from eval import figures, generative, results, statistics
+from eval.results import BASELINE, CLAIM, METRICS
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
           synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
-          curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping) -> dict:
+          curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping,
+          copies: Path | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
         groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
         predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
-        metrics.jsonl files; sheet: PNG of real and synthetic images; facts: `seeds`, `steps`,
-        `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; facts: `seeds`,
+        `steps`, `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
@@ -45,8 +46,10 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         **{key: facts.get(key) for key in ('seconds', 'hardware', 'versions', 'commit', 'date')}})
     shown = _shown(result)
     pictures = _pictures(class_names, train_counts, synthetic_counts, labels,
-                         {arm: probabilities[arm] for arm in shown}, result, curves, sheet)
+                         {arm: probabilities[arm] for arm in shown}, result, curves,
+                         {'sheet': sheet, 'copies': copies})
     context = {'m': result, 'shown': shown, 'pictures': pictures, 'facts': results.jsonable(facts),
+               'generative': generative.MEASURES, 'notes': _notes(quality or {}),
                'metrics': METRICS, 'baseline': BASELINE, 'answer': _answer(result, shown),
                'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
                'made': _made(result, synthetic_counts, facts)}
@@ -62,8 +65,9 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
 
 def console_table(metrics: Mapping) -> Table:
     """The comparison as a rich table: arms as mean ± std over seeds, then each difference; %."""
-    table = Table(box=box.SIMPLE_HEAD, title=f'In %, on {metrics["test_images"]:,} test images; '
-                  f'seeds: {metrics["seeds"]}; in brackets: 95% intervals')
+    title = (f'In %, on {metrics["test_images"]:,} test images; seeds: {metrics["seeds"]}; '
+             'in brackets: 95% intervals')
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)  # fits 80 columns
     table.add_column('Arm', no_wrap=True)
     for key in METRICS:
         table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
@@ -73,21 +77,30 @@ def console_table(metrics: Mapping) -> Table:
     for pair, difference in metrics['differences'].items():
         cells = (Text(f'{_points(difference[key]["mean"])}\n{_interval(difference[key]["ci95"])}')
                  for key in METRICS)
-        table.add_row(Text(f'{pair.removesuffix(f"-{BASELINE}")}\n- {BASELINE}'), *cells)
+        table.add_row(Text(pair.replace('-', ' -\n')), *cells)
     return table
 
 
 def _shown(result: Mapping) -> list[str]:
     """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
     others = [arm for arm in result['arms'] if arm != BASELINE]
-    best = 'augmented' if 'augmented' in others else next(iter(others), None)
+    best = CLAIM if CLAIM in others else next(iter(others), None)
     return [arm for arm in (BASELINE, best) if arm in result['arms']]
 
 
 def _answer(result: Mapping, shown: Sequence[str]) -> str:
+    """Is the claim better than the baseline and, where there is one, than the best control?"""
     difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
     if difference:
-        return difference['verdict']
+        control = results.strongest_control(result['arms'])
+        against = result['differences'].get(f'{CLAIM}-{control}')
+        if not against:
+            return difference['verdict']
+        macro_f1 = _percent(result['arms'][control]['macro_f1']['mean'])
+        beaten = statistics.verdict(CLAIM, control, {'macro-F1': against['macro_f1']},
+                                    result['test_images'])
+        return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
+                f'{macro_f1}%. {beaten}')
     accuracy = result['arms'][shown[0]]['accuracy']
     return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
             f'{_percent(accuracy["mean"])}% (95% interval {_interval(accuracy["ci95"], "{:.1f}")}) '
@@ -129,14 +142,38 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows.items() if value not in (None, '')]
 
 
+def _notes(quality: Mapping) -> dict[str, str]:
+    """How to read the tables on the synthetic images, where there are such tables."""
+    notes = {}
+    if found := quality.get('generative'):
+        notes['generative'] = (
+            f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
+            'classifier trained on this training split alone; not comparable with FID, which rests '
+            'on Inception features, nor with another run. The yardstick is what real validation '
+            f'images reach. Compared are {found["images"]} synthetic and as many validation '
+            f'images, equally many of each of {found["classes"]} classes, with the training images '
+            f'of these classes; below {generative.MIN_IMAGES} images there is no figure.')
+    if quality.get('copies'):
+        ratio = (quality.get('thresholds') or {}).get('copy_ratio')
+        notes['copies'] = (
+            'A copy: its nearest training image is less than '
+            f'{"a set share" if ratio is None else f"{ratio:.3g} times"} as far away as its second '
+            'nearest. Accepted images have none by construction, as copies are dropped. For real '
+            'validation images, which copy nothing, the share is that of false alarms.')
+    return notes
+
+
 def _listed(values: Mapping | None) -> str:
     return ', '.join(f'{name} {value:.4g}' if isinstance(value, float) else f'{name} {value}'
                      for name, value in (values or {}).items())
 
 
 def _pictures(class_names, train_counts, synthetic_counts, labels, probabilities, result,
-              curves, sheet) -> dict[str, bytes]:
-    """Name -> PNG where there is data. probabilities: of the arms to show, [S, N, C]."""
+              curves, ready) -> dict[str, bytes]:
+    """Name -> PNG where there is data.
+
+    Args: probabilities: of the arms to show, [S, N, C]; ready: name -> PNG file or None.
+    """
     f1 = {arm: [result['arms'][arm]['per_class'][name]['f1'] for name in class_names]
           for arm in probabilities}
     classes = range(len(class_names))
@@ -146,8 +183,7 @@ def _pictures(class_names, train_counts, synthetic_counts, labels, probabilities
         'class_counts': figures.class_counts(class_names, train_counts, synthetic_counts),
         'per_class_f1': figures.per_class_f1(class_names, train_counts, f1),
         'confusion': figures.confusion_matrices(class_names, train_counts, confusion)}
-    if sheet is not None:
-        pictures['sheet'] = Path(sheet).read_bytes()
+    pictures |= {name: Path(path).read_bytes() for name, path in ready.items() if path}
     runs = {name: [_read_rows(path) for path in paths] for name, paths in curves.items() if paths}
     if generator := runs.pop('generator', None):
         pictures['generator_curve'] = figures.generator_curve(generator)
@@ -181,6 +217,10 @@ def _mean_std(score: Mapping) -> str:
     return _percent(score['mean']) + spread
 
 
+def _figure(value: float | None) -> str:
+    return '–' if value is None else f'{value:.3g}'
+
+
 def _p_value(p: float) -> str:
     return '< 0.001' if p < 0.001 else f'{p:.3f}'
 
@@ -196,5 +236,6 @@ def _templates() -> jinja2.Environment:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
         percent=_percent, points=_points, interval=_interval, mean_std=_mean_std, p_value=_p_value,
+        number=_figure,
         cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
     return environment

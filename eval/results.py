@@ -8,6 +8,8 @@ import numpy as np
 from eval import metrics, statistics
 
 BASELINE = 'original'
+CLAIM = 'augmented'
+CONTROLS = ('oversampled', 'classical', 'logit_adjusted')  # what the claim must beat as well
 METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
            'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
 
@@ -15,18 +17,28 @@ METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
 def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             class_names: Sequence[str], train_counts: np.ndarray,
             groups: Mapping[str, int]) -> dict:
-    """Scores of every arm, and of every other arm minus `original`: `arms` and `differences`.
+    """Scores of every arm, and what separates the arms: `arms` and `differences`.
+
+    Differences are every other arm minus `original`, and `augmented` minus each control.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
         groups: {'many': above, 'few': up to} in training images.
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    others = [arm for arm in predicted if BASELINE in predicted and arm != BASELINE]
+    pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
+    pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
     return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks)
                      for arm, p in probabilities.items()},
-            'differences': {f'{arm}-{BASELINE}': _difference(labels, predicted, arm, class_names,
-                                                             masks) for arm in others}}
+            'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
+                                                          class_names, masks)
+                            for arm, other in pairs}}
+
+
+def strongest_control(arms: Mapping[str, Mapping]) -> str | None:
+    """The control of the highest macro-F1 among metrics.json's `arms`, None without any."""
+    controls = [arm for arm in arms if arm in CONTROLS]
+    return max(controls, key=lambda arm: arms[arm]['macro_f1']['mean'], default=None)
 
 
 def read(predictions: Mapping[str, Sequence[Path]],
@@ -101,9 +113,9 @@ def _over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dic
     return {'mean': np.mean(values), 'std': std, **ci95, 'per_seed': list(values)}
 
 
-def _difference(labels, predicted, arm, class_names, masks) -> dict:
-    """The entry of arm - baseline in metrics.json."""
-    pair = labels, predicted[BASELINE], predicted[arm]
+def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
+    """The entry of arm - other in metrics.json."""
+    pair = labels, predicted[other], predicted[arm]
     found = statistics.paired_bootstrap(*pair, len(class_names), groups=masks)
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names))
@@ -112,7 +124,7 @@ def _difference(labels, predicted, arm, class_names, masks) -> dict:
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
-        'verdict': statistics.verdict(arm, BASELINE, headline, len(labels)),
+        'verdict': statistics.verdict(arm, other, headline, len(labels)),
         'groups': {group: {'accuracy': found[f'{group}_accuracy']}
                    for group, mask in masks.items() if mask[labels].any()},
         'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],

@@ -79,3 +79,26 @@ def loss_weight(log_snr, prediction, min_snr_gamma):
     snr = jnp.exp(log_snr)
     error_in_x0 = {'x0': 1.0, 'eps': snr, 'v': snr + 1}[prediction]
     return jnp.minimum(snr, min_snr_gamma) / error_in_x0
+
+
+def class_balancing(output, other, t, tau, commitment):
+    """What Class-Balancing Diffusion adds to the squared error (Qin et al. 2023, algorithm 1), [B].
+
+    tau T t (|output - sg(other)|^2 + commitment |sg(output) - other|^2), sg stopping the gradient:
+    an image of y should be denoised alike under a class drawn uniformly, so that rare classes
+    share what frequent ones teach. The paper counts t in 1..T, T = 1000, hence T t here.
+
+    It stands inside `loss_weight`, as the error it is added to does: for eps with weight 1 this is
+    the paper's loss. At equal x_t the outputs' differences relate as the errors do (eps = alpha /
+    sigma of x_0, 1 / alpha of v), so the ratio of the two terms is the paper's whatever the
+    network predicts, and with min-SNR-gamma the loss itself does not depend on what it predicts.
+
+    Args:
+        output, other: network outputs [B, H, W, C] of x_t for its class y, and for y' uniform.
+        t: time in [0, 1], [B].
+        tau: 0.001 in the paper; commitment: its gamma, 1/4.
+    """
+    stop = jax.lax.stop_gradient
+    pull = jnp.square(output - stop(other)).mean(axis=(1, 2, 3))
+    commit = jnp.square(stop(output) - other).mean(axis=(1, 2, 3))
+    return 1000 * tau * t * (pull + commitment * commit)

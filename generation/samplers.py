@@ -12,19 +12,26 @@ from generation import diffusion
 SAMPLERS = ('ddpm', 'ddim', 'dpm++')
 
 
-def guided(predict_x0, labels, null_label, guidance_scale):
+def guided(predict_x0, labels, null_label, guidance_scale, interval=(0.0, 1.0), schedule=None):
     """Classifier-free guidance on x_0 (Ho & Salimans 2022): uncond + scale * (cond - uncond).
 
     Linear in x_0, hence the same as guidance on eps at equal x_t. A scale of 1 is off and costs
-    one evaluation instead of two.
+    one evaluation instead of two, as do the levels outside the interval.
 
     Args:
         predict_x0: (x_t [B, H, W, C], log_snr [B], labels [B]) -> x_0 [B, H, W, C].
+        interval: (lo, hi), guidance at lo < t <= hi alone (Kynkaanniemi et al. 2024).
+        schedule: what turns the interval into levels; all images of a batch share one.
     Returns:
         (x_t, log_snr) -> x_0.
     """
-    if guidance_scale == 1:
-        return lambda x_t, log_snr: predict_x0(x_t, log_snr, labels)
+    lo, hi = interval
+
+    def plain(x_t, log_snr):
+        return predict_x0(x_t, log_snr, labels)
+
+    if guidance_scale == 1 or lo >= hi:
+        return plain
 
     def predict(x_t, log_snr):
         both = predict_x0(
@@ -35,7 +42,17 @@ def guided(predict_x0, labels, null_label, guidance_scale):
         conditional, unconditional = jnp.split(both, 2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
-    return predict
+    if lo <= 0 and hi >= 1:
+        return predict
+    # the slack, less than a step, keeps a step at lo or hi on its side in float32
+    most, least = diffusion.log_snr(jnp.array([lo, hi]), schedule) - 1e-4
+    most = most if lo > 0 else jnp.inf
+
+    def in_interval(x_t, log_snr):
+        inside = (least <= log_snr[0]) & (log_snr[0] < most)
+        return jax.lax.cond(inside, predict, plain, x_t, log_snr)
+
+    return in_interval
 
 
 def sample(predict_x0, keys, shape, *, sampler, steps, schedule):

@@ -36,7 +36,7 @@ def fill_plan(train_counts, fill):
 
 
 def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidance_scale, schedule,
-                 seed, batch_size):  # fmt: skip
+                 seed, batch_size, guidance_interval=(0.0, 1.0)):  # fmt: skip
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
     An image depends on (params, label, its own seed) and not on the batch it is made in.
@@ -53,7 +53,9 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         def denoise(x_t, log_snr, labels):
             return predict_x0(params, x_t, log_snr, labels)
 
-        guided = samplers.guided(denoise, batch['label'], num_classes, guidance_scale)
+        guided = samplers.guided(
+            denoise, batch['label'], num_classes, guidance_scale, guidance_interval, schedule
+        )
         images = samplers.sample(
             guided, keys, image_shape, sampler=sampler, steps=steps, schedule=schedule
         )

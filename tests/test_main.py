@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from train.arms import ARMS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = f'--config={ROOT}/configs/augmented.py:digits'
 FIELDS = {
@@ -84,6 +86,9 @@ def test_a_run_ends_with_its_report(finished):
         'config.json', 'data', 'judge', 'generator', 'synthetic', 'classifiers', 'report',
     }  # fmt: skip
     assert not [path for path in contents(workdir) if 'unfinished' in path]
+    assert metrics['synthetic']['generative'].keys() >= {'synthetic_train', 'validation_train'}
+    assert metrics['synthetic']['copy_rate'] == metrics['synthetic']['copies']['made']['either']
+    assert (report / 'copies.png').exists()
     for arm in ('original', 'augmented'):
         assert (workdir / 'classifiers' / arm / 'seed_0' / 'predictions.npz').exists()
 
@@ -101,7 +106,7 @@ def test_the_dose_that_is_reported_is_that_of_the_files(finished):
         assert 0 <= scores['macro_f1']['mean'] <= 1
 
 
-def test_again_does_nothing_and_a_report_key_redoes_the_report(finished, env):
+def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished, env):
     workdir, _ = finished
     before = contents(workdir)
     again = run(command(workdir), env, workdir.parent)
@@ -109,12 +114,24 @@ def test_again_does_nothing_and_a_report_key_redoes_the_report(finished, env):
     assert ': start' not in again.stdout and 'doing it again' not in again.stdout
     assert changed(before, contents(workdir)) <= {'config.json'}
 
-    other = run(command(workdir, report__many=7, report__few=5), env, workdir.parent)
-    assert other.returncode == 0 and 'Nothing to do' not in other.stdout
+    changes = {'arms': tuple(ARMS), 'report__many': 7, 'report__few': 5}
+    other = run(command(workdir, **changes), env, workdir.parent)
+    assert other.returncode == 0 and 'Nothing to do' not in other.stdout, other.stderr
     different = changed(before, contents(workdir))
     assert 'report/metrics.json' in different
-    assert all(path.startswith('report/') or path == 'config.json' for path in different)
+    new = [arm for arm in ARMS if arm not in ('original', 'augmented')]
+    redone = ('report/', 'config.json', *(f'classifiers/{arm}/' for arm in new))
+    assert all(path.startswith(redone) for path in different)
     metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
+    assert list(metrics['arms']) == list(ARMS)
+    assert metrics['differences'].keys() == {
+        *(f'{arm}-original' for arm in ARMS if arm != 'original'),
+        'augmented-oversampled', 'augmented-classical', 'augmented-logit_adjusted',
+    }  # fmt: skip
+    for arm in new:
+        log = workdir / 'classifiers' / arm / 'seed_0' / 'metrics.jsonl'
+        assert json.loads(log.read_text('utf-8').splitlines()[-1])['step'] == 40
+    assert 'The strongest control is ' in (workdir / 'report' / 'report.md').read_text('utf-8')
     assert metrics['groups'] == {'many': 7, 'few': 5}
     config = json.loads((workdir / 'config.json').read_text('utf-8'))['config']
     assert config['report'] == {'many': 7, 'few': 5}
@@ -151,7 +168,8 @@ def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp
         for folder in (workdir, finished[0])
     )
     for key in ('arms', 'differences', 'synthetic', 'train_images', 'test_images'):
-        if key in ('arms', 'differences'):  # `finished` may have been reported with other groups
+        if key in ('arms', 'differences'):  # `finished` may have more arms and other groups by now
+            expected[key] = {name: expected[key][name] for name in found[key]}
             for result in (found, expected):
                 for entry in result[key].values():
                     entry.pop('groups', None)
@@ -192,6 +210,10 @@ MISTAKES = {
     'batch': (
         ['--config.cpu_devices=2', '--config.classifier.batch_size=7'],
         'config.classifier.batch_size=7 cannot be divided over 2 devices; use 6 or 8',
+    ),
+    'arms with commas': (
+        ['--config.arms=original,classical', '--config.classifier.augment=randaugment'],
+        "makes the arm 'classical' equal to 'original'",
     ),
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),

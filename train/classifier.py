@@ -1,9 +1,10 @@
-"""The classifier's loss: categorical cross-entropy. The same for every arm."""
+"""The classifier's loss: categorical cross-entropy, logit-adjusted if asked for."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from data import augment, pipeline
@@ -28,18 +29,19 @@ def make_model(config, num_classes):
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(config, num_classes):
-    """(model, optimizer, step): built, and so compiled, once for all arms and seeds."""
+def _compiled(config, num_classes, prior):
+    """(model, optimizer, step): built, and so compiled, once for all arms and seeds it fits."""
     model = make_model(config, num_classes)
     optimizer = state_lib.make_optimizer(
         learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
         cosine=config.cosine_decay,
     )  # fmt: skip
-    step = state_lib.make_step(make_loss(model, config), optimizer)
+    step = state_lib.make_step(make_loss(model, config, prior), optimizer)
     return model, optimizer, step
 
 
-def train(folder, config, sets, shares, weights, validation, *, num_classes, seed, update):
+def train(folder, config, sets, shares, weights, validation, *, num_classes, seed, update,
+          class_counts=None):  # fmt: skip
     """Trains one classifier into `folder`, or goes on where it was; see `loop.fit`.
 
     Args:
@@ -47,16 +49,22 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         sets, shares, weights: the arm's `ImageSet`s, their shares of a batch, their loss weights.
         validation: the `ImageSet` that chooses the final weights.
         seed: of initialisation, data order and dropout.
+        class_counts: images of each class in an epoch, by repeating them, int [C]; None: as many
+            as there are.
     Returns:
         (model, variables) with the final weights by `config.select`.
     """
-    model, optimizer, step = _compiled(config, num_classes)
+    prior = None  # so that arms that do not need it share one compiled step
+    if config.logit_adjustment:
+        prior = class_prior(sets, np.multiply(shares, weights), num_classes, class_counts)
+    model, optimizer, step = _compiled(config, num_classes, prior)
 
     def batches(start_step):
         index, count = parallel.process()
         return pipeline.train_batches(
             sets, shares, weights=weights, batch_size=config.batch_size, seed=seed,
-            start_step=start_step, process_index=index, process_count=count,
+            class_counts=class_counts, start_step=start_step, process_index=index,
+            process_count=count,
         )  # fmt: skip
 
     def evaluate(state):
@@ -96,21 +104,56 @@ def final_variables(state):
     return {'params': chosen['params'], **chosen.get('model_state', {})}
 
 
-def make_loss(model, config):
-    """(params, model_state, batch, keys) -> (losses [b], (model_state, {'accuracy'}))."""
+def class_prior(sets, shares, num_classes, class_counts=None):
+    """Share of each class in what is trained on, a tuple of C numbers above 0.
+
+    Of the training split alone it is the share of its images. A class that has none counts as half
+    of the rarest, for its logarithm.
+    """
+    prior = np.zeros(num_classes)
+    for image_set, share in zip(sets, shares, strict=True):
+        counts = np.bincount(image_set.labels, minlength=num_classes)
+        counts = counts if class_counts is None else np.asarray(class_counts)
+        prior += share * counts / counts.sum()
+    prior = np.maximum(prior, prior[prior > 0].min() / 2)
+    return tuple((prior / prior.sum()).tolist())
+
+
+def make_loss(model, config, prior=None):
+    """(params, model_state, batch, keys) -> (losses [b], (model_state, {'accuracy'})).
+
+    With `config.logit_adjustment` tau above 0, log `prior` [C] times tau is added to the logits in
+    the loss and in nothing else (Menon et al. 2021, arXiv 2007.07314, eq. 10): what the network
+    then predicts by is how much likelier a class is than its prior.
+    """
+    tau = config.logit_adjustment
+    adjustment = tau * np.log(prior).astype(np.float32) if tau else np.float32(0)
 
     def loss_fn(params, model_state, batch, keys):
-        images = augment.to_float(batch['image'])
-        if config.augment == 'flip_shift':
-            k_augment = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-            images, _ = augment.flip_shift(
-                k_augment, images, flip=config.augment_flip, shift=config.augment_shift
-            )
+        images = augment_images(keys, augment.to_float(batch['image']), config)
         (logits, _), updates = model.apply(
             {'params': params, **model_state}, images, keys=keys, mutable=list(model_state)
         )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits + adjustment, batch['label']
+        )
         correct = (logits.argmax(-1) == batch['label']).mean()
         return losses, (dict(updates), {'accuracy': correct})
 
     return loss_fn
+
+
+def augment_images(keys, images, config):
+    """`config.augment` of images [b, H, W, 3] in [-1, 1], by the examples' keys [b]."""
+    if config.augment == 'none':
+        return images
+    k_flip, k_rand = (jax.vmap(jax.random.fold_in, (0, None))(keys, data) for data in (1, 2))
+    images, _ = augment.flip_shift(
+        k_flip, images, flip=config.augment_flip, shift=config.augment_shift
+    )
+    if config.augment == 'randaugment':
+        images = augment.rand_augment(
+            k_rand, images, ops=config.randaugment_ops, magnitude=config.randaugment_magnitude,
+            cutout=config.cutout,
+        )  # fmt: skip
+    return images

@@ -8,10 +8,12 @@ import json
 import numpy as np
 
 from data import sources, splits
-from eval import figures, predict, report
-from generation import export, quality, synthesize
-from train import classifier, generator, provenance
+from eval import figures, generative, predict, report
+from generation import export, quality, samples, synthesize
+from train import arms, classifier, generator, parallel, provenance
 from train.progress import progress, say
+
+SUSPECTS = 12  # synthetic images most like a copy that the report shows
 
 
 def prepare_data(folder, config):
@@ -43,27 +45,75 @@ def train_counts(parts):
     return np.bincount(parts.train.labels, minlength=len(parts.class_names))
 
 
-def train_generator(folder, config, parts):
+def train_generator(folder, config, parts, judge_folder):
     """The class-conditional diffusion model, on the training split alone."""
+    watch = None
+    if config.generator.sample_every:
+        watch = _make_watch(folder, config, parts, judge_folder)
     with progress('generator') as update:
         generator.train(
             folder, config.generator, parts.train, parts.validation,
-            num_classes=len(parts.class_names), update=update,
+            num_classes=len(parts.class_names), update=update, watch=watch,
         )  # fmt: skip
 
 
+def _make_watch(folder, config, parts, judge_folder):
+    """What looks at the generator while it trains; see `samples.make_watch`."""
+    num_classes = len(parts.class_names)
+    each = -(-config.generator.sample_size // num_classes)
+    judge, reference, _ = _make_judge(judge_folder, config, parts)
+    return samples.make_watch(
+        folder, _make_draw(config, parts, each * num_classes), judge, reference,
+        generative.kernel_distance, num_classes=num_classes, each=each,
+        first_step=min(config.generator.sample_every, config.generator.steps),
+        copy_ratio=config.quality.copy_ratio, max_copy_rate=config.generator.max_copy_rate,
+        say=say,
+    )  # fmt: skip
+
+
+def _make_draw(config, parts, count=None):
+    """(EMA parameters, labels, seeds) -> images, by `config.synthesis`; in one batch if `count`."""
+    settings, num_classes = config.synthesis, len(parts.class_names)
+    devices, batch_size = parallel.device_count(), settings.batch_size
+    if count:
+        batch_size = min(batch_size, -(-count // devices) * devices)
+    network = generator.make_model(config.generator, num_classes)
+    return synthesize.make_sampler(
+        generator.make_predict_x0(network, config.generator), num_classes=num_classes,
+        image_shape=parts.train.images.shape[1:], schedule=config.generator.schedule,
+        seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
+        guidance_scale=settings.guidance_scale, batch_size=batch_size,
+        guidance_interval=tuple(settings.guidance_interval),
+    )  # fmt: skip
+
+
 def train_classifier(folder, config, parts, synthetic, arm, seed):
-    """One classifier of one arm; the arms differ in these sets and in nothing else."""
-    sets, shares, weights = [parts.train], [1.0], [1.0]
-    if arm == 'augmented':
+    """One classifier of one arm; the arms differ in what `arms.ARMS` says and in nothing else."""
+    made_of = arms.ARMS[arm]
+    sets, shares, weights = [parts.train if made_of.real else synthetic], [1.0], [1.0]
+    if made_of.real and made_of.synthetic:
         share = synthetic_share(config, parts, synthetic)
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
     with progress(f'{arm} seed {seed}') as update:
         return classifier.train(
-            folder, config.classifier, sets, shares, weights, parts.validation,
+            folder, arms.settings(config.classifier, arm), sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,
+            class_counts=repeated_counts(config, parts, arm),
         )  # fmt: skip
+
+
+def repeated_counts(config, parts, arm):
+    """Images of each class in an epoch of the arm that repeats them, int [C]; None in others."""
+    return train_counts(parts) + fill_plan(config, parts) if arms.ARMS[arm].repeated else None
+
+
+def arm_reads(config, parts, arm):
+    """What a classifier of the arm depends on, besides its images and the code."""
+    counts = repeated_counts(config, parts, arm)
+    return arms.reads(config.classifier, arm) | (
+        {} if counts is None else {'class_counts': counts.tolist()}
+    )
 
 
 def synthetic_share(config, parts, synthetic):
@@ -80,9 +130,10 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
 
 
 def fill_plan(config, parts):
-    """Synthetic images that each class needs, int [C]; ValueError if none needs any."""
+    """Images that each class lacks, int [C]; ValueError if an arm fills classes and none does."""
     plan = synthesize.fill_plan(train_counts(parts), config.synthesis.fill)
-    if 'augmented' in config.arms and not plan.any():
+    fills = [arm for arm in config.arms if arms.ARMS[arm].synthetic or arms.ARMS[arm].repeated]
+    if fills and not plan.any():
         raise ValueError(
             f'config.synthesis.fill={config.synthesis.fill!r} asks for no image: every class has '
             "as many already; use a number or a multiple such as '2x'"
@@ -92,16 +143,11 @@ def fill_plan(config, parts):
 
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
-    num_classes, image_shape = len(parts.class_names), parts.train.images.shape[1:]
-    network, params = generator.load(generator_folder, config.generator, num_classes)
-    draw = synthesize.make_sampler(
-        generator.make_predict_x0(network, config.generator), num_classes=num_classes,
-        image_shape=image_shape, schedule=config.generator.schedule, seed=config.synthesis.seed,
-        sampler=config.synthesis.sampler, steps=config.synthesis.steps,
-        guidance_scale=config.synthesis.guidance_scale, batch_size=config.synthesis.batch_size,
-    )  # fmt: skip
-    judge, reference = _make_judge(judge_folder, config, parts)
-    check, thresholds = _make_check(config.quality, judge, reference, num_classes)
+    num_classes = len(parts.class_names)
+    _, params, step = generator.load(generator_folder, config.generator, num_classes)
+    draw = _make_draw(config, parts)
+    judge, reference, limits = _make_judge(judge_folder, config, parts)
+    check, thresholds = _make_check(config.quality, judge, reference, limits)
 
     def make(labels, seeds):
         with progress('synthetic images') as update:
@@ -110,19 +156,16 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     rows = synthesize.fill(plan, make, check, rounds=config.synthesis.rounds)
     facts = {
         'guidance_scale': config.synthesis.guidance_scale,
+        'guidance_interval': list(config.synthesis.guidance_interval),
         'sampler': config.synthesis.sampler,
         'sampling_steps': config.synthesis.steps,
-        'checkpoint': f'generator/checkpoints/step_{config.generator.steps:08d}',
+        'checkpoint': f'generator/checkpoints/step_{config.generator.steps:08d}'
+                      + (f', best at step {step}' if step < config.generator.steps else ''),
     }
     export.write(folder, rows, parts.class_names, facts)
-    summary = quality.summarise(rows, plan, parts.class_names)
-    summary |= facts | {
-        'thresholds': thresholds,
-        'real_heldout_copy_rate': quality.held_out_copy_rate(reference, config.quality.copy_ratio),
-    }
+    summary = quality.summarise(rows, plan, parts.class_names) | facts
+    summary |= {'thresholds': thresholds} | _measure(folder, config, parts, rows, judge, reference)
     (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
-    if summary['accepted']:
-        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, read_synthetic(folder)))
     say(f'  {summary["accepted"]} of {summary["made"]} accepted; rejected {summary["rejected"]}')
     if summary['unfilled']:
         say(f'  still short after {config.synthesis.rounds} rounds: {summary["unfilled"]}')
@@ -139,19 +182,20 @@ def read_synthetic(folder):
     return splits.ImageSet(np.stack(images), labels, tuple(names))
 
 
-def write_report(folder, config, parts, synthetic_folder, classifier_folders, generator_folder,
-                 seconds, command):  # fmt: skip
+def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
+                 generator_folder, seconds, command):  # fmt: skip
     """metrics.json, report.md, index.html and the figures."""
     counts = train_counts(parts)
     seconds = _by_topic(seconds)
-    synthetic_counts = summary = sheet = None
+    synthetic_counts = summary = sheet = copies = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
     if synthetic_folder:
-        synthetic = read_synthetic(synthetic_folder)
         synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
-        summary['share'] = synthetic_share(config, parts, synthetic)
-        sheet = synthetic_folder / 'contact_sheet.png'
+        if 'augmented' in classifier_folders:
+            summary['share'] = synthetic_share(config, parts, synthetic)
+        sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
+        copies = copies if copies.exists() else None  # no training image has a second to compare
         curves['generator'] = [generator_folder / 'metrics.jsonl']
     report.write(
         folder, dataset=config.data.source, class_names=parts.class_names, train_counts=counts,
@@ -159,7 +203,7 @@ def write_report(folder, config, parts, synthetic_folder, classifier_folders, ge
         groups={'many': config.report.many, 'few': config.report.few},
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},
-        quality=summary, curves=curves, sheet=sheet,
+        quality=summary, curves=curves, sheet=sheet, copies=copies,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
@@ -179,7 +223,12 @@ def _by_topic(seconds):
 
 
 def _make_judge(folder, config, parts):
-    """(images -> (probabilities, features), Reference): what the quality check measures with."""
+    """What the quality check measures with.
+
+    Returns:
+        (images, labels -> (probabilities, features); Reference; pixel distance per class below
+        which two images are one, [num_classes]).
+    """
     model, variables = classifier.load(folder, config.classifier, len(parts.class_names))
 
     def judge(images, labels):
@@ -187,20 +236,22 @@ def _make_judge(folder, config, parts):
         return predict.predict(model, variables, image_set, config.classifier.batch_size)
 
     train, held_out = parts.train, parts.validation
+    images = np.asarray(train.images)
+    limits = quality.duplicate_limits(
+        images, train.labels, len(parts.class_names), config.quality.duplicate_ratio
+    )
     reference = quality.Reference(
-        np.asarray(train.images), train.labels, judge(train.images, train.labels)[1],
+        images, train.labels, judge(train.images, train.labels)[1],
         np.asarray(held_out.images), held_out.labels,
         judge(held_out.images, held_out.labels)[1],
+        quality.distinct(images, train.labels, limits),
     )  # fmt: skip
-    return judge, reference
+    return judge, reference, limits
 
 
-def _make_check(config, judge, reference, num_classes):
+def _make_check(config, judge, reference, limits):
     """The quality check as `synthesize.fill` wants it, and its thresholds."""
     max_distance = quality.distance_limit(reference, config.max_distance_quantile)
-    limits = quality.duplicate_limits(
-        reference.images, reference.labels, num_classes, config.duplicate_ratio
-    )
     thresholds = {
         'min_relevance': config.min_relevance,
         'max_distance': max_distance,
@@ -218,10 +269,42 @@ def _make_check(config, judge, reference, num_classes):
     return check, thresholds
 
 
-def _contact_sheet(parts, synthetic, rows=40):
+def _measure(folder, config, parts, rows, judge, reference):
+    """Copies and likeness to real images for quality.json, and the two sheets of images."""
+    copies = quality.copies(rows, reference, config.quality.copy_ratio)
+    found = {
+        'copies': copies, 'copy_rate': copies['made']['either'],
+        'real_heldout_copy_rate': copies['real_held_out']['either'],
+    }  # fmt: skip
+    if len(chosen := quality.suspects(rows, SUSPECTS)):
+        suspects = {name: values[chosen] for name, values in rows.items()}
+        (folder / 'copies.png').write_bytes(_suspects_sheet(parts, suspects, judge, reference))
+    stay = np.flatnonzero(rows['reasons'] == '')
+    if len(stay):
+        images, labels = rows['images'][stay], rows['labels'][stay]
+        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, images, labels))
+        features = judge(images, labels)[1]
+        found['generative'] = generative.compare(
+            (features, labels), (reference.held_out_features, reference.held_out_labels),
+            (reference.features, reference.labels),
+        ) | {'network': config.classifier.network, 'features': features.shape[1]}  # fmt: skip
+    return found
+
+
+def _suspects_sheet(parts, rows, judge, reference):
+    """PNG of synthetic images beside the training images that they might be copies of."""
+    images, labels, kept = rows['images'], rows['labels'], rows['reasons'] == ''
+    near = quality.neighbours(images, judge(images, labels)[1], reference)
+    spaces = np.where(rows['pixel_ratio'] <= rows['feature_ratio'], 'pixels', 'features')
+    ratios = np.minimum(rows['pixel_ratio'], rows['feature_ratio'])
+    nearest = np.stack([near[space][1][i] for i, space in enumerate(spaces)])
+    names = [parts.class_names[label] for label in labels]
+    return figures.copies(images, reference.images[nearest], ratios, spaces, names, kept)
+
+
+def _contact_sheet(parts, images, labels, rows=40):
     """PNG of real beside synthetic images, the classes with the fewest training images first."""
     classes = np.argsort(train_counts(parts), kind='stable')[:rows]
     return figures.sheet(
-        parts.train.images, parts.train.labels, synthetic.images, synthetic.labels,
-        parts.class_names, classes=classes,
+        parts.train.images, parts.train.labels, images, labels, parts.class_names, classes=classes,
     )  # fmt: skip

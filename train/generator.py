@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from data import augment, pipeline
 from generation import diffusion
@@ -24,12 +25,14 @@ def make_model(config, num_classes):
     )
 
 
-def train(folder, config, train_set, validation, *, num_classes, update):
+def train(folder, config, train_set, validation, *, num_classes, update, watch=None):
     """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
 
     Args:
         config: a frozen `config.generator`.
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged.
+        watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
+            `config.sample_every` steps and at the last; None: never.
     """
     model = make_model(config, num_classes)
     optimizer = _optimizer(config)
@@ -50,12 +53,21 @@ def train(folder, config, train_set, validation, *, num_classes, update):
         log_every=config.log_every, update=update,
         evaluate=_make_evaluate(loss_fn, validation, config.batch_size),
         evaluate_every=config.validate_every,
+        sample=watch and (lambda state: watch(state.ema, int(state.step))),
+        sample_every=config.sample_every,
     )  # fmt: skip
 
 
 def load(folder, config, num_classes):
-    """(model, EMA parameters) of a generator that `train` finished in `folder`."""
-    return make_model(config, num_classes), checkpoints.load(folder / 'checkpoints')['ema']
+    """(model, EMA parameters, their step) of a generator that `train` finished in `folder`.
+
+    By `config.select`; the last step where no sample was good enough to be the best.
+    """
+    state = checkpoints.load(folder / 'checkpoints')
+    params, step, best = state['ema'], state['step'], state.get('best')
+    if best and np.isfinite(best['loss']):
+        params, step = best['params'], best['step']
+    return make_model(config, num_classes), params, int(step)
 
 
 def create_state(model, optimizer, config, image_shape):
@@ -65,7 +77,10 @@ def create_state(model, optimizer, config, image_shape):
         jax.random.key(config.seed), jnp.zeros((1, *image_shape)), one, one.astype(jnp.int32),
         jnp.zeros((1, augment.CONDITION_SIZE)),
     )  # fmt: skip
-    return state_lib.create(variables, optimizer, seed=config.seed, ema=True)
+    return state_lib.create(
+        variables, optimizer, seed=config.seed, ema=True,
+        keep_best=config.select == 'best_validation',
+    )  # fmt: skip
 
 
 def _optimizer(config):
@@ -111,18 +126,32 @@ def make_loss(model, config):
         if train:
             x_0, condition = augment.flip_shift(
                 k_augment, x_0, flip=config.augment_flip, shift=config.augment_shift,
+                rotate=config.augment_rotate, scale=config.augment_scale,
                 probability=config.augment_probability,
             )  # fmt: skip
             label = jnp.where(u_label < config.label_dropout, model.num_classes, label)
         log_snr = diffusion.log_snr(t, config.schedule)
         level = diffusion.expand(log_snr)
-        output = model.apply(
-            {'params': params}, diffusion.q_sample(x_0, eps, level), log_snr, label, condition,
-            keys=keys if train else None,
-        )  # fmt: skip
+        x_t = diffusion.q_sample(x_0, eps, level)
+
+        def denoise(label):
+            return model.apply(
+                {'params': params}, x_t, log_snr, label, condition, keys=keys if train else None
+            )
+
+        output = denoise(label)
         error = output - diffusion.target(x_0, eps, level, config.prediction)
+        loss = jnp.square(error).mean(axis=(1, 2, 3))
+        if train and config.cbdm_weight:
+            k_other = jax.vmap(jax.random.fold_in, (0, None))(keys, 3)
+            draw = lambda key: jax.random.randint(key, (), 0, model.num_classes)  # noqa: E731
+            balancing = diffusion.class_balancing(
+                output, denoise(jax.vmap(draw)(k_other)), t, config.cbdm_weight,
+                config.cbdm_commitment,
+            )  # fmt: skip
+            loss += jnp.where(label < model.num_classes, balancing, 0.0)  # "no class" is none
         weight = diffusion.loss_weight(log_snr, config.prediction, config.min_snr_gamma)
-        return weight * jnp.square(error).mean(axis=(1, 2, 3)), (model_state, {})
+        return weight * loss, (model_state, {})
 
     return loss_fn
 

@@ -21,7 +21,7 @@ class Interrupted(SystemExit):
 
 
 def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
-        evaluate=None, evaluate_every=0):  # fmt: skip
+        evaluate=None, evaluate_every=0, sample=None, sample_every=0):  # fmt: skip
     """Trains from the newest checkpoint in `folder`, or from `state`, until `steps`.
 
     Args:
@@ -30,9 +30,11 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
         batches: start_step -> endless iterator of host batches; batch t depends on t alone.
         folder: gets checkpoints/ and metrics.jsonl (rows {"step", "loss", ...} of the training
             batch and {"step", "val_loss", ...} of `evaluate`).
-        save_every, log_every, evaluate_every: in steps.
+        save_every, log_every, evaluate_every, sample_every: in steps.
         update: progress callback (done, total, **values).
         evaluate: state -> {'val_loss': float, ...}.
+        sample: state -> ({name: value}, loss of the average); that loss then chooses `best`, and
+            val_loss does not.
     Returns:
         The state at `steps`, also saved as the newest checkpoint.
     """
@@ -54,7 +56,12 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             if evaluate and (done % evaluate_every == 0 or done == steps):
                 values = evaluate(state)
                 log.write(step=done, **values)
-                state = state_lib.keep_best(state, values['val_loss'])
+                if not sample:
+                    state = state_lib.keep_best(state, values['val_loss'])
+            if sample and (done % sample_every == 0 or done == steps):
+                values, loss = sample(state)
+                log.write(step=done, **values)
+                state = state_lib.keep_best(state, loss, state.ema)
             if done % save_every == 0 or done == steps or stop.requested:
                 checkpoints.save(folder / 'checkpoints', state)
             if stop.requested:

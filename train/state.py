@@ -19,8 +19,9 @@ class TrainState:
         params, opt_state: of the network and of optax.
         model_state: batch statistics, {} without any.
         ema: exponential moving average of params, None if not kept.
-        best: {'params', 'model_state', 'loss', 'step'} at the lowest validation loss so far, None
-            if the rule for the final weights does not ask for it.
+        best: {'params', 'model_state', 'loss', 'step'} at the lowest validation loss (classifier)
+            or distance (generator, whose 'params' are the average) so far, None if the rule for
+            the final weights does not ask for it.
         rng: key data, uint32 [2]; folded with the step, never changed.
     """
 
@@ -115,13 +116,13 @@ def example_keys(rng, step, count):
     return jax.vmap(jax.random.fold_in, (None, 0))(key, parallel.positions(count))
 
 
-def keep_best(state, loss):
-    """The state with `best` replaced if the validation loss is the lowest so far."""
+def keep_best(state, loss, params=None):
+    """The state with `best` replaced by `params` (its own) if `loss` is the lowest so far."""
     if state.best is None or not loss < float(state.best['loss']):
         return state
     copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 donated buffers must be distinct
     best = {
-        'params': copy(state.params),
+        'params': copy(state.params if params is None else params),
         'model_state': copy(state.model_state),
         'loss': jnp.array(loss, jnp.float32),
         'step': jnp.copy(state.step),

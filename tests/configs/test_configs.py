@@ -1,4 +1,7 @@
+import dataclasses
+
 import ml_collections
+import numpy as np
 import pytest
 
 from configs import augmented, check, default, original
@@ -115,9 +118,48 @@ def test_arms(arms):
     assert 'baseline' in assert_refused(changed(arms=arms), 'arms')
 
 
+@pytest.mark.parametrize(
+    'arm, field, value',
+    [('classical', 'augment', 'randaugment'), ('logit_adjusted', 'logit_adjustment', 1.0)],
+)
+def test_an_arm_that_would_equal_the_baseline_is_refused(arm, field, value):
+    fields = {f'classifier.{field}': value}
+    message = assert_refused(changed(arms=('original', arm), **fields), f'classifier.{field}')
+    assert repr(arm) in message and repr(value) in message
+    check.check(changed(arms=('original', 'oversampled'), **fields), 1)
+
+
+def test_the_magnitude_of_randaugment_has_an_end():
+    fields = {'classifier.randaugment_magnitude': 31.0}
+    assert '30 at most' in assert_refused(changed(**fields), 'classifier.randaugment_magnitude')
+
+
 def test_validation_images_are_needed():
     message = assert_refused(changed(splits__validation_fraction=0.0), 'splits.validation_fraction')
     assert 'use 0.1' in message
+
+
+@pytest.mark.parametrize(
+    'interval', [(0.5, 0.5), (0.6, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.0, float('nan')), (0.3,)]
+)  # fmt: skip
+def test_the_guidance_interval(interval):
+    config = augmented.get_config()
+    config.synthesis.guidance_interval = interval
+    message = assert_refused(ml_collections.FrozenConfigDict(config), 'synthesis.guidance_interval')
+    assert '0 <= lo < hi <= 1' in message
+    check.check(changed(synthesis__guidance_interval=(0.2, 0.8)), 1)
+
+
+def test_the_best_sample_needs_samples():
+    fields = {'generator.select': 'best_validation', 'generator.sample_every': 0}
+    assert 'generator.sample_every=0' in assert_refused(changed(**fields), 'generator.select')
+    check.check(changed(generator__select='best_validation'), 1)
+
+
+def test_angles_are_degrees():
+    assert 'use 180' in assert_refused(
+        changed(generator__augment_rotate=200.0), 'generator.augment_rotate'
+    )
 
 
 def test_levels_of_the_unet():
@@ -166,22 +208,30 @@ def test_the_cnn_has_pixels_left():
 
 
 
-def test_the_arms_differ_in_the_images_they_see_only(fake_images, tiny_config, monkeypatch):
+def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config, monkeypatch):
     real, synthetic = fake_images(12), fake_images(6, seed=1)
+    real = dataclasses.replace(real, labels=np.int32([0] * 8 + [1] * 4))
     held_out = fake_images(4, seed=2), fake_images(4, seed=3)
     parts = experiment.splits.Splits(real, *held_out, ('a', 'b'))
     calls = {}
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: (args, options))
+    repeated, settings, rest = {}, {}, []
     for arm in check.ARMS:
         args, options = experiment.train_classifier('out', tiny_config(), parts, synthetic, arm, 5)
         folder, config, sets, shares, weights, validation = args
+        assert validation is parts.validation
         calls[arm] = sets, shares, weights
+        repeated[arm], settings[arm] = options.pop('class_counts'), flat(config)
         options.pop('update')
-        calls.setdefault('rest', []).append((folder, config, validation, options))
-    first, second = calls['rest']
-    assert first[0] == second[0] and first[1] == second[1] and first[3] == second[3]
-    assert first[2] is second[2] is parts.validation
-    assert calls['original'] == ([real], [1.0], [1.0])
+        rest.append((folder, options))
+    assert all(other == rest[0] for other in rest)
+    for arm, fields in settings.items():
+        assert fields == settings['original'] | check.ARMS[arm].fields
+    np.testing.assert_array_equal(repeated.pop('oversampled'), [8, 8])
+    assert set(repeated.values()) == {None}
+    for arm in ('original', 'oversampled', 'classical', 'logit_adjusted'):
+        assert calls[arm] == ([real], [1.0], [1.0])
+    assert calls['synthetic_only'] == ([synthetic], [1.0], [1.0])
     sets, shares, weights = calls['augmented']
     assert sets[0] is real and sets[1] is synthetic
     assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(6 / 18)

@@ -155,12 +155,22 @@ def test_train_batches_refuse_unlike_sets():
 
 def test_balanced_repeats_every_class_to_the_largest():
     labels = np.repeat([0, 1, 2, 4], [10, 7, 3, 1])
-    rows = pipeline.balanced_indices(labels, seed=0)
+    rows = pipeline.repeated_indices(labels, seed=0)
     np.testing.assert_array_equal(np.bincount(labels[rows]), [10, 10, 10, 0, 10])
     times = np.bincount(rows, minlength=len(labels))
     for k in (0, 1, 2, 4):
         assert np.ptp(times[labels == k]) <= 1 and times[labels == k].min() >= 1
-    assert not np.array_equal(rows, pipeline.balanced_indices(labels, seed=1))
+    assert not np.array_equal(rows, pipeline.repeated_indices(labels, seed=1))
+
+
+@pytest.mark.parametrize('goals', [[12, 12, 12, 12], [25, 7, 9, 3]])
+def test_repeated_to_any_count_a_class(goals):
+    labels = np.repeat([0, 1, 2, 3], [10, 7, 3, 1])
+    rows = pipeline.repeated_indices(labels, 0, np.array(goals))
+    np.testing.assert_array_equal(np.bincount(labels[rows]), goals)
+    times = np.bincount(rows, minlength=len(labels))
+    for k in range(4):
+        assert np.ptp(times[labels == k]) <= 1 and times[labels == k].min() >= 1
 
 
 def test_balanced_batches_show_every_class_equally_often():
@@ -171,6 +181,14 @@ def test_balanced_batches_show_every_class_equally_often():
     )
     counts = np.bincount(np.concatenate([batch['label'] for batch in batches]))
     np.testing.assert_array_equal(counts, [24, 24])
+
+
+def test_batches_show_each_class_as_often_as_asked():
+    one = make_set(16)
+    uneven = ImageSet(one.images, np.repeat([0, 1], [12, 4]).astype(np.int32), one.names)
+    batches = pipeline.train_batches([uneven], [1], batch_size=8, seed=0, class_counts=[14, 10])
+    counts = np.bincount(np.concatenate([batch['label'] for batch in take(batches, 6)]))
+    np.testing.assert_array_equal(counts, [28, 20])
 
 
 @pytest.mark.parametrize('size', [0, 1, 3, 8, 9, 20])

@@ -75,6 +75,19 @@ def test_sheet_takes_rows_in_order_and_classes_without_images():
     assert page.height == 26 + 2 * 66
 
 
+@pytest.mark.parametrize('count', [1, 4])
+def test_copies_show_each_image_beside_its_neighbours(count):
+    shades = np.arange(3 * count, dtype=np.uint8).reshape(count, 3) * 10 + 7
+    tiles = np.broadcast_to(shades[:, :, None, None, None], (count, 3, 16, 16, 3))
+    page = np.asarray(opened(figures.copies(
+        tiles[:, 0], tiles[:, 1:], [0.1] * count, ['pixels'] * count, ['$a'] * count,
+        [False] * count)))
+    corners = [page[26 + k // 3 * 112 + 20, 10 + k % 3 * 228 + i * 66 + 20]
+               for k in range(count) for i in range(3)]
+    np.testing.assert_array_equal(np.array(corners)[:, 0], shades.ravel())
+    assert page.shape[0] == 26 + 112 * (1 if count == 1 else 2)
+
+
 def test_sheet_refuses_floats():
     with pytest.raises(ValueError, match='uint8'):
         figures.sheet(np.zeros((1, 4, 4, 3)), [0], np.zeros((1, 4, 4, 3)), [0], ['a'])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import figures, report, results
+from eval import figures, generative, report, results
+from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
 COUNTS = np.array([3, 20, 50, 30])
@@ -17,7 +18,15 @@ FACTS = {'seeds': [0, 1], 'steps': 30, 'seconds': {'data': 0.5, 'classifiers': f
          'command': 'python main.py --note="<i>"', 'config': {'optimizer': {'name': '</pre><i>'}}}
 QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'off_class': 20},
            'copy_rate': 0.1, 'real_heldout_copy_rate': 0.02, 'unfilled': {NAMES[0]: 3},
-           'share': 0.3, 'sampler': 'ddim', 'guidance_scale': 1.5, 'thresholds': {'copy': 0.33}}
+           'copies': {'made': {'pixels': 0.071, 'features': 0.06, 'either': 0.1},
+                      'accepted': dict.fromkeys(('pixels', 'features', 'either'), 0.0),
+                      'real_held_out': dict.fromkeys(('pixels', 'features', 'either'))},
+           'generative': {'network': 'cnn', 'features': 256, 'images': 61, 'classes': 3,
+                          'synthetic_train': dict.fromkeys(generative.MEASURES, 0.123456),
+                          'validation_train': dict.fromkeys(generative.MEASURES, -0.00098765),
+                          'synthetic_validation': dict.fromkeys(generative.MEASURES)},
+           'share': 0.3, 'sampler': 'ddim', 'guidance_scale': 1.5,
+           'thresholds': {'copy_ratio': 1 / 3}}
 LABELS = np.repeat([0, 1, 2], 30).astype(np.int32)
 GROUPS = {'many': 40, 'few': 25}
 VOID = {'meta', 'img', 'br'}
@@ -73,7 +82,7 @@ def finished(tmp_path_factory):
     sheet.write_bytes(figures.sheet(images, np.arange(4), images, np.arange(4), NAMES, k=1))
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
     given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(
-        synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet,
+        synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet, copies=sheet,
         curves={'generator': [curve], 'original': [curve, curve]})
     return folder / 'report', report.write(folder / 'report', **given)
 
@@ -84,15 +93,15 @@ def test_page_is_whole_and_escaped(finished):
     for text in (*NAMES, 'ddim', '30.0%', '</pre><i>', '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
     assert not {'b', 'i', 'script'} & page.tags
-    assert len(page.images) == 6 and all(image['alt'] for image in page.images)
+    assert len(page.images) == 7 and all(image['alt'] for image in page.images)
     assert all(image['src'].startswith('data:image/png;base64,') for image in page.images)
 
 
 def test_markdown_and_figures(finished):
     folder, _ = finished
     stems = {path.stem for path in folder.glob('*.png')}
-    assert stems == {'class_counts', 'sheet', 'per_class_f1', 'confusion', 'generator_curve',
-                     'classifier_curves'}
+    assert stems == {'class_counts', 'sheet', 'copies', 'per_class_f1', 'confusion',
+                     'generator_curve', 'classifier_curves'}
     markdown = (folder / 'report.md').read_text('utf-8')
     assert set(re.findall(r'\]\((\w+)\.png\)', markdown)) == stems
     assert '<b>' not in markdown and 'pipe\\|' in markdown
@@ -100,6 +109,18 @@ def test_markdown_and_figures(finished):
         rows = table.replace('\\|', '').splitlines()
         assert len(rows) > 2 and len({row.count('|') for row in rows}) == 1, table
         assert set(rows[1]) <= set('|-:') and all(row.endswith('|') for row in rows)
+
+
+def test_copies_and_measures_stand_in_both_reports_with_how_to_read_them(finished):
+    markdown = (finished[0] / 'report.md').read_text('utf-8')
+    page = Page((finished[0] / 'index.html').read_text('utf-8')).text
+    for line in ('| by pixels | 7.1 | 0.0 | – |', '| by either | 10.0 | 0.0 | – |',
+                 f'| {generative.MEASURES["recall"]} | 0.123 | -0.000988 | – |'):
+        assert line in markdown
+    for text in (markdown, page):
+        assert 'less than 0.333 times as far' in text and 'none by construction' in text
+        assert 'the 256 features of the judge, a cnn classifier trained on this' in text
+        assert 'not comparable with FID' in text and '61 synthetic' in text
 
 
 def test_metrics_json_follows_the_schema(finished):
@@ -110,7 +131,8 @@ def test_metrics_json_follows_the_schema(finished):
     assert json.loads((folder / 'metrics.json').read_text(), parse_constant=refuse) == result
     assert (result['schema'], result['classes'], result['train_images']) == (1, 4, 103)
     assert (result['test_images'], result['seeds'], result['steps']) == (90, 2, 30)
-    assert list(result['differences']) == ['augmented-original', 'oversampled-original']
+    assert list(result['differences']) == ['augmented-original', 'oversampled-original',
+                                           'augmented-oversampled']
     assert result['synthetic']['rejected'] == {'copy': 10, 'off_class': 20}
     assert result['seconds'] == {'data': 0.5, 'classifiers': None}
 
@@ -139,11 +161,41 @@ def test_a_difference_in_metrics_json(finished):
     assert set(difference['groups']) == {'many', 'few'}
 
 
+def test_the_answer_names_the_strongest_control(finished):
+    folder, result = finished
+    answer = report._answer(result, ['original', 'augmented'])
+    assert answer.startswith(result['differences']['augmented-original']['verdict'])
+    assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
+    low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
+    assert 'Yes, augmented is better than oversampled: macro-F1 +' in answer
+    assert f'(95% interval {100 * low:+.1f} to {100 * high:+.1f})' in answer
+    assert answer in Page((folder / 'index.html').read_text('utf-8')).text
+
+    more = {arm: {'macro_f1': {'mean': 0.99}} for arm in ('classical', 'synthetic_only')}
+    assert results.strongest_control(result['arms'] | more) == 'classical'
+    assert results.strongest_control({'original': {}, 'augmented': {}}) is None
+    assert set(results.CONTROLS) | {results.BASELINE, results.CLAIM} <= set(ARMS)
+
+
+def test_every_arm_and_difference_stands_in_every_table(finished):
+    folder, result = finished
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    markdown = (folder / 'report.md').read_text('utf-8')
+    groups = markdown.split('## Accuracy by')[1].split('##')[0]
+    for pair, difference in result['differences'].items():
+        few = difference['groups']['few']['accuracy']
+        row = f'| {pair.replace("-", " − ")} |'
+        assert markdown.count(row) == 2 and row in groups
+        assert f'{100 * few["mean"]:+z.1f} [' in groups.split(row)[1].splitlines()[0]
+        assert page.count(pair.replace('-', ' − ')) == 2
+
+
 def test_console_table_ends_with_the_differences(finished):
     console = Console(width=80, file=io.StringIO())
     console.print(report.console_table(finished[1]))
     text = console.file.getvalue()
-    assert '±' in text and text.index('original') < text.index('- original')
+    assert '±' in text and text.index('original') < text.index('augmented -')
+    assert 'Weighted F1' in text  # the table fits: no column was cut off
     for difference in finished[1]['differences'].values():
         assert f'{100 * difference["accuracy"]["mean"]:+z.1f}' in text
 

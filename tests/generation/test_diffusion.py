@@ -1,5 +1,6 @@
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -126,3 +127,48 @@ def test_moments_of_x_t(level):
     alpha, sigma = 1 / np.sqrt(1 + np.exp(-level)), 1 / np.sqrt(1 + np.exp(level))
     assert abs(x_t.mean() - alpha * x_0) < 5 * sigma / np.sqrt(n)
     assert abs(x_t.std() / sigma - 1) < 5 / np.sqrt(2 * n)
+
+
+@pytest.fixture(scope='module')
+def outputs(pair):
+    """What a network may say of the examples for two classes, and their times."""
+    rng = np.random.default_rng(3)
+    one, other = (rng.standard_normal(pair[0].shape).astype('f4') for _ in range(2))
+    return jnp.array(one), jnp.array(other), jnp.linspace(0.05, 1, len(LEVELS))
+
+
+def test_class_balancing_is_that_of_the_paper(outputs):
+    """tau n |eps(y) - eps(y')|^2 (1 + gamma), n in 1..1000; nothing between equal classes."""
+    one, other, t = outputs
+    n = np.asarray(t, np.float64) * 1000
+    gap = np.square(np.asarray(one, np.float64) - other).mean(axis=(1, 2, 3))
+    found = diffusion.class_balancing(one, other, t, 0.001, 0.25)
+    np.testing.assert_allclose(found, 0.001 * n * gap * 1.25, rtol=1e-5)
+    np.testing.assert_array_equal(diffusion.class_balancing(one, one, t, 0.001, 0.25), 0)
+
+
+@pytest.mark.parametrize('commitment', [0.0, 0.25])
+def test_class_balancing_stops_the_gradients_that_the_paper_stops(outputs, commitment):
+    one, other, t = outputs
+    total = lambda a, b: diffusion.class_balancing(a, b, t, 0.002, commitment).sum()  # noqa: E731
+    pull, commit = jax.grad(total, (0, 1))(one, other)
+    expected = 2 * diffusion.expand(t) * 2 * (one - other) / one[0].size
+    np.testing.assert_allclose(pull, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(commit, -commitment * expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize('gamma', [0.5, 5.0])
+def test_class_balancing_is_the_same_for_every_prediction(pair, outputs, gamma):
+    """The same two guesses of x_0, said as eps, x_0 and v; as for the error itself."""
+    x_t = diffusion.q_sample(*pair)
+    alpha, sigma = diffusion.alpha_sigma(pair[2])
+    found = {}
+    for prediction in diffusion.PREDICTIONS:
+        said = []
+        for x_0 in outputs[:2]:
+            eps = (x_t - alpha * x_0) / sigma
+            said.append({'x0': x_0, 'eps': eps, 'v': alpha * eps - sigma * x_0}[prediction])
+        weight = diffusion.loss_weight(jnp.array(LEVELS), prediction, gamma)
+        found[prediction] = weight * diffusion.class_balancing(*said, outputs[2], 0.001, 0.25)
+    for prediction in ('eps', 'v'):
+        np.testing.assert_allclose(found[prediction], found['x0'], rtol=2e-2)

@@ -1,5 +1,7 @@
 """Planted cases: every rule must catch what it is for, and leave an honest image alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -179,7 +181,7 @@ def test_neighbour_ratio_by_hand_and_in_chunks(monkeypatch):
         monkeypatch.setattr(quality, '_CHUNK', chunk)
         ratio, nearest = quality.neighbour_ratio(queries, references)
         np.testing.assert_allclose(ratio, [1 / 9, 0, 9 / 11, 0], atol=1e-3)
-        np.testing.assert_array_equal(nearest, [0, 1, 1, 2])
+        np.testing.assert_array_equal(nearest, [[0, 1], [1, 0], [1, 2], [2, 1]])
 
 
 @pytest.mark.parametrize('count', [0, 1])
@@ -218,18 +220,78 @@ def empty_held_out(reference):
 def test_without_held_out_images_nothing_is_far_and_no_rate_is_known(reference):
     empty = empty_held_out(reference)
     assert quality.distance_limit(empty, 0.99) == np.inf
-    assert quality.held_out_copy_rate(empty, 1 / 3) is None
+    rates = quality.copies({}, empty, 1 / 3)
+    assert set(rates) == {'made', 'accepted', 'real_held_out'}
+    for found in rates.values():
+        assert found == {'pixels': None, 'features': None, 'either': None}
 
 
 def test_independent_images_are_hardly_ever_copies(reference):
-    assert quality.held_out_copy_rate(reference, 1 / 3) < 0.02
+    assert quality.copies({}, reference, 1 / 3)['real_held_out']['either'] < 0.02
     leaked = quality.Reference(
         reference.images, reference.labels, reference.features,
         np.concatenate([reference.held_out_images, reference.images[:30]]),
         np.concatenate([reference.held_out_labels, reference.labels[:30]]),
         np.concatenate([reference.held_out_features, reference.features[:30]]),
     )  # fmt: skip
-    assert quality.held_out_copy_rate(leaked, 1 / 3) == pytest.approx(0.5, abs=0.02)
+    found = quality.copies({}, leaked, 1 / 3)['real_held_out']
+    assert found == pytest.approx(dict.fromkeys(found, 0.5), abs=0.02)
+
+
+def test_copy_rates_by_hand(reference):
+    rows = {
+        'pixel_ratio': np.array([0.1, 0.1, 0.9, 0.9, 0.5]),
+        'feature_ratio': np.array([0.1, 0.9, 0.1, 0.9, 0.4]),
+        'reasons': np.array(['blank', 'copy', 'copy', '', 'surplus']),
+    }
+    found = quality.copies(rows, reference, 1 / 3)
+    assert found['made'] == {'pixels': 2 / 5, 'features': 2 / 5, 'either': 3 / 5}
+    assert found['accepted'] == {'pixels': 0, 'features': 0, 'either': 0}
+
+
+def test_suspects_are_the_lowest_ratios_that_the_rule_judged():
+    rows = {
+        'pixel_ratio': np.array([0.1, 0.5, 0.2, 0.9, 0.3, 1.0]),
+        'feature_ratio': np.array([0.9, 0.4, 0.9, 0.3, 0.05, 1.0]),
+        'reasons': np.array(['blank', '', 'copy', '', 'off_class', '']),
+    }
+    assert quality.suspects(rows, 12).tolist() == [2, 3, 1]
+    assert quality.suspects(rows, 2).tolist() == [2, 3]
+
+
+def test_a_copy_of_a_twin_is_found_among_distinct_images(reference):
+    """Of twins in the training set both are near; the ratio to the other twin says nothing."""
+    rng = np.random.default_rng(12)
+
+    def noisy(images, scale=4):
+        noise = rng.normal(0, scale, images.shape)
+        return np.clip(images + noise, 0, 255).round().astype(np.uint8)
+
+    images = np.concatenate([reference.images, noisy(reference.images[:40])])
+    labels = np.concatenate([reference.labels, reference.labels[:40]])
+    features = np.concatenate([reference.features, reference.features[:40] + 0.01])
+    distinct = quality.distinct(images, labels, np.full(CLASSES, 100.0))
+    np.testing.assert_array_equal(distinct, np.arange(len(images)) < len(reference.images))
+
+    planted = noisy(images[:40])
+    both = [
+        dataclasses.replace(
+            reference, images=images, labels=labels, features=features, distinct=rows
+        )
+        for rows in (None, distinct)
+    ]
+    blind, seeing = (quality.neighbours(planted, features[:40], r)['pixels'] for r in both)
+    assert (blind[0] > 1 / 3).all() and (seeing[0] < 1 / 3).all()
+    np.testing.assert_array_equal(seeing[1][:, 0], np.arange(40))
+    assert quality.copies({}, both[1], 1 / 3)['real_held_out']['either'] < 0.02
+
+
+def test_neighbours_are_rows_of_the_whole_training_set(reference):
+    distinct = np.arange(len(reference.labels)) % 2 == 1
+    odd = dataclasses.replace(reference, distinct=distinct)
+    found = quality.neighbours(reference.images[3:4], reference.features[3:4], odd)
+    for ratio, rows in found.values():
+        assert ratio[0] < 0.01 and rows[0, 0] == 3 and rows[0, 1] % 2 == 1
 
 
 def test_summarise():
@@ -242,7 +304,6 @@ def test_summarise():
         'accepted': 2,
         'rejected': {'blank': 1, 'copy': 2, 'surplus': 1},
         'unfilled': {'c': 3},
-        'copy_rate': 2 / 5,  # of those judged: a surplus image was good
     }
     nothing = quality.summarise({}, np.zeros(3, int), ('a', 'b', 'c'))
     assert nothing['made'] == nothing['accepted'] == 0 and nothing['unfilled'] == {}

@@ -203,3 +203,46 @@ def test_guidance():
         np.testing.assert_allclose(outputs[scale], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(outputs[0.0], unconditional, rtol=1e-6)
     np.testing.assert_allclose(2 * outputs[1.5], outputs[3.0] + outputs[0.0], rtol=1e-4, atol=1e-4)
+
+
+def run_guided(interval, scale=2.0, steps=10):
+    """(images, batch size of each evaluation) of a guided run of 3 images."""
+    sizes = []
+
+    def predict(x_t, log_snr, labels):
+        jax.debug.callback(lambda x: sizes.append(len(x)), x_t[:, 0, 0, 0], ordered=True)
+        return 0.3 * x_t + diffusion.expand(0.05 * labels + 0.01 * log_snr)
+
+    denoise = samplers.guided(predict, jnp.array([0, 1, 4]), 9, scale, interval, 'cosine')
+    images = jax.jit(lambda: samplers.sample(
+        denoise, keys(3), SHAPE, sampler='dpm++', steps=steps, schedule='cosine'))()  # fmt: skip
+    jax.effects_barrier()
+    return np.asarray(images), sizes
+
+
+@pytest.mark.parametrize(
+    ('interval', 'guided_steps'),
+    [((0.0, 1.0), range(10)), ((0.3, 0.7), range(3, 7)), ((0.0, 0.25), range(8, 10)),
+     ((0.85, 1.0), range(2)), ((0.31, 0.39), ()), ((0.5, 0.5), ())],
+)  # fmt: skip
+def test_outside_the_interval_one_evaluation_is_saved(interval, guided_steps):
+    """Step i stands at t = 1 - i / 10; guided where lo < t <= hi."""
+    _, sizes = run_guided(interval)
+    assert sizes == [6 if i in guided_steps else 3 for i in range(10)]
+
+
+def test_the_whole_interval_is_guidance_and_the_empty_one_is_none():
+    whole, _ = run_guided((0.0, 1.0))
+    bare = samplers.guided(gaussian_of_class, jnp.array([0, 1, 4]), 9, 2.0)
+    same = samplers.guided(gaussian_of_class, jnp.array([0, 1, 4]), 9, 2.0, (0.0, 1.0), 'cosine')
+    options = {'sampler': 'ddim', 'steps': 10, 'schedule': 'cosine'}
+    np.testing.assert_array_equal(*(samplers.sample(d, keys(3), SHAPE, **options)
+                                    for d in (bare, same)))  # fmt: skip
+    off, _ = run_guided((0.0, 1.0), scale=1.0)
+    np.testing.assert_array_equal(run_guided((0.5, 0.5))[0], off)
+    part, _ = run_guided((0.2, 0.6))
+    assert np.abs(part - whole).max() > 1e-3 and np.abs(part - off).max() > 1e-3
+
+
+def gaussian_of_class(x_t, log_snr, labels):
+    return gaussian_denoiser(x_t, log_snr) + diffusion.expand(0.01 * labels)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from configs import check
-from data import splits
+from data import augment, splits
 from eval import predict
 from models import cnn, resnet
 from train import checkpoints, classifier, parallel
+from train import state as state_lib
 
 
 def logged(folder, name):
@@ -149,6 +150,70 @@ def test_resnet_learns_a_step_through_the_real_loop(
     probabilities, features = predict.predict(again, loaded, images, 8)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert features.shape == (8, 32)
+
+
+def loss_of(config, batch, prior=None):
+    """(losses [b], logits [b, C]) of an untrained network without dropout on a batch."""
+    model, images = classifier.make_model(config, 2), augment.to_float(batch['image'])
+    variables = state_lib.init(model)(jax.random.key(0), images)
+    keys = jax.random.split(jax.random.key(1), len(batch['label']))
+    loss_fn = jax.jit(classifier.make_loss(model, config, prior))
+    losses, _ = loss_fn(variables['params'], {}, batch, keys)
+    return losses, jax.jit(model.apply)(variables, images)[0]
+
+
+def test_logit_adjustment_by_hand(tiny_config, fake_images):
+    """-log softmax(logits + tau log prior), equation 10 of Menon et al."""
+    images = fake_images(6)
+    batch = {'image': images.images, 'label': images.labels}
+    fields = {'classifier.dropout': 0.0, 'classifier.logit_adjustment': 0.5}
+    losses, logits = loss_of(tiny_config(**fields).classifier, batch, (0.9, 0.1))
+    odds = np.exp(np.asarray(logits, float)) * np.sqrt([0.9, 0.1])
+    expected = -np.log(odds[np.arange(6), images.labels] / odds.sum(1))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_the_prior_is_that_of_the_images_drawn(fake_images):
+    first = splits.ImageSet(fake_images(8).images, np.int32([0] * 6 + [1] * 2), ('',) * 8)
+    second = splits.ImageSet(fake_images(4).images, np.int32([1] * 4), ('',) * 4)
+    assert classifier.class_prior([first], [1.0], 2) == pytest.approx((0.75, 0.25))
+    mixed = classifier.class_prior([first, second], [0.5, 0.25], 2)
+    assert mixed == pytest.approx((0.5, 0.5))
+    assert classifier.class_prior([first], [1.0], 2, np.array([6, 6])) == pytest.approx((0.5, 0.5))
+    absent = classifier.class_prior([first], [1.0], 3)
+    assert absent == pytest.approx((6 / 9, 2 / 9, 1 / 9))
+
+
+def test_the_adjustment_helps_the_rare_class_and_predictions_do_without_it(
+    tmp_path, tiny_config, fake_images
+):
+    """Noise whose label is 0 nine times in ten: only the prior can be learnt, or be left out."""
+    images = fake_images(100, classes=1)
+    images = splits.ImageSet(images.images, np.int32([0] * 90 + [1] * 10), images.names)
+    config = tiny_config(**{
+        'classifier.steps': 60, 'classifier.validate_every': 60, 'classifier.save_every': 60,
+        'classifier.learning_rate': 1e-2, 'classifier.batch_size': 32,
+        'classifier.select': 'last', 'classifier.logit_adjustment': 1.0,
+    }).classifier  # fmt: skip
+    model, variables = train(tmp_path, config, [images])
+    probabilities, _ = predict.predict(model, variables, images, 32)
+    assert probabilities[:, 1].mean() == pytest.approx(0.5, abs=0.15)  # not 0.1, as in the labels
+    plain = predict.validation_metrics(probabilities, images.labels)['val_loss']
+    assert logged(tmp_path, 'val_loss')[60] == pytest.approx(plain, rel=1e-4)
+
+
+def test_randaugment_changes_what_is_trained_on_only(tiny_config, fake_images):
+    images = augment.to_float(fake_images(4).images)
+    keys = jax.random.split(jax.random.key(0), 4)
+    plain, strong = (
+        jax.jit(classifier.augment_images, static_argnums=2)(keys, images, tiny_config(**{
+            'classifier.augment': name, 'classifier.augment_shift': 0.0,
+            'classifier.augment_flip': False, 'classifier.cutout': 0.5,
+        }).classifier)
+        for name in ('flip_shift', 'randaugment')
+    )  # fmt: skip
+    np.testing.assert_array_equal(plain, images)
+    assert (strong == 0).all(-1).any((1, 2)).all()  # the grey square of each
 
 
 def test_models_of_the_config(tiny_config):

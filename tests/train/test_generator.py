@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 
 from data import augment
 from generation import diffusion
-from train import checkpoints, generator
+from train import checkpoints, generator, loop
 
 STEPS, CLASSES = 60, 2
 
@@ -72,7 +74,7 @@ def test_the_validation_loss_falls(trained, fake_images):
 def test_load_gives_the_average(trained, config):
     folder, _ = trained
     assert checkpoints.steps(folder / 'checkpoints') == [40, STEPS]
-    network, params = generator.load(folder, config, CLASSES)
+    network, params, _ = generator.load(folder, config, CLASSES)
     saved = checkpoints.load(folder / 'checkpoints')
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(saved['ema']), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -81,7 +83,7 @@ def test_load_gives_the_average(trained, config):
 
 def test_the_denoiser_knows_the_classes(trained, config):
     """Out of noise alone it must guess a dark image, a light one, and one between without class."""
-    network, params = generator.load(trained[0], config, CLASSES)
+    network, params, _ = generator.load(trained[0], config, CLASSES)
     predict = jax.jit(generator.make_predict_x0(network, config))
     noise = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
     level = jnp.full(16, -6.0)
@@ -93,7 +95,7 @@ def test_the_denoiser_knows_the_classes(trained, config):
 
 def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fake_images):
     folder, _ = trained
-    _, params = generator.load(folder, config, CLASSES)
+    _, params, _ = generator.load(folder, config, CLASSES)
     evaluate = generator._make_evaluate(loss_fn, fake_images(8), config.batch_size)
 
     class Current:
@@ -113,7 +115,7 @@ def batch_and_keys(fake_images, labels=None):
 
 def test_an_example_is_lost_by_itself(trained, config, loss_fn, fake_images):
     """Its loss depends on its image, label and key, not on the rest of the batch."""
-    _, params = generator.load(trained[0], config, CLASSES)
+    _, params, _ = generator.load(trained[0], config, CLASSES)
     batch, keys = batch_and_keys(fake_images)
     losses, (model_state, _) = loss_fn(params, {}, batch, keys)
     assert losses.shape == (8,) and model_state == {}
@@ -129,7 +131,7 @@ def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype),
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1),
-                       jnp.zeros(1, jnp.int32), jnp.zeros((1, 3))),
+                       jnp.zeros(1, jnp.int32), jnp.zeros((1, augment.CONDITION_SIZE))),
     )['params']  # fmt: skip
     loss = jax.jit(lambda *args: loss_fn(args[0], {}, *args[1:], train=False)[0])
     batch, _ = batch_and_keys(fake_images)
@@ -143,7 +145,7 @@ def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images
 def test_validation_has_no_dropout_and_no_augmentation(
     trained, tiny_config, config, loss_fn, fake_images
 ):
-    _, params = generator.load(trained[0], config, CLASSES)
+    _, params, _ = generator.load(trained[0], config, CLASSES)
     fields = {f'generator.{name}': value for name, value in config.items()} | {
         'generator.dropout': 0.0, 'generator.label_dropout': 0.0, 'generator.augment_flip': False,
         'generator.augment_shift': 0.0,
@@ -158,7 +160,7 @@ def test_validation_has_no_dropout_and_no_augmentation(
 
 
 def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images):
-    _, params = generator.load(trained[0], config, CLASSES)
+    _, params, _ = generator.load(trained[0], config, CLASSES)
     model = generator.make_model(config, CLASSES)
     losses = {}
     for rate in (0.0, 0.999999):
@@ -175,3 +177,125 @@ def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images
 def test_the_model_of_the_config(tiny_config):
     model = generator.make_model(tiny_config(**{'generator.dtype': 'bfloat16'}).generator, 5)
     assert model.dtype == jnp.bfloat16 and model.num_classes == 5
+
+
+class Stub:
+    """The smallest network with a table of classes and an ear for augmentation."""
+
+    num_classes = CLASSES
+    params = {'class': jnp.array([0.5, -0.3, 0.1]), 'told': jnp.full(augment.CONDITION_SIZE, 0.2)}
+
+    def __init__(self):
+        self.calls = 0
+
+    def apply(self, variables, x_t, log_snr, label, condition, keys=None):
+        self.calls += 1
+        params = variables['params']
+        return diffusion.expand(params['class'][label] + condition @ params['told']) * x_t
+
+
+def learn(tiny_config, batch_and_keys, params=Stub.params, **changes):
+    """(losses [8], their gradient, network evaluations) of the stub under changed fields."""
+    config = tiny_config(**{f'generator.{k}': v for k, v in changes.items()}).generator
+    stub = Stub()
+    loss = generator.make_loss(stub, config)
+    total, pull = jax.vjp(lambda p: loss(p, {}, *batch_and_keys)[0], params)
+    return np.asarray(total), pull(jnp.ones(8))[0], stub.calls
+
+
+def test_class_balancing_is_nothing_where_classes_are_alike(tiny_config, fake_images):
+    data = batch_and_keys(fake_images)
+    alike = Stub.params | {'class': jnp.full(3, 0.5)}
+    for params, equal in ((Stub.params, False), (alike, True)):
+        off, slope_off, _ = learn(tiny_config, data, params)
+        on, slope_on, _ = learn(tiny_config, data, params, cbdm_weight=0.01)
+        assert (on >= off).all() and np.array_equal(on, off) == equal
+        assert np.allclose(slope_on['class'], slope_off['class']) == equal
+
+
+def test_class_balancing_teaches_the_class_that_is_drawn(tiny_config, fake_images):
+    """From images of class 0, class 1 learns by the commitment alone; "no class" takes no part."""
+    data = batch_and_keys(fake_images, 0)
+    reach = lambda **changes: np.asarray(learn(tiny_config, data, **changes)[1]['class']) != 0  # noqa: E731
+    shown = {'label_dropout': 0.0}
+    np.testing.assert_array_equal(reach(**shown), [1, 0, 0])
+    np.testing.assert_array_equal(reach(cbdm_weight=0.001, cbdm_commitment=0.0, **shown), [1, 0, 0])
+    np.testing.assert_array_equal(reach(cbdm_weight=0.001, **shown), [1, 1, 0])
+    np.testing.assert_array_equal(reach(cbdm_weight=0.001, label_dropout=0.999999), [0, 0, 1])
+
+
+def test_class_balancing_costs_nothing_when_off(tiny_config, fake_images):
+    data = batch_and_keys(fake_images)
+    assert learn(tiny_config, data)[2] == 1
+    assert learn(tiny_config, data, cbdm_weight=0.001)[2] == 2
+
+
+@pytest.mark.parametrize(
+    ('fields', 'told'),
+    [
+        ({}, [0, 0, 0, 0, 0]),
+        ({'augment_rotate': 10.0}, [0, 0, 0, 1, 0]),
+        ({'augment_rotate': 10.0, 'augment_scale': 0.1, 'augment_flip': True}, [1, 0, 0, 1, 1]),
+        ({'augment_scale': 0.1, 'augment_shift': 0.2}, [0, 1, 1, 0, 1]),
+    ],
+)
+def test_the_network_is_told_of_the_augmentation(tiny_config, fake_images, fields, told):
+    data = batch_and_keys(fake_images)
+    slope = learn(tiny_config, data, augment_probability=0.999, **fields)[1]['told']
+    np.testing.assert_array_equal(np.asarray(slope) != 0, np.bool_(told))
+
+
+@pytest.fixture(scope='module')
+def watched(tiny_config):
+    """config -> 8 steps, looked at every 3, by the rule 'best_validation'."""
+    return tiny_config(**{
+        'generator.steps': 8, 'generator.sample_every': 3, 'generator.save_every': 4,
+        'generator.log_every': 8, 'generator.validate_every': 8, 'generator.ema_decay': 0.9,
+        'generator.select': 'best_validation',
+    }).generator  # fmt: skip
+
+
+def train_watched(folder, config, fake_images, losses, stop_at=None):
+    """Trains under a watch that gives these losses by step; the EMAs that it saw."""
+    seen = {}
+
+    def watch(params, step):
+        seen[step] = jax.tree.map(np.array, params)  # its memory is reused
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {'sample': losses[step]}, losses[step]
+
+    def train():
+        generator.train(folder, config, fake_images(8), fake_images(8), num_classes=CLASSES,
+                        update=lambda *_, **__: None, watch=watch)  # fmt: skip
+
+    if stop_at:
+        with pytest.raises(loop.Interrupted):
+            train()
+        assert checkpoints.steps(folder / 'checkpoints')[-1] == stop_at
+        stop_at = None
+    train()
+    return seen
+
+
+def test_the_best_sample_is_what_is_loaded_resumed_or_not(watched, fake_images, tmp_path):
+    losses = {3: 2.0, 6: 1.0, 8: 1.5}
+    seen = train_watched(tmp_path / 'whole', watched, fake_images, losses)
+    assert logged(tmp_path / 'whole', 'sample') == losses
+    _, params, step = generator.load(tmp_path / 'whole', watched, CLASSES)
+    assert step == 6
+    jax.tree.map(np.testing.assert_array_equal, params, seen[6])
+
+    train_watched(tmp_path / 'stopped', watched, fake_images, losses, stop_at=6)
+    texts = [(tmp_path / run / 'metrics.jsonl').read_bytes() for run in ('whole', 'stopped')]
+    states = [checkpoints.load(tmp_path / run / 'checkpoints') for run in ('whole', 'stopped')]
+    assert texts[0] == texts[1]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_without_a_good_sample_the_last_step_is_loaded(watched, fake_images, tmp_path):
+    losses = dict.fromkeys((3, 6, 8), float('inf'))
+    seen = train_watched(tmp_path, watched, fake_images, losses)
+    _, params, step = generator.load(tmp_path, watched, CLASSES)
+    assert step == 8
+    jax.tree.map(np.testing.assert_array_equal, params, seen[8])

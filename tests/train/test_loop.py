@@ -195,6 +195,39 @@ def test_the_log_keeps_what_the_checkpoint_has_seen(tmp_path):
     ]  # fmt: skip
 
 
+def sample(current):
+    """Lowest at step 6 among 4, 8 (ruled out), 12; of the average, not of the parameters."""
+    step = int(current.step)
+    row = {'sample_w': float(current.ema['w'][0])}
+    return row, np.inf if step == 8 else float(abs(step - 6))
+
+
+def test_samples_choose_the_average_of_a_step(tmp_path, step):
+    final = fit(tmp_path, step, sample=sample, sample_every=4)
+    values = {row['step']: row['sample_w'] for row in rows(tmp_path) if 'sample_w' in row}
+    assert list(values) == [4, 8, 12]
+    assert int(final.best['step']) == 4 and float(final.best['loss']) == 2
+    assert float(final.best['params']['w'][0]) == values[4] != float(final.ema['w'][0])
+    # the last step is sampled too
+    fit(tmp_path / 'other', step, steps=5, evaluate=None, sample=sample, sample_every=4)
+    assert [row['step'] for row in rows(tmp_path / 'other') if 'sample_w' in row] == [4, 5]
+
+
+@pytest.mark.parametrize('stop_after', [3, 4, 7])
+def test_a_resumed_run_chooses_the_same_sample(tmp_path, step, stop_after):
+    def kill(current, batch):
+        if int(current.step) == stop_after:
+            raise Killed
+        return step(current, batch)
+
+    options = {'sample': sample, 'sample_every': 4, 'save_every': 3}
+    fit(tmp_path / 'whole', step, **options)
+    with pytest.raises(Killed):
+        fit(tmp_path / 'killed', kill, **options)
+    fit(tmp_path / 'killed', step, **options)
+    assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
+
+
 def test_without_evaluation(tmp_path, step):
     final = fit(tmp_path, step, steps=3, evaluate=None)
     assert [row['step'] for row in rows(tmp_path)] == [2, 3]

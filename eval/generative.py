@@ -1,0 +1,156 @@
+"""How good are the synthetic images? Sets of features in, numbers out. Pure functions; no files.
+
+All of them compare two sets of feature vectors, float [N, D] and [M, D]. Which features is the
+caller's choice, and figures from different features cannot be compared.
+"""
+
+import numpy as np
+from scipy import linalg
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import NearestNeighbors
+
+MEASURES = {'frechet_distance': 'Fréchet distance (0 is best)',
+            'kernel_distance': 'Kernel distance (about 0 is best)',
+            'precision': 'Precision: share that looks real (1 is best)',
+            'recall': 'Recall: share of the real variety (1 is best)',
+            'density': 'Density: crowding near real images (1 is right)',
+            'coverage': 'Coverage: share of real images with one near (1 is best)'}
+MIN_IMAGES = 10  # of each set; below it `measures` has no figure to give
+_CHUNK = 1024  # rows of a kernel matrix at a time, to bound memory
+_MEBIBYTES = 64  # of a distance matrix at a time
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared 2-Wasserstein distance of the Gaussians with the means and covariances of two sets.
+
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)): Heusel et al. 2017, eq. 6 (arXiv
+    1706.08500). Never below 0; grows as the sets get smaller, so only sets of one size compare.
+
+    Args: a, b: features [N, D] and [M, D].
+    Raises: ValueError if a set has fewer than two rows.
+    """
+    _need(2, a, b)
+    means, roots = zip(*map(_mean_and_root, (a, b)))
+    # With S = R'R, tr (S_a S_b)^(1/2) is the sum of the singular values of R_a R_b'. No square is
+    # formed, so the zero eigenvalues of N < D stay at rounding error and not at its square root.
+    fidelity = linalg.svdvals(roots[0] @ roots[1].T).sum()
+    spread = sum(np.square(root).sum() for root in roots)
+    return float(max(np.square(means[0] - means[1]).sum() + spread - 2 * fidelity, 0.0))
+
+
+def _mean_and_root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean [D], and R [min(N, D), D] with R'R the unbiased covariance."""
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axis=0)
+    return mean, np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode='r')
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3.
+
+    The kernel inception distance of Binkowski et al. 2018 (arXiv 1801.01401). Zero on average for
+    two samples of one distribution, whatever their sizes, so it can be negative.
+
+    Args: a, b: features [N, D] and [M, D].
+    Raises: ValueError if a set has fewer than two rows.
+    """
+    _need(2, a, b)
+    n, m = len(a), len(b)
+    own = [(_kernel_sum(x, x) - _kernel(np.square(x, dtype=np.float64).sum(1), x.shape[1]).sum())
+           / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return float(sum(own) - 2 * _kernel_sum(a, b) / (n * m))
+
+
+def _kernel(products: np.ndarray, dimension: int) -> np.ndarray:
+    return (products / dimension + 1) ** 3
+
+
+def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return sum(_kernel(a[i:i + _CHUNK] @ b.T, a.shape[1]).sum() for i in range(0, len(a), _CHUNK))
+
+
+def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
+    """Share of the fakes on the manifold of the real images, and the other way round, in [0, 1].
+
+    A set's manifold: balls around its points that reach to their k-th neighbour in the set.
+    Kynkaanniemi et al. 2019, eq. 1 and 2 (arXiv 1904.06991).
+
+    Args: real, fake: features [N, D] and [M, D].
+    Raises: ValueError if a set has no more than k rows.
+    """
+    _need(k + 1, real, fake)
+    precision = _balls_around(fake, real, _radii(real, k)) > 0
+    recall = _balls_around(real, fake, _radii(fake, k)) > 0
+    return float(precision.mean()), float(recall.mean())
+
+
+def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[float, float]:
+    """How densely fakes lie among real images (about 1 is right) and the share that has one near.
+
+    Density: the mean number of the real images' balls that a fake lies in, over k. Coverage: the
+    share of these balls with a fake in them, in [0, 1]; of one distribution with M = N >> k it is
+    1 - 2^-k on average. Naeem et al. 2020, sec. 3 and lemma 2 (arXiv 2002.09797).
+
+    Args: real, fake: features [N, D] and [M, D].
+    Raises: ValueError if there are no more than k real rows, or no fake one.
+    """
+    _need(k + 1, real)
+    _need(1, fake)
+    radii = _radii(real, k)
+    nearest, _ = NearestNeighbors(n_neighbors=1, algorithm='brute').fit(fake).kneighbors(real)
+    density = _balls_around(fake, real, radii).mean() / k
+    return float(density), float((nearest[:, 0] <= radii).mean())
+
+
+def _radii(features: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each row to its k-th neighbour, itself not counted, [N]."""
+    return NearestNeighbors(n_neighbors=k, algorithm='brute').fit(features).kneighbors()[0][:, -1]
+
+
+def _balls_around(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """In how many of the balls each point lies, int [N]."""
+    chunks = pairwise_distances_chunked(points, centres, working_memory=_MEBIBYTES)
+    return np.concatenate([(distances <= radii).sum(axis=1) for distances in chunks])
+
+
+def _need(rows: int, *sets: np.ndarray):
+    if min(map(len, sets)) < rows:
+        raise ValueError(f'need {rows} or more images a set, got {[len(one) for one in sets]}')
+
+
+def measures(real: np.ndarray, fake: np.ndarray) -> dict[str, float | None]:
+    """Each of MEASURES; all None where a set is smaller than MIN_IMAGES."""
+    if min(len(real), len(fake)) < MIN_IMAGES:
+        return dict.fromkeys(MEASURES)
+    values = (frechet_distance(real, fake), kernel_distance(real, fake),
+              *precision_recall(real, fake), *density_coverage(real, fake))
+    return dict(zip(MEASURES, values))
+
+
+def compare(synthetic: tuple, validation: tuple, train: tuple, seed: int = 0) -> dict:
+    """Synthetic images against real ones, and the same of real ones as the yardstick.
+
+    Synthetic images fill the rare classes, and small sets look worse than large ones; so the
+    synthetic and the validation images that are compared are as many as each other in every
+    class, drawn by `seed`, and the training images are those of the same classes.
+
+    Args: each (features float [N, D], labels int [N]), arrays.
+    Returns: `images` and `classes` compared; `measures` of `synthetic_train`,
+        `validation_train` (the yardstick) and `synthetic_validation`.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = ([], [])
+    shared = np.intersect1d(synthetic[1], validation[1])
+    for label in shared:
+        rows = [np.flatnonzero(labels == label) for _, labels in (synthetic, validation)]
+        count = min(map(len, rows))
+        for part, own in zip(chosen, rows):
+            part.extend(rng.choice(own, count, replace=False))
+    fake = synthetic[0][np.array(chosen[0], int)]
+    held_out = validation[0][np.array(chosen[1], int)]
+    real = train[0][np.isin(train[1], shared)]
+    return {'images': len(fake), 'classes': len(shared),
+            'synthetic_train': measures(real, fake),
+            'validation_train': measures(real, held_out),
+            'synthetic_validation': measures(held_out, fake)}

@@ -1,0 +1,44 @@
+import ml_collections
+import pytest
+
+from configs import default
+from train import arms, experiment
+
+
+def reads(arm, **fields):
+    config = default.get_config()
+    config.update_from_flattened_dict({f'classifier.{name}': v for name, v in fields.items()})
+    return arms.reads(ml_collections.FrozenConfigDict(config).classifier, arm)
+
+
+@pytest.mark.parametrize(
+    'field, value, retrained',
+    [
+        ('seeds', 9, set()),
+        ('steps', 9, set(arms.ARMS)),
+        ('synthetic_share', 0.3, {'augmented'}),
+        ('synthetic_weight', 0.3, {'augmented'}),
+        ('augment_shift', 0.2, {'classical'}),
+        ('randaugment_magnitude', 5.0, {'classical'}),
+        ('augment', 'flip_shift', set(arms.ARMS) - {'classical'}),
+        ('logit_adjustment', 0.5, set(arms.ARMS) - {'logit_adjusted'}),
+    ],
+)
+def test_a_changed_field_retrains_the_arms_that_read_it(field, value, retrained):
+    assert {arm for arm in arms.ARMS if reads(arm) != reads(arm, **{field: value})} == retrained
+
+
+def test_no_two_arms_are_the_same_stage():
+    found = [reads(arm) for arm in arms.ARMS]
+    assert all(one != other for i, one in enumerate(found) for other in found[:i])
+
+
+def test_only_the_oversampled_arm_reads_how_classes_are_filled(tiny_config, fake_images):
+    parts = experiment.splits.Splits(fake_images(12), None, None, ('a', 'b'))
+    ten, twelve = (tiny_config(**{'synthesis.fill': fill}) for fill in ('10', '12'))
+    for arm in arms.ARMS:
+        one, other = (experiment.arm_reads(config, parts, arm) for config in (ten, twelve))
+        assert (one == other) == (arm != 'oversampled')
+    assert experiment.arm_reads(ten, parts, 'oversampled')['class_counts'] == [10, 10]
+    same = experiment.arm_reads(tiny_config(**{'synthesis.fill': '2x'}), parts, 'oversampled')
+    assert same == experiment.arm_reads(twelve, parts, 'oversampled')

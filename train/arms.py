@@ -1,0 +1,57 @@
+"""What makes an arm: the images its classifier sees and the fields of config.classifier it sets.
+
+All else is the same in every arm. A new arm is an entry of `ARMS`; a new control also one of
+`eval.results.CONTROLS`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way to train the classifier.
+
+    Attributes:
+        real, synthetic: whether it sees the real training images, and the synthetic ones. With
+            both, config.classifier.synthetic_share and synthetic_weight mix them.
+        repeated: whether its images are repeated to the count per class that config.synthesis.fill
+            asks for.
+        fields: what it sets in config.classifier.
+    """
+
+    real: bool = True
+    synthetic: bool = False
+    repeated: bool = False
+    fields: Mapping = dataclasses.field(default_factory=dict)
+
+
+ARMS = {
+    'original': Arm(),
+    'augmented': Arm(synthetic=True),
+    'oversampled': Arm(repeated=True),
+    'classical': Arm(fields={'augment': 'randaugment'}),
+    'logit_adjusted': Arm(fields={'logit_adjustment': 1.0}),
+    'synthetic_only': Arm(real=False, synthetic=True),
+}
+
+
+def settings(classifier, arm):
+    """The frozen `config.classifier` with what the arm sets."""
+    return type(classifier)(classifier.to_dict() | dict(ARMS[arm].fields))
+
+
+def reads(classifier, arm):
+    """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
+
+    Not how many seeds there are, nor the fields of a part that is off.
+    """
+    made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
+    del fields['seeds']
+    if not (made_of.real and made_of.synthetic):
+        del fields['synthetic_share'], fields['synthetic_weight']
+    if fields['augment'] != 'randaugment':
+        del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
+    if fields['augment'] == 'none':
+        del fields['augment_flip'], fields['augment_shift']
+    return {'arm': dataclasses.asdict(made_of), **fields}
