@@ -12,6 +12,7 @@ CHOICES = {
     'generator.dtype': ('auto', 'float32', 'bfloat16'),
     'generator.select': ('last', 'best_validation'),
     'synthesis.sampler': samplers.SAMPLERS,
+    'synthesis.spacing': samplers.SPACINGS,
     'classifier.network': ('cnn', 'resnet32'),
     'classifier.select': ('best_validation_loss', 'last'),
     'classifier.augment': ('none', 'flip_shift', 'randaugment'),

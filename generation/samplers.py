@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from generation import diffusion
 
 SAMPLERS = ('ddpm', 'ddim', 'dpm++')
+SPACINGS = ('karras', 'uniform')
+SIGMA_MAX, SIGMA_MIN, RHO = 60.0, 0.03, 7.0  # of 'karras': sigma / alpha of the first, last step
 
 
 def guided(predict_x0, labels, null_label, guidance_scale, interval=(0.0, 1.0), schedule=None):
@@ -55,7 +57,7 @@ def guided(predict_x0, labels, null_label, guidance_scale, interval=(0.0, 1.0), 
     return in_interval
 
 
-def sample(predict_x0, keys, shape, *, sampler, steps, schedule):
+def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
     """Draws one image per key.
 
     Args:
@@ -64,11 +66,11 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule):
         shape: (H, W, C) of an image.
         sampler: 'ddpm' (ancestral), 'ddim' or 'dpm++' (DPM-Solver++(2M)).
         steps: network evaluations (twice as many with guidance).
+        schedule, spacing: see `noise_levels`.
     Returns:
         Images [B, H, W, C] in [-1, 1].
     """
-    times = jnp.linspace(1.0, 0.0, steps + 1)
-    levels = diffusion.log_snr(times, schedule)
+    levels = noise_levels(steps, schedule, spacing)
     draw = jax.vmap(lambda key, i: jax.random.normal(jax.random.fold_in(key, i), shape), (0, None))
     x_1 = draw(keys, steps)
 
@@ -91,6 +93,21 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule):
 
     (_, x_0), _ = jax.lax.scan(step, (x_1, jnp.zeros_like(x_1)), jnp.arange(steps))
     return x_0
+
+
+def noise_levels(steps, schedule, spacing):
+    """log_snr at the start of each step and at the clean end, increasing, [steps + 1].
+
+    'karras': sigma / alpha spaced as in Karras et al. 2022, eq. 5, whatever the schedule. An
+    image's brightness and colour are settled where sigma / alpha is 10 to 50, which few steps
+    even in t jump over: all images come out near the mean colour.
+    'uniform': even in the schedule's t.
+    """
+    if spacing == 'uniform':
+        return diffusion.log_snr(jnp.linspace(1.0, 0.0, steps + 1), schedule)
+    ends = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+    sigma = jnp.linspace(*ends, steps) ** RHO
+    return jnp.append(-2 * jnp.log(sigma), diffusion.LOG_SNR_MAX)
 
 
 def ddpm_step(x_t, x_0, log_snr_t, log_snr_s, noise):

@@ -36,7 +36,7 @@ def fill_plan(train_counts, fill):
 
 
 def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidance_scale, schedule,
-                 seed, batch_size, guidance_interval=(0.0, 1.0)):  # fmt: skip
+                 spacing, seed, batch_size, guidance_interval=(0.0, 1.0)):  # fmt: skip
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
     An image depends on (params, label, its own seed) and not on the batch it is made in.
@@ -57,8 +57,9 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
             denoise, batch['label'], num_classes, guidance_scale, guidance_interval, schedule
         )
         images = samplers.sample(
-            guided, keys, image_shape, sampler=sampler, steps=steps, schedule=schedule
-        )
+            guided, keys, image_shape, sampler=sampler, steps=steps, schedule=schedule,
+            spacing=spacing,
+        )  # fmt: skip
         return augment.to_uint8(images)
 
     mapped = parallel.mapped(draw)

@@ -82,7 +82,7 @@ def _make_draw(config, parts, count=None):
         generator.make_predict_x0(network, config.generator), num_classes=num_classes,
         image_shape=parts.train.images.shape[1:], schedule=config.generator.schedule,
         seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
-        guidance_scale=settings.guidance_scale, batch_size=batch_size,
+        spacing=settings.spacing, guidance_scale=settings.guidance_scale, batch_size=batch_size,
         guidance_interval=tuple(settings.guidance_interval),
     )  # fmt: skip
 

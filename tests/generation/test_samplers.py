@@ -22,10 +22,11 @@ def keys(count, seed=0):
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
 
 
-def draw(sampler, steps, count=1024, predict=gaussian_denoiser, schedule='cosine', own_keys=None):
+def draw(sampler, steps, count=1024, predict=gaussian_denoiser, schedule='cosine', own_keys=None,
+         spacing='uniform'):  # fmt: skip
     own_keys = keys(count) if own_keys is None else own_keys
     return np.asarray(samplers.sample(predict, own_keys, SHAPE, sampler=sampler, steps=steps,
-                                      schedule=schedule))  # fmt: skip
+                                      schedule=schedule, spacing=spacing))  # fmt: skip
 
 
 def ode_solution(steps, count, schedule='cosine'):
@@ -215,7 +216,8 @@ def run_guided(interval, scale=2.0, steps=10):
 
     denoise = samplers.guided(predict, jnp.array([0, 1, 4]), 9, scale, interval, 'cosine')
     images = jax.jit(lambda: samplers.sample(
-        denoise, keys(3), SHAPE, sampler='dpm++', steps=steps, schedule='cosine'))()  # fmt: skip
+        denoise, keys(3), SHAPE, sampler='dpm++', steps=steps, schedule='cosine',
+        spacing='uniform'))()  # fmt: skip
     jax.effects_barrier()
     return np.asarray(images), sizes
 
@@ -235,7 +237,7 @@ def test_the_whole_interval_is_guidance_and_the_empty_one_is_none():
     whole, _ = run_guided((0.0, 1.0))
     bare = samplers.guided(gaussian_of_class, jnp.array([0, 1, 4]), 9, 2.0)
     same = samplers.guided(gaussian_of_class, jnp.array([0, 1, 4]), 9, 2.0, (0.0, 1.0), 'cosine')
-    options = {'sampler': 'ddim', 'steps': 10, 'schedule': 'cosine'}
+    options = {'sampler': 'ddim', 'steps': 10, 'schedule': 'cosine', 'spacing': 'karras'}
     np.testing.assert_array_equal(*(samplers.sample(d, keys(3), SHAPE, **options)
                                     for d in (bare, same)))  # fmt: skip
     off, _ = run_guided((0.0, 1.0), scale=1.0)
@@ -246,3 +248,32 @@ def test_the_whole_interval_is_guidance_and_the_empty_one_is_none():
 
 def gaussian_of_class(x_t, log_snr, labels):
     return gaussian_denoiser(x_t, log_snr) + diffusion.expand(0.01 * labels)
+
+
+def brightness_denoiser(x_t, log_snr, std=0.3):
+    """E[x_0 | x_t] for images of one grey value each, drawn from N(MEAN, std^2)."""
+    alpha, sigma = diffusion.alpha_sigma(diffusion.expand(log_snr))
+    grey = x_t.mean(axis=(1, 2, 3), keepdims=True)
+    gain = std**2 * alpha / (alpha**2 * std**2 + sigma**2 / (x_t.size / len(x_t)))
+    return MEAN + gain * (grey - alpha * MEAN) + jnp.zeros_like(x_t)
+
+
+@pytest.mark.parametrize(
+    ('spacing', 'least', 'most'), [('karras', 0.95, 1.05), ('uniform', 0.0, 0.75)]
+)
+def test_few_steps_keep_the_spread_of_brightness(spacing, least, most):
+    """The sum over many pixels shows brightness at noise that hides every pixel."""
+    own_keys = keys(2048)
+    images = samplers.sample(
+        brightness_denoiser, own_keys, (16, 16, 3), sampler='dpm++', steps=12, schedule='cosine',
+        spacing=spacing,
+    )  # fmt: skip
+    assert least < float(images.mean(axis=(1, 2, 3)).std()) / 0.3 < most
+
+
+def test_karras_levels_rise_from_sigma_max_to_the_clean_end():
+    levels = np.asarray(samplers.noise_levels(12, 'linear', 'karras'), np.float64)
+    assert levels.shape == (13,) and (np.diff(levels) > 0).all()
+    sigma = np.exp(-levels[:-1] / 2)
+    np.testing.assert_allclose(sigma[[0, -1]], [samplers.SIGMA_MAX, samplers.SIGMA_MIN], rtol=1e-5)
+    np.testing.assert_allclose(np.diff(sigma ** (1 / samplers.RHO), 2), 0, atol=1e-5)
