@@ -106,6 +106,11 @@ def _check_classifier(config):
             f'config.classifier.synthetic_share={share} of a batch of {batch} must leave at least '
             'one synthetic and one real image'
         )
+    if not 0 < classifier.synthetic_until <= 1:
+        raise ValueError(
+            f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and at '
+            'most 1; leave out the arm to train without synthetic images'
+        )
     if classifier.randaugment_magnitude > 30:
         raise ValueError(
             f'config.classifier.randaugment_magnitude={classifier.randaugment_magnitude} must be '

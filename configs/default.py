@@ -70,7 +70,7 @@ def get_config():
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.spacing = 'karras'  # of the noise levels: karras | uniform (in t)
     s.steps = 16  # network evaluations an image, twice that with guidance
-    s.guidance_scale = 2.0  # 1: off
+    s.guidance_scale = 1.3  # 1: off
     s.guidance_interval = (0.0, 1.0)  # of time t, 1 pure noise: outside it guidance is off
     s.batch_size = 256  # over all devices and hosts
     s.rounds = 6  # rejected images are replaced this many times at most, then reported
@@ -104,6 +104,7 @@ def get_config():
     k.logit_adjustment = 0.0  # tau of the prior in the loss, in every arm; 0: off
     k.synthetic_share = 0.0  # of a batch of the augmented arm; 0: in proportion to the set's size
     k.synthetic_weight = 1.0  # of a synthetic image in the loss
+    k.synthetic_until = 2 / 3  # share of the steps; after them it sees real images only
     k.dtype = 'auto'
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
 

@@ -137,6 +137,18 @@ def train_batches(
     return (_gather(sets, starts, ends, weights, rows) for rows in batches)
 
 
+def in_turn(first, then, switch, start_step):
+    """The batches of `first` for the steps below `switch`, after that those of `then`.
+
+    Args:
+        first, then: start_step -> iterator of batches.
+    """
+    return itertools.chain(
+        itertools.islice(first(start_step), max(switch - start_step, 0)),
+        then(max(start_step, switch)),
+    )
+
+
 def _gather(sets, starts, ends, weights, rows):
     """The images, labels and weights at `rows` of the sets laid end to end."""
     which = np.searchsorted(ends, rows, side='right')

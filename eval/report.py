@@ -43,7 +43,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         **results.compare(labels, probabilities, class_names, train_counts, groups),
         'synthetic': quality,
-        **{key: facts.get(key) for key in ('seconds', 'hardware', 'versions', 'commit', 'date')}})
+        **{key: facts.get(key)
+           for key in ('seconds', 'hardware', 'versions', 'commit', 'date', 'command')}})
     shown = _shown(result)
     pictures = _pictures(class_names, train_counts, synthetic_counts, labels,
                          {arm: probabilities[arm] for arm in shown}, result, curves,
@@ -59,7 +60,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         (folder / f'{name}.png').write_bytes(png)
     (folder / 'metrics.json').write_text(_json(result), 'utf-8')
     for template, name in (('report.html', 'index.html'), ('report.md', 'report.md')):
-        (folder / name).write_text(_templates().get_template(template).render(context), 'utf-8')
+        (folder / name).write_text(templates().get_template(template).render(context), 'utf-8')
     return result
 
 
@@ -230,7 +231,8 @@ def _cell(text) -> Markup:
     return Markup(re.sub(r'([\\`*_|\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
 
 
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The folder templates/, with the ways that numbers are written as filters."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / 'templates')
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)

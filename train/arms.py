@@ -14,7 +14,7 @@ class Arm:
 
     Attributes:
         real, synthetic: whether it sees the real training images, and the synthetic ones. With
-            both, config.classifier.synthetic_share and synthetic_weight mix them.
+            both, config.classifier.synthetic_share, _weight and _until mix them.
         repeated: whether its images are repeated to the count per class that config.synthesis.fill
             asks for.
         fields: what it sets in config.classifier.
@@ -49,7 +49,8 @@ def reads(classifier, arm):
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
     del fields['seeds']
     if not (made_of.real and made_of.synthetic):
-        del fields['synthetic_share'], fields['synthetic_weight']
+        for name in ('synthetic_share', 'synthetic_weight', 'synthetic_until'):
+            del fields[name]
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
     if fields['augment'] == 'none':

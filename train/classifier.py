@@ -46,7 +46,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
 
     Args:
         config: a frozen `config.classifier`.
-        sets, shares, weights: the arm's `ImageSet`s, their shares of a batch, their loss weights.
+        sets, shares, weights: the arm's `ImageSet`s, their shares of a batch, their loss weights;
+            after `config.synthetic_until` of the steps only the first set is seen.
         validation: the `ImageSet` that chooses the final weights.
         seed: of initialisation, data order and dropout.
         class_counts: images of each class in an epoch, by repeating them, int [C]; None: as many
@@ -59,13 +60,17 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         prior = class_prior(sets, np.multiply(shares, weights), num_classes, class_counts)
     model, optimizer, step = _compiled(config, num_classes, prior)
 
-    def batches(start_step):
+    def stream(number):
         index, count = parallel.process()
-        return pipeline.train_batches(
-            sets, shares, weights=weights, batch_size=config.batch_size, seed=seed,
-            class_counts=class_counts, start_step=start_step, process_index=index,
-            process_count=count,
+        return lambda start_step: pipeline.train_batches(
+            sets[:number], shares[:number], weights=weights[:number],
+            batch_size=config.batch_size, seed=seed, class_counts=class_counts,
+            start_step=start_step, process_index=index, process_count=count,
         )  # fmt: skip
+
+    def batches(start_step):
+        switch = round(config.synthetic_until * config.steps)
+        return pipeline.in_turn(stream(len(sets)), stream(1), switch, start_step)
 
     def evaluate(state):
         variables = {'params': state.params, **state.model_state}

@@ -1,12 +1,19 @@
 import dataclasses
+import io
+import json
+import zipfile
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import augmented, check, default, original
+from data import augment
 from generation import synthesize
-from train import classifier, experiment
+from train import classifier, experiment, generator
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -113,6 +120,12 @@ def test_batches_divide_over_the_devices(name):
     check.check(changed(**{name: 24}), 8)
 
 
+@pytest.mark.parametrize('until', [0.0, 1.5])
+def test_synthetic_images_are_seen_for_a_share_of_the_steps(until):
+    name = 'classifier.synthetic_until'
+    assert 'most 1' in assert_refused(changed(**{name: until}), name)
+
+
 @pytest.mark.parametrize('arms', [(), ('augmented',), ('original', 'bogus'), ('original',) * 2])
 def test_arms(arms):
     assert 'baseline' in assert_refused(changed(arms=arms), 'arms')
@@ -206,8 +219,6 @@ def test_the_cnn_has_pixels_left():
     assert_refused(ml_collections.FrozenConfigDict(config), 'classifier.widths')
 
 
-
-
 def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config, monkeypatch):
     real, synthetic = fake_images(12), fake_images(6, seed=1)
     real = dataclasses.replace(real, labels=np.int32([0] * 8 + [1] * 4))
@@ -249,3 +260,80 @@ def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_pa
     parts = experiment.splits.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
     experiment.train_classifier(tmp_path, tiny_config(), parts, fake_images(2), 'augmented', 0)
     assert (tmp_path / 'metrics.jsonl').exists()
+
+
+COUNTS = {'rare': 5, 'some': 12, 'common': 24}
+SMALLER = {
+    'data.image_size': 8, 'generator.steps': 50, 'generator.batch_size': 8,
+    'generator.channels': 8, 'generator.blocks': 1, 'generator.multipliers': (1,),
+    'generator.attention': (True,), 'generator.warmup_steps': 5, 'generator.log_every': 10,
+    'generator.save_every': 50, 'classifier.steps': 50, 'classifier.widths': (4, 4, 8),
+    'classifier.hidden': 8,
+    'classifier.batch_size': 8, 'classifier.log_every': 10, 'classifier.save_every': 50,
+}  # fmt: skip
+
+
+def write_zip(path, seed):
+    """<class>/<number>.png: noise of 20x20 pixels around a colour of its class's own."""
+    rng = np.random.default_rng(seed)
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, count in COUNTS.items():
+            colour = np.random.default_rng(count).uniform(60, 195, 3)
+            for i in range(count):
+                pixels = np.clip(rng.normal(colour, 30, (20, 20, 3)), 0, 255).astype(np.uint8)
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, 'PNG')
+                archive.writestr(f'{name}/{i}.png', file.getvalue())
+
+
+def losses(folder):
+    """Of the training steps that were logged, and of the last one's validation."""
+    rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    assert rows[-1]['step'] == 50
+    return [row['loss'] for row in rows if 'loss' in row] + [rows[-1]['val_loss']]
+
+
+GPU_VARIANTS = {'grocery': 37, 'cifar10_lt': 10, 'cifar100_lt': 100}
+
+
+@pytest.mark.parametrize('variant, num_classes', GPU_VARIANTS.items())
+def test_a_gpu_variant_builds_both_networks_at_full_size(variant, num_classes):
+    """Traced and not run: the shapes fit, and the generator is as large as its estimate assumes."""
+    config = ml_collections.FrozenConfigDict(augmented.get_config(variant))
+    shape = (2, config.data.image_size, config.data.image_size, 3)
+    key, images, numbers = jax.random.key(0), jnp.zeros(shape), jnp.zeros(2)
+    unet = generator.make_model(config.generator, num_classes)
+    drawn, params = jax.eval_shape(
+        lambda: unet.init_with_output(
+            key, images, numbers, numbers.astype(jnp.int32), jnp.zeros((2, augment.CONDITION_SIZE))
+        )
+    )
+    assert drawn.shape == shape
+    size = sum(array.size for array in jax.tree.leaves(params))
+    assert {'grocery': 23e6, 'cifar10_lt': 36e6, 'cifar100_lt': 36e6}[variant] < size < 40e6
+    model = classifier.make_model(config.classifier, num_classes)
+    logits, _ = jax.eval_shape(lambda: model.init_with_output(key, images)[0])
+    assert logits.shape == (2, num_classes)
+
+
+@pytest.mark.parametrize('variant', GPU_VARIANTS)
+def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path):
+    """As large as two cores can do: fifty steps each."""
+    config = augmented.get_config(variant)
+    config.update_from_flattened_dict(SMALLER)
+    config.data.train, config.data.test = str(tmp_path / 'train.zip'), str(tmp_path / 'test.zip')
+    write_zip(config.data.train, seed=0)
+    write_zip(config.data.test, seed=1)
+    config = ml_collections.FrozenConfigDict(config)
+    check.check(config, 8)
+
+    (tmp_path / 'data').mkdir()
+    experiment.prepare_data(tmp_path / 'data', config)
+    parts = experiment.splits.load(tmp_path / 'data')
+    assert len(parts.class_names) == 3 and len(parts.test) == sum(COUNTS.values())
+    generator.train(tmp_path / 'generator', config.generator, parts.train, parts.validation,
+                    num_classes=3, update=lambda *_, **__: None)  # fmt: skip
+    experiment.train_classifier(tmp_path / 'classifier', config, parts, None, 'original', 0)
+    for name in ('generator', 'classifier'):
+        found = losses(tmp_path / name)
+        assert len(found) == 6 and np.isfinite(found).all()

@@ -71,6 +71,16 @@ def test_resume_equals_going_on(start):
     )
 
 
+@pytest.mark.parametrize('start', [0, 3, 5, 6, 20])
+def test_in_turn_switches_at_its_step_wherever_it_starts(start):
+    def stream(name):
+        return lambda step: ((name, t) for t in itertools.count(step))
+
+    batches = pipeline.in_turn(stream('mixed'), stream('real'), 5, start)
+    expected = [('mixed' if t < 5 else 'real', t) for t in range(start, 30)]
+    assert list(itertools.islice(batches, 30 - start)) == expected
+
+
 @pytest.mark.parametrize('count', [2, 4])
 def test_union_of_processes_is_the_single_process(count):
     pools, shares = [np.arange(13), np.arange(50, 90)], [1, 2]

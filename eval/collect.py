@@ -1,0 +1,103 @@
+"""From finished runs to results/*.json, and from these to the tables of README.md.
+
+    python -m eval.collect [RUN_FOLDER ...]
+
+A result is named as its run's folder. Without a folder only the tables are made again.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+from configs import default
+from eval import report
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKERS = '<!-- results -->', '<!-- /results -->'
+
+
+def main(folders: Sequence[str], root: Path = ROOT) -> None:
+    """Writes a result for each run and rewrites the tables of all results in `root`/README.md."""
+    stored, readme = root / 'results', root / 'README.md'
+    found = [result(*read(Path(folder)), Path(folder).resolve().name) for folder in folders]
+    stored.mkdir(exist_ok=True)
+    for one in found:
+        text = json.dumps(one, indent=1, ensure_ascii=False, allow_nan=False)
+        (stored / f'{one["name"]}.json').write_text(text + '\n', 'utf-8')
+    results = [json.loads(path.read_text('utf-8')) for path in sorted(stored.glob('*.json'))]
+    if not results:
+        raise ValueError(f'{stored}: no result yet; name the folder of a finished run')
+    readme.write_text(replace(readme.read_text('utf-8'), markdown(results)), 'utf-8')
+
+
+def read(folder: Path) -> tuple[dict, dict]:
+    """A finished run's metrics.json, and its config."""
+    metrics, config = folder / 'report' / 'metrics.json', folder / 'config.json'
+    if not metrics.exists():
+        raise ValueError(f'{metrics}: no such file; is {folder} the folder of a finished run?')
+    return json.loads(metrics.read_text('utf-8')), json.loads(config.read_text('utf-8'))['config']
+
+
+def result(metrics: Mapping, config: Mapping, name: str) -> dict:
+    """What results/<name>.json holds: metrics.json without its classes, and what was run.
+
+    `config` becomes the fields that differ from configs/default.py as it stands now. Of absolute
+    paths the last two parts stay.
+    """
+    fields, base = _flat(config), _flat(json.loads(json.dumps(default.get_config().to_dict())))
+    less = {
+        kind: {key: {k: v for k, v in entry.items() if k != 'per_class'}
+               for key, entry in metrics[kind].items()} for kind in ('arms', 'differences')}
+    return {
+        'name': name, **metrics, **less, 'image_size': fields['data.image_size'],
+        'generator_steps': fields['generator.steps'],
+        'command': _portable_command(metrics.get('command') or ''),
+        'config': {key: _portable(value) for key, value in fields.items()
+                   if key not in base or value != base[key]}}
+
+
+def markdown(results: Sequence[Mapping]) -> str:
+    """One table a result, one row for each of its arms and differences."""
+    text = report.templates().get_template('results.md').render(results=results)
+    return re.sub('\n{3,}', '\n\n', text).strip()
+
+
+def replace(text: str, block: str) -> str:
+    """`text` with `block` between the markers, and with all else as it was."""
+    start, end = MARKERS
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f'README.md must hold {start} and, after it, {end}, each once')
+    before, rest = text.split(start)
+    return f'{before}{start}\n{block}\n{end}{rest.split(end)[1]}'
+
+
+def _flat(config: Mapping, prefix: str = '') -> dict:
+    flat = {}
+    for key, value in config.items():
+        deeper = isinstance(value, Mapping)
+        flat |= _flat(value, f'{prefix}{key}.') if deeper else {prefix + key: value}
+    return flat
+
+
+def _portable(value):
+    """An absolute path's last two parts; anything else as it is."""
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return '/'.join(PurePath(value).parts[1:][-2:])
+    return value
+
+
+def _portable_command(command: str) -> str:
+    """The command without this machine's paths, and without --workdir."""
+    first, *flags = command.split(' --')
+    kept = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
+    kept = [''.join(map(_portable, parts)) for parts in kept if parts[0] != 'workdir']
+    return ' --'.join([first, *kept])
+
+
+if __name__ == '__main__':
+    try:
+        main(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pytest
+
+from configs import augmented
+from eval import collect, report
+
+NAMES = ['a', 'b', 'c']
+TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
+COMMAND = (f'python main.py --config=/home/someone/repo/configs/augmented.py:folder '
+           f'--config.data.train={TRAIN} --workdir=/home/someone/runs/mine')
+README = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
+
+
+def finish(folder, arms=('original', 'augmented', 'oversampled')):
+    """A run's folder as `main.py` leaves it, of classifiers that guess better by the arm."""
+    labels = np.repeat([0, 1, 2], 20)
+    config = augmented.get_config('folder')
+    config.data.train = TRAIN
+    predictions = {}
+    folder.mkdir(parents=True)
+    for i, arm in enumerate(arms):
+        for seed in range(2):
+            rng = np.random.default_rng([i, seed])
+            guess = np.where(rng.random(60) < 0.4 + 0.2 * i, labels, rng.integers(3, size=60))
+            path = folder / f'{arm}_{seed}.npz'
+            np.savez(path, probabilities=np.eye(3)[guess], labels=labels)
+            predictions.setdefault(arm, []).append(path)
+    report.write(
+        folder / 'report', dataset='folder', class_names=NAMES, train_counts=[50, 30, 20],
+        synthetic_counts=None, groups={'many': 40, 'few': 10}, predictions=predictions,
+        quality={'made': 1234, 'accepted': 56, 'rejected': {}}, curves={}, sheet=None,
+        facts={'seeds': [0, 1], 'steps': 1500, 'seconds': {'data': 6.0, 'generator': 60.0},
+               'hardware': '2 x cpu', 'versions': {'jax': '0.8'}, 'commit': 'abc',
+               'date': '2026-01-02', 'command': COMMAND, 'config': config.to_dict()})
+    (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}), 'utf-8')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    return finish(tmp_path_factory.mktemp('runs') / 'grocery')
+
+
+def root_of(folder):
+    (folder / 'README.md').write_text(README, 'utf-8')
+    return folder
+
+
+def test_a_result_holds_the_numbers_and_what_was_run(run, tmp_path):
+    collect.main([str(run)], root_of(tmp_path))
+    text = (tmp_path / 'results' / 'grocery.json').read_text('utf-8')
+    found, metrics = json.loads(text), json.loads((run / 'report' / 'metrics.json').read_text())
+    for kind in ('arms', 'differences'):
+        for name, entry in metrics[kind].items():
+            assert found[kind][name] == {k: v for k, v in entry.items() if k != 'per_class'}
+    assert len(found['arms']['augmented']['accuracy']['per_seed']) == 2
+    for key in metrics.keys() - {'arms', 'differences', 'command'}:
+        assert found[key] == metrics[key]
+    assert '/home' not in text and 'someone' not in text and 'workdir' not in text
+    assert found['command'].endswith(
+        '--config=configs/augmented.py:folder --config.data.train=grocery37/train.zip')
+    assert found['config']['data.train'] == 'grocery37/train.zip'
+    assert found['config']['data.source'] == 'folder' and 'splits.seed' not in found['config']
+    assert found['config'].keys() == {
+        'data.train', *(name for name in found['config'] if name in _changed('folder'))}
+
+
+def _changed(variant):
+    """Fields in which a variant differs from configs/default.py."""
+    base, other = (collect._flat(config.to_dict()) for config in (
+        collect.default.get_config(), augmented.get_config(variant)))
+    return {name for name in base if base[name] != other[name]}
+
+
+def test_one_row_an_arm_and_a_difference(run):
+    result = collect.result(*collect.read(run), 'grocery')
+    rows = [line.strip('|').split('|') for line in collect.markdown([result]).splitlines()
+            if line.startswith('| ')]
+    assert [row[0].strip() for row in rows] == [
+        '', 'original', 'augmented', 'oversampled',
+        'augmented − original', 'oversampled − original', 'augmented − oversampled']
+    assert {len(row) for row in rows} == {6}
+    accuracy = result['arms']['augmented']['accuracy']
+    low, high = (100 * bound for bound in accuracy['ci95'])
+    expected = f'{100 * accuracy["mean"]:.1f} ± {100 * accuracy["std"]:.1f} [{low:.1f}, {high:.1f}]'
+    assert rows[2][1].strip() == expected
+    difference = result['differences']['augmented-original']['macro_f1']
+    assert rows[4][2].strip().startswith(f'{100 * difference["mean"]:+.1f} [')
+    assert rows[1][5].strip() == rows[4][5].strip() == '–'  # no class has so few images
+
+
+def test_the_table_says_what_it_rests_on(run):
+    text = collect.markdown([collect.result(*collect.read(run), 'grocery')])
+    for fact in ('**grocery**: 3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
+                 '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02', 'Of 1,234 synthetic images 56'):
+        assert fact in text
+    assert text.count('\n- ') == 3 and '\n\n\n' not in text  # the verdicts
+
+
+def test_again_changes_nothing(run, tmp_path):
+    collect.main([str(run)], root_of(tmp_path))
+    first = (tmp_path / 'README.md').read_text('utf-8')
+    collect.main([str(run)], tmp_path)
+    collect.main([], tmp_path)
+    assert (tmp_path / 'README.md').read_text('utf-8') == first
+    assert first.startswith('Before.\n<!-- results -->\n') and 'old' not in first.split('\n')
+    assert first.endswith('\n<!-- /results -->\nAfter.\n')
+
+
+def test_results_add_up(run, tmp_path):
+    """A later run leaves the earlier ones; the baseline alone has no difference to show."""
+    alone = finish(tmp_path / 'alone', ['original'])
+    collect.main([str(run)], root_of(tmp_path))
+    collect.main([str(alone)], tmp_path)
+    text = (tmp_path / 'README.md').read_text('utf-8')
+    assert text.index('**alone**') < text.index('**grocery**')
+    assert '−' not in text.split('**grocery**')[0]
+
+
+def test_the_readme_of_this_project_has_its_markers():
+    text = (collect.ROOT / 'README.md').read_text('utf-8')
+    assert 'new' in collect.replace(text, 'new').split('\n')
+
+
+@pytest.mark.parametrize('text', ['none', '<!-- /results --> <!-- results -->', README + README])
+def test_a_readme_without_its_markers_is_left_alone(text):
+    with pytest.raises(ValueError, match='README.md must hold'):
+        collect.replace(text, 'new')
+
+
+def test_a_run_that_is_not_finished_is_named(tmp_path):
+    with pytest.raises(ValueError, match='metrics.json: no such file'):
+        collect.main([str(tmp_path)], root_of(tmp_path))
+    with pytest.raises(ValueError, match='no result yet'):
+        collect.main([], tmp_path)
