@@ -108,8 +108,8 @@ def _check_classifier(config):
         )
     if not 0 < classifier.synthetic_until <= 1:
         raise ValueError(
-            f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and at '
-            'most 1; leave out the arm to train without synthetic images'
+            f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and '
+            'at most 1; leave out the arm to train without synthetic images'
         )
     if classifier.randaugment_magnitude > 30:
         raise ValueError(
