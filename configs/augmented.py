@@ -42,11 +42,12 @@ def digits(config):
     config.data.source = 'digits'
     config.data.imbalance = 'range:4-40'
     config.splits.test_fraction = 0.5
-    config.generator.steps = 1000
+    config.generator.steps = 1500
     config.generator.channels = 24
     config.generator.blocks = 1
     config.generator.save_every = 500
-    config.classifier.steps = 300
+    _little_training(config)
+    config.classifier.steps = 400
     config.classifier.augment_flip = False
     config.report.many, config.report.few = 25, 12
 
@@ -61,7 +62,16 @@ def folder(config):
     config.generator.batch_size = 32
     config.generator.augment_flip = True
     config.generator.augment_shift = 0.1
+    _little_training(config)
+    config.classifier.steps = 1500
     config.classifier.augment = 'flip_shift'
+
+
+def _little_training(config):
+    """A generator that has had few steps draws its classes only with guidance and selection."""
+    config.synthesis.guidance_scale = 2.0
+    config.synthesis.fill = 'largest'
+    config.quality.min_relevance = 0.1
 
 
 def tfds(config):

@@ -31,7 +31,7 @@ def get_config():
 
     c.generator = g = ml_collections.ConfigDict()
     g.seed = 0
-    g.steps = 5000  # optimizer steps
+    g.steps = 13_000  # optimizer steps
     g.batch_size = 16  # over all devices and hosts
     g.learning_rate = 1e-3  # Adam
     g.adam_b2 = 0.99
@@ -59,24 +59,24 @@ def get_config():
     g.augment_probability = 0.5  # of each augmentation
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
     g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
-    g.sample_every = 1250  # steps between looks at a small sample, for copies and quality; 0: off
+    g.sample_every = 3250  # steps between looks at a small sample, for copies and quality; 0: off
     g.sample_size = 74  # its images, rounded up to equally many a class
     g.max_copy_rate = 0.05  # of it, above which (and twice that of real images) to raise the alarm
     g.select = 'last'  # step whose EMA is used: last | best_validation (lowest kernel distance)
 
     c.synthesis = s = ml_collections.ConfigDict()
     s.seed = 0
-    s.fill = 'largest'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
+    s.fill = '4x'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.spacing = 'karras'  # of the noise levels: karras | uniform (in t)
-    s.steps = 16  # network evaluations an image, twice that with guidance
-    s.guidance_scale = 1.3  # 1: off
+    s.steps = 12  # network evaluations an image, twice that with guidance
+    s.guidance_scale = 1.2  # 1: off
     s.guidance_interval = (0.0, 1.0)  # of time t, 1 pure noise: outside it guidance is off
     s.batch_size = 256  # over all devices and hosts
     s.rounds = 6  # rejected images are replaced this many times at most, then reported
 
     c.quality = q = ml_collections.ConfigDict()
-    q.min_relevance = 0.1  # judge's probability of the class, in [0, 1]
+    q.min_relevance = 0.02  # judge's probability of the class, in [0, 1]
     q.max_distance_quantile = 0.99  # of the validation images' distances to their class
     q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy
     q.duplicate_ratio = 1 / 3  # of the typical distance between real neighbours of a class
@@ -89,7 +89,7 @@ def get_config():
     k.widths = (32, 64, 128)  # cnn: channels of each block
     k.hidden = 256  # cnn: width of the dense layer
     k.dropout = 0.5  # cnn
-    k.steps = 1500  # optimizer steps, in every arm
+    k.steps = 3000  # optimizer steps, in every arm
     k.batch_size = 64  # over all devices and hosts
     k.learning_rate = 1e-3  # Adam
     k.warmup_steps = 0
