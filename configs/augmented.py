@@ -84,8 +84,6 @@ def cifar(config):
     """Long-tailed CIFAR from class folders: ResNet-32, last-step weights, flips and shifts."""
     folder(config)
     config.classifier.network = 'resnet32'
-    config.classifier.select = 'last'
-    config.classifier.cosine_decay = True
 
 
 def grocery(config):

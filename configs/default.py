@@ -93,8 +93,8 @@ def get_config():
     k.batch_size = 64  # over all devices and hosts
     k.learning_rate = 1e-3  # Adam
     k.warmup_steps = 0
-    k.cosine_decay = False
-    k.select = 'best_validation_loss'  # final weights: best_validation_loss | last
+    k.cosine_decay = True  # of the learning rate, to 0 at the last step
+    k.select = 'last'  # final weights: last | best_validation_loss
     k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
     k.augment_flip = True
     k.augment_shift = 0.1  # of the side
