@@ -40,7 +40,7 @@ def tiny_config():
         'generator.steps': 2, 'generator.batch_size': 8, 'generator.channels': 8,
         'generator.multipliers': (1,), 'generator.attention': (False,), 'generator.blocks': 1,
         'generator.warmup_steps': 0, 'generator.log_every': 1, 'generator.validate_every': 2,
-        'generator.save_every': 2, 'generator.dtype': 'float32',
+        'generator.save_every': 2, 'generator.dtype': 'float32', 'synthesis.fill': 'largest',
         'classifier.steps': 2, 'classifier.batch_size': 8, 'classifier.widths': (4,),
         'classifier.hidden': 8, 'classifier.log_every': 1, 'classifier.validate_every': 2,
         'classifier.save_every': 2, 'classifier.dtype': 'float32',

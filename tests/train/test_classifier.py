@@ -36,6 +36,7 @@ def config(tiny_config):
     return tiny_config(**{
         'classifier.steps': 40, 'classifier.learning_rate': 1e-2, 'classifier.validate_every': 10,
         'classifier.save_every': 40, 'classifier.augment': 'flip_shift',
+        'classifier.cosine_decay': False, 'classifier.select': 'best_validation_loss',
     }).classifier  # fmt: skip
 
 
