@@ -42,12 +42,12 @@ def digits(config):
     config.data.source = 'digits'
     config.data.imbalance = 'range:4-40'
     config.splits.test_fraction = 0.5
-    config.generator.steps = 1500
+    config.generator.steps = 1000
     config.generator.channels = 24
     config.generator.blocks = 1
     config.generator.save_every = 500
     _little_training(config)
-    config.classifier.steps = 400
+    config.classifier.steps = 300
     config.classifier.augment_flip = False
     config.report.many, config.report.few = 25, 12
 
