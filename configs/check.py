@@ -2,6 +2,7 @@
 
 import math
 
+from configs.default import flat
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train.arms import ARMS
@@ -37,7 +38,7 @@ POSITIVE = (
 
 def check(config, device_count):
     """Raises ValueError, one line with field, value and remedy, if a run cannot work."""
-    fields = dict(_walk(config))
+    fields = flat(config)
     for name, value in fields.items():
         if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
             raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
@@ -159,11 +160,3 @@ def _check_sizes(config):
             f'config.data.image_size={size} must be a multiple of {factor} for a U-Net of '
             f'{len(generator.multipliers)} levels on patches of {generator.patch_size}; use {upper}'
         )
-
-
-def _walk(config, prefix=''):
-    for name, value in config.items():
-        if hasattr(value, 'items'):
-            yield from _walk(value, f'{prefix}{name}.')
-        else:
-            yield prefix + name, value

@@ -111,3 +111,14 @@ def get_config():
     c.report = r = ml_collections.ConfigDict()
     r.many, r.few = 40, 25  # classes with more / at most so many training images
     return c
+
+
+def flat(config):
+    """{'generator.steps': value, ...} of a config, or of the nested dict that it was saved as."""
+    found = {}
+    for name, value in config.items():
+        if hasattr(value, 'items'):
+            found |= {f'{name}.{key}': deeper for key, deeper in flat(value).items()}
+        else:
+            found[name] = value
+    return found

@@ -46,7 +46,8 @@ def result(metrics: Mapping, config: Mapping, name: str) -> dict:
     `config` becomes the fields that differ from configs/default.py as it stands now. Of absolute
     paths the last two parts stay.
     """
-    fields, base = _flat(config), _flat(json.loads(json.dumps(default.get_config().to_dict())))
+    saved_default = json.loads(json.dumps(default.get_config().to_dict()))
+    fields, base = default.flat(config), default.flat(saved_default)
     less = {
         kind: {key: {k: v for k, v in entry.items() if k != 'per_class'}
                for key, entry in metrics[kind].items()} for kind in ('arms', 'differences')}
@@ -71,14 +72,6 @@ def replace(text: str, block: str) -> str:
         raise ValueError(f'README.md must hold {start} and, after it, {end}, each once')
     before, rest = text.split(start)
     return f'{before}{start}\n{block}\n{end}{rest.split(end)[1]}'
-
-
-def _flat(config: Mapping, prefix: str = '') -> dict:
-    flat = {}
-    for key, value in config.items():
-        deeper = isinstance(value, Mapping)
-        flat |= _flat(value, f'{prefix}{key}.') if deeper else {prefix + key: value}
-    return flat
 
 
 def _portable(value):

@@ -11,15 +11,12 @@ import pytest
 from PIL import Image
 
 from configs import augmented, check, default, original
+from configs.default import flat
 from data import augment
 from generation import synthesize
 from train import classifier, experiment, generator
 
 VARIANTS = list(augmented.VARIANTS)
-
-
-def flat(config):
-    return dict(check._walk(config))
 
 
 def changed(variant='', **fields):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import augmented
+from configs import augmented, default
 from eval import collect, report
 
 NAMES = ['a', 'b', 'c']
@@ -69,8 +69,8 @@ def test_a_result_holds_the_numbers_and_what_was_run(run, tmp_path):
 
 def _changed(variant):
     """Fields in which a variant differs from configs/default.py."""
-    base, other = (collect._flat(config.to_dict()) for config in (
-        collect.default.get_config(), augmented.get_config(variant)))
+    base, other = (default.flat(config.to_dict()) for config in (
+        default.get_config(), augmented.get_config(variant)))
     return {name for name in base if base[name] != other[name]}
 
 
