@@ -32,6 +32,7 @@ _LEARN = [
 ]  # fmt: skip
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
+_JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
@@ -64,14 +65,14 @@ def run(config, workdir, command):
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
             reads=[config.generator, *([config.synthesis, config.quality] if chosen else [])],
             after=[data, judge] if chosen else [data],
-            code=[*_GENERATE, *(['eval', 'generation'] if chosen else [])],
+            code=[*_GENERATE, *(_JUDGE if chosen else [])],
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
             'synthetic',
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
             reads=[config.synthesis, config.quality], after=[judge, generator],
-            code=[*_GENERATE, 'eval/generative.py', 'eval/predict.py', 'generation'],
+            code=[*_GENERATE, *_JUDGE],
         )  # fmt: skip
         with one_line_errors():
             synthetic = experiment.read_synthetic(synthetic_folder)

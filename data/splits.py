@@ -46,6 +46,11 @@ class Splits:
     duplicates: list = dataclasses.field(default_factory=list)
     bad_images: list = dataclasses.field(default_factory=list)
 
+    @property
+    def train_counts(self):
+        """Training images per class, int [C]."""
+        return np.bincount(self.train.labels, minlength=len(self.class_names))
+
 
 def prepare(
     train_source,

@@ -36,7 +36,7 @@ def fill_plan(train_counts, fill):
 
 
 def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidance_scale, schedule,
-                 spacing, seed, batch_size, guidance_interval=(0.0, 1.0)):  # fmt: skip
+                 guidance_interval, spacing, seed, batch_size):  # fmt: skip
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
     An image depends on (params, label, its own seed) and not on the batch it is made in.

@@ -10,10 +10,8 @@ import numpy as np
 from data import sources, splits
 from eval import figures, generative, predict, report
 from generation import export, quality, samples, synthesize
-from train import arms, classifier, generator, parallel, provenance
+from train import arms, classifier, generator, judging, parallel, provenance
 from train.progress import progress, say
-
-SUSPECTS = 12  # synthetic images most like a copy that the report shows
 
 
 def prepare_data(folder, config):
@@ -31,18 +29,13 @@ def prepare_data(folder, config):
     if not len(parts.validation):
         raise ValueError('no class has an image to spare for validation; give 2 or more a class')
     splits.save(parts, folder)
-    counts = train_counts(parts)
+    counts = parts.train_counts
     (folder / 'class_counts.png').write_bytes(figures.class_counts(parts.class_names, counts))
     say(
         f'  {len(counts)} classes, {counts.min()} to {counts.max()} training images each; '
         f'{len(parts.train)} train, {len(parts.validation)} validation, {len(parts.test)} test; '
         f'{len(parts.duplicates)} groups of duplicates'
     )
-
-
-def train_counts(parts):
-    """Training images per class, int [C]."""
-    return np.bincount(parts.train.labels, minlength=len(parts.class_names))
 
 
 def train_generator(folder, config, parts, judge_folder):
@@ -61,7 +54,7 @@ def _make_watch(folder, config, parts, judge_folder):
     """What looks at the generator while it trains; see `samples.make_watch`."""
     num_classes = len(parts.class_names)
     each = -(-config.generator.sample_size // num_classes)
-    judge, reference, _ = _make_judge(judge_folder, config, parts)
+    judge, reference, _ = judging.open_judge(judge_folder, config, parts)
     return samples.make_watch(
         folder, _make_draw(config, parts, each * num_classes), judge, reference,
         generative.kernel_distance, num_classes=num_classes, each=each,
@@ -105,7 +98,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
 
 def repeated_counts(config, parts, arm):
     """Images of each class in an epoch of the arm that repeats them, int [C]; None in others."""
-    return train_counts(parts) + fill_plan(config, parts) if arms.ARMS[arm].repeated else None
+    return parts.train_counts + fill_plan(config, parts) if arms.ARMS[arm].repeated else None
 
 
 def arm_reads(config, parts, arm):
@@ -131,7 +124,7 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
 
 def fill_plan(config, parts):
     """Images that each class lacks, int [C]; ValueError if an arm fills classes and none does."""
-    plan = synthesize.fill_plan(train_counts(parts), config.synthesis.fill)
+    plan = synthesize.fill_plan(parts.train_counts, config.synthesis.fill)
     fills = [arm for arm in config.arms if arms.ARMS[arm].synthetic or arms.ARMS[arm].repeated]
     if fills and not plan.any():
         raise ValueError(
@@ -143,11 +136,10 @@ def fill_plan(config, parts):
 
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
-    num_classes = len(parts.class_names)
-    _, params, step = generator.load(generator_folder, config.generator, num_classes)
+    params, step = generator.load(generator_folder)
     draw = _make_draw(config, parts)
-    judge, reference, limits = _make_judge(judge_folder, config, parts)
-    check, thresholds = _make_check(config.quality, judge, reference, limits)
+    judge, reference, limits = judging.open_judge(judge_folder, config, parts)
+    check, thresholds = judging.make_check(config.quality, judge, reference, limits)
 
     def make(labels, seeds):
         with progress('synthetic images') as update:
@@ -164,7 +156,8 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     }
     export.write(folder, rows, parts.class_names, facts)
     summary = quality.summarise(rows, plan, parts.class_names) | facts
-    summary |= {'thresholds': thresholds} | _measure(folder, config, parts, rows, judge, reference)
+    summary |= {'thresholds': thresholds}
+    summary |= judging.measure(folder, config, parts, rows, judge, reference)
     (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
     say(f'  {summary["accepted"]} of {summary["made"]} accepted; rejected {summary["rejected"]}')
     if summary['unfilled']:
@@ -185,7 +178,7 @@ def read_synthetic(folder):
 def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
                  generator_folder, seconds, command):  # fmt: skip
     """metrics.json, report.md, index.html and the figures."""
-    counts = train_counts(parts)
+    counts = parts.train_counts
     seconds = _by_topic(seconds)
     synthetic_counts = summary = sheet = copies = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
@@ -220,91 +213,3 @@ def _by_topic(seconds):
         name = names.get(stage, stage.split('/')[0])
         totals[name] = round(totals.get(name, 0) + value, 1)
     return totals
-
-
-def _make_judge(folder, config, parts):
-    """What the quality check measures with.
-
-    Returns:
-        (images, labels -> (probabilities, features); Reference; pixel distance per class below
-        which two images are one, [num_classes]).
-    """
-    model, variables = classifier.load(folder, config.classifier, len(parts.class_names))
-
-    def judge(images, labels):
-        image_set = splits.ImageSet(images, np.int32(labels), ('',) * len(labels))
-        return predict.predict(model, variables, image_set, config.classifier.batch_size)
-
-    train, held_out = parts.train, parts.validation
-    images = np.asarray(train.images)
-    limits = quality.duplicate_limits(
-        images, train.labels, len(parts.class_names), config.quality.duplicate_ratio
-    )
-    reference = quality.Reference(
-        images, train.labels, judge(train.images, train.labels)[1],
-        np.asarray(held_out.images), held_out.labels,
-        judge(held_out.images, held_out.labels)[1],
-        quality.distinct(images, train.labels, limits),
-    )  # fmt: skip
-    return judge, reference, limits
-
-
-def _make_check(config, judge, reference, limits):
-    """The quality check as `synthesize.fill` wants it, and its thresholds."""
-    max_distance = quality.distance_limit(reference, config.max_distance_quantile)
-    thresholds = {
-        'min_relevance': config.min_relevance,
-        'max_distance': max_distance,
-        'copy_ratio': config.copy_ratio,
-        'min_contrast': config.min_contrast,
-        'max_saturated': config.max_saturated,
-    }
-
-    def check(images, labels, accepted, accepted_labels):
-        probabilities, features = judge(images, labels)
-        scores = quality.score(images, labels, probabilities, features, reference)
-        duplicate = quality.duplicates(images, labels, accepted, accepted_labels, limits)
-        return quality.decide(scores, duplicate, **thresholds), scores
-
-    return check, thresholds
-
-
-def _measure(folder, config, parts, rows, judge, reference):
-    """Copies and likeness to real images for quality.json, and the two sheets of images."""
-    copies = quality.copies(rows, reference, config.quality.copy_ratio)
-    found = {
-        'copies': copies, 'copy_rate': copies['made']['either'],
-        'real_heldout_copy_rate': copies['real_held_out']['either'],
-    }  # fmt: skip
-    if len(chosen := quality.suspects(rows, SUSPECTS)):
-        suspects = {name: values[chosen] for name, values in rows.items()}
-        (folder / 'copies.png').write_bytes(_suspects_sheet(parts, suspects, judge, reference))
-    stay = np.flatnonzero(rows['reasons'] == '')
-    if len(stay):
-        images, labels = rows['images'][stay], rows['labels'][stay]
-        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, images, labels))
-        features = judge(images, labels)[1]
-        found['generative'] = generative.compare(
-            (features, labels), (reference.held_out_features, reference.held_out_labels),
-            (reference.features, reference.labels),
-        ) | {'network': config.classifier.network, 'features': features.shape[1]}  # fmt: skip
-    return found
-
-
-def _suspects_sheet(parts, rows, judge, reference):
-    """PNG of synthetic images beside the training images that they might be copies of."""
-    images, labels, kept = rows['images'], rows['labels'], rows['reasons'] == ''
-    near = quality.neighbours(images, judge(images, labels)[1], reference)
-    spaces = np.where(rows['pixel_ratio'] <= rows['feature_ratio'], 'pixels', 'features')
-    ratios = np.minimum(rows['pixel_ratio'], rows['feature_ratio'])
-    nearest = np.stack([near[space][1][i] for i, space in enumerate(spaces)])
-    names = [parts.class_names[label] for label in labels]
-    return figures.copies(images, reference.images[nearest], ratios, spaces, names, kept)
-
-
-def _contact_sheet(parts, images, labels, rows=40):
-    """PNG of real beside synthetic images, the classes with the fewest training images first."""
-    classes = np.argsort(train_counts(parts), kind='stable')[:rows]
-    return figures.sheet(
-        parts.train.images, parts.train.labels, images, labels, parts.class_names, classes=classes,
-    )  # fmt: skip

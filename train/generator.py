@@ -58,16 +58,17 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     )  # fmt: skip
 
 
-def load(folder, config, num_classes):
-    """(model, EMA parameters, their step) of a generator that `train` finished in `folder`.
+def load(folder):
+    """(EMA parameters, their step) of a generator that `train` finished in `folder`.
 
-    By `config.select`; the last step where no sample was good enough to be the best.
+    By the rule it was trained under (`config.select`); the last step where no sample was good
+    enough to be the best.
     """
     state = checkpoints.load(folder / 'checkpoints')
     params, step, best = state['ema'], state['step'], state.get('best')
     if best and np.isfinite(best['loss']):
         params, step = best['params'], best['step']
-    return make_model(config, num_classes), params, int(step)
+    return params, int(step)
 
 
 def create_state(model, optimizer, config, image_shape):

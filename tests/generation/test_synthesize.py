@@ -128,7 +128,7 @@ def cheap_predict(params, x_t, log_snr, labels):
 
 def make_sampler(batch_size, seed=0, **options):
     options = {'sampler': 'ddpm', 'steps': 3, 'guidance_scale': 1.0,
-               'spacing': 'karras', **options}  # fmt: skip
+               'spacing': 'karras', 'guidance_interval': (0.0, 1.0), **options}  # fmt: skip
     return synthesize.make_sampler(
         cheap_predict, num_classes=4, image_shape=(4, 4, 3), schedule='cosine', seed=seed,
         batch_size=batch_size, **options,

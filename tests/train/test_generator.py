@@ -74,7 +74,7 @@ def test_the_validation_loss_falls(trained, fake_images):
 def test_load_gives_the_average(trained, config):
     folder, _ = trained
     assert checkpoints.steps(folder / 'checkpoints') == [40, STEPS]
-    network, params, _ = generator.load(folder, config, CLASSES)
+    network, (params, _) = generator.make_model(config, CLASSES), generator.load(folder)
     saved = checkpoints.load(folder / 'checkpoints')
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(saved['ema']), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -83,7 +83,7 @@ def test_load_gives_the_average(trained, config):
 
 def test_the_denoiser_knows_the_classes(trained, config):
     """Out of noise alone it must guess a dark image, a light one, and one between without class."""
-    network, params, _ = generator.load(trained[0], config, CLASSES)
+    network, (params, _) = generator.make_model(config, CLASSES), generator.load(trained[0])
     predict = jax.jit(generator.make_predict_x0(network, config))
     noise = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
     level = jnp.full(16, -6.0)
@@ -95,7 +95,7 @@ def test_the_denoiser_knows_the_classes(trained, config):
 
 def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fake_images):
     folder, _ = trained
-    _, params, _ = generator.load(folder, config, CLASSES)
+    params, _ = generator.load(folder)
     evaluate = generator._make_evaluate(loss_fn, fake_images(8), config.batch_size)
 
     class Current:
@@ -115,7 +115,7 @@ def batch_and_keys(fake_images, labels=None):
 
 def test_an_example_is_lost_by_itself(trained, config, loss_fn, fake_images):
     """Its loss depends on its image, label and key, not on the rest of the batch."""
-    _, params, _ = generator.load(trained[0], config, CLASSES)
+    params, _ = generator.load(trained[0])
     batch, keys = batch_and_keys(fake_images)
     losses, (model_state, _) = loss_fn(params, {}, batch, keys)
     assert losses.shape == (8,) and model_state == {}
@@ -145,7 +145,7 @@ def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images
 def test_validation_has_no_dropout_and_no_augmentation(
     trained, tiny_config, config, loss_fn, fake_images
 ):
-    _, params, _ = generator.load(trained[0], config, CLASSES)
+    params, _ = generator.load(trained[0])
     fields = {f'generator.{name}': value for name, value in config.items()} | {
         'generator.dropout': 0.0, 'generator.label_dropout': 0.0, 'generator.augment_flip': False,
         'generator.augment_shift': 0.0,
@@ -160,7 +160,7 @@ def test_validation_has_no_dropout_and_no_augmentation(
 
 
 def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images):
-    _, params, _ = generator.load(trained[0], config, CLASSES)
+    params, _ = generator.load(trained[0])
     model = generator.make_model(config, CLASSES)
     losses = {}
     for rate in (0.0, 0.999999):
@@ -282,7 +282,7 @@ def test_the_best_sample_is_what_is_loaded_resumed_or_not(watched, fake_images, 
     losses = {3: 2.0, 6: 1.0, 8: 1.5}
     seen = train_watched(tmp_path / 'whole', watched, fake_images, losses)
     assert logged(tmp_path / 'whole', 'sample') == losses
-    _, params, step = generator.load(tmp_path / 'whole', watched, CLASSES)
+    params, step = generator.load(tmp_path / 'whole')
     assert step == 6
     jax.tree.map(np.testing.assert_array_equal, params, seen[6])
 
@@ -296,6 +296,6 @@ def test_the_best_sample_is_what_is_loaded_resumed_or_not(watched, fake_images, 
 def test_without_a_good_sample_the_last_step_is_loaded(watched, fake_images, tmp_path):
     losses = dict.fromkeys((3, 6, 8), float('inf'))
     seen = train_watched(tmp_path, watched, fake_images, losses)
-    _, params, step = generator.load(tmp_path, watched, CLASSES)
+    params, step = generator.load(tmp_path)
     assert step == 8
     jax.tree.map(np.testing.assert_array_equal, params, seen[8])

@@ -1,0 +1,101 @@
+"""What synthetic images are measured with: a judge that saw the training split alone.
+
+The judge is one more classifier of the arm `original`; the rules are in `generation.quality`.
+"""
+
+import numpy as np
+
+from data import splits
+from eval import figures, generative, predict
+from generation import quality
+from train import classifier
+
+SUSPECTS = 12  # synthetic images most like a copy that the report shows
+
+
+def open_judge(folder, config, parts):
+    """What the quality check measures with.
+
+    Returns:
+        (images, labels -> (probabilities, features); Reference; pixel distance per class below
+        which two images are one, [num_classes]).
+    """
+    model, variables = classifier.load(folder, config.classifier, len(parts.class_names))
+
+    def judge(images, labels):
+        image_set = splits.ImageSet(images, np.int32(labels), ('',) * len(labels))
+        return predict.predict(model, variables, image_set, config.classifier.batch_size)
+
+    train, held_out = parts.train, parts.validation
+    images = np.asarray(train.images)
+    limits = quality.duplicate_limits(
+        images, train.labels, len(parts.class_names), config.quality.duplicate_ratio
+    )
+    reference = quality.Reference(
+        images, train.labels, judge(train.images, train.labels)[1],
+        np.asarray(held_out.images), held_out.labels,
+        judge(held_out.images, held_out.labels)[1],
+        quality.distinct(images, train.labels, limits),
+    )  # fmt: skip
+    return judge, reference, limits
+
+
+def make_check(config, judge, reference, limits):
+    """The quality check as `synthesize.fill` wants it, and its thresholds."""
+    max_distance = quality.distance_limit(reference, config.max_distance_quantile)
+    thresholds = {
+        'min_relevance': config.min_relevance,
+        'max_distance': max_distance,
+        'copy_ratio': config.copy_ratio,
+        'min_contrast': config.min_contrast,
+        'max_saturated': config.max_saturated,
+    }
+
+    def check(images, labels, accepted, accepted_labels):
+        probabilities, features = judge(images, labels)
+        scores = quality.score(images, labels, probabilities, features, reference)
+        duplicate = quality.duplicates(images, labels, accepted, accepted_labels, limits)
+        return quality.decide(scores, duplicate, **thresholds), scores
+
+    return check, thresholds
+
+
+def measure(folder, config, parts, rows, judge, reference):
+    """Copies and likeness to real images for quality.json, and the two sheets of images."""
+    copies = quality.copies(rows, reference, config.quality.copy_ratio)
+    found = {
+        'copies': copies, 'copy_rate': copies['made']['either'],
+        'real_heldout_copy_rate': copies['real_held_out']['either'],
+    }  # fmt: skip
+    if len(chosen := quality.suspects(rows, SUSPECTS)):
+        suspects = {name: values[chosen] for name, values in rows.items()}
+        (folder / 'copies.png').write_bytes(_suspects_sheet(parts, suspects, judge, reference))
+    stay = np.flatnonzero(rows['reasons'] == '')
+    if len(stay):
+        images, labels = rows['images'][stay], rows['labels'][stay]
+        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, images, labels))
+        features = judge(images, labels)[1]
+        found['generative'] = generative.compare(
+            (features, labels), (reference.held_out_features, reference.held_out_labels),
+            (reference.features, reference.labels),
+        ) | {'network': config.classifier.network, 'features': features.shape[1]}  # fmt: skip
+    return found
+
+
+def _suspects_sheet(parts, rows, judge, reference):
+    """PNG of synthetic images beside the training images that they might be copies of."""
+    images, labels, kept = rows['images'], rows['labels'], rows['reasons'] == ''
+    near = quality.neighbours(images, judge(images, labels)[1], reference)
+    spaces = np.where(rows['pixel_ratio'] <= rows['feature_ratio'], 'pixels', 'features')
+    ratios = np.minimum(rows['pixel_ratio'], rows['feature_ratio'])
+    nearest = np.stack([near[space][1][i] for i, space in enumerate(spaces)])
+    names = [parts.class_names[label] for label in labels]
+    return figures.copies(images, reference.images[nearest], ratios, spaces, names, kept)
+
+
+def _contact_sheet(parts, images, labels, rows=40):
+    """PNG of real beside synthetic images, the classes with the fewest training images first."""
+    classes = np.argsort(parts.train_counts, kind='stable')[:rows]
+    return figures.sheet(
+        parts.train.images, parts.train.labels, images, labels, parts.class_names, classes=classes,
+    )  # fmt: skip
