@@ -63,14 +63,18 @@ def create(variables, optimizer, *, seed, ema=False, keep_best=False):
 
 
 def make_optimizer(*, learning_rate, steps, warmup=0, cosine=False, b2=0.999, clip=0.0):
-    """Adam (Kingma & Ba 2015) with linear warm-up, then constant or cosine to 0 at `steps`."""
+    """Adam (Kingma & Ba 2015) with linear warm-up, then constant or cosine to 0 at `steps`.
+
+    It sees all parameters as one vector, which is a tenth of the generator's step on CPU cheaper
+    than a few small operations for each of 200.
+    """
     schedule = learning_rate
     if cosine:
         schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
     elif warmup:
         schedule = optax.linear_schedule(0.0, learning_rate, warmup)
     adam = optax.adam(schedule, b2=b2)
-    return optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam
+    return optax.flatten(optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam)
 
 
 def make_step(loss_fn, optimizer, *, ema_decay=0.0):
