@@ -8,6 +8,7 @@ from generation.synthesize import fill_plan
 from train.arms import ARMS
 
 CHOICES = {
+    'generator.backbone': ('unet', 'dit'),
     'generator.schedule': diffusion.SCHEDULES,
     'generator.prediction': diffusion.PREDICTIONS,
     'generator.dtype': ('auto', 'float32', 'bfloat16'),
@@ -28,7 +29,8 @@ FRACTIONS = (
 )  # fmt: skip in [0, 1)
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
-    'generator.channels', 'generator.blocks', 'generator.patch_size', 'generator.log_every',
+    'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',
+    'generator.patch_size', 'generator.log_every',
     'generator.validate_every', 'generator.save_every', 'generator.sample_size', 'synthesis.steps',
     'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps', 'classifier.seeds',
     'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
@@ -148,15 +150,22 @@ def _check_generator(config):
 
 def _check_sizes(config):
     generator, size = config.generator, config.data.image_size
+    if generator.width % 32:
+        raise ValueError(
+            f'config.generator.width={generator.width} must be a multiple of 32, the width of an '
+            'attention head'
+        )
     if len(generator.multipliers) != len(generator.attention):
         raise ValueError(
             f'config.generator.multipliers={generator.multipliers} and '
             f'config.generator.attention={generator.attention} must have one entry a level'
         )
-    factor = generator.patch_size * 2 ** (len(generator.multipliers) - 1)
+    levels = len(generator.multipliers) if generator.backbone == 'unet' else 1
+    factor = generator.patch_size * 2 ** (levels - 1)
     if size % factor:
         upper = -(-size // factor) * factor
+        network = f'a U-Net of {levels} levels' if generator.backbone == 'unet' else 'a DiT'
         raise ValueError(
-            f'config.data.image_size={size} must be a multiple of {factor} for a U-Net of '
-            f'{len(generator.multipliers)} levels on patches of {generator.patch_size}; use {upper}'
+            f'config.data.image_size={size} must be a multiple of {factor} for {network} on '
+            f'patches of {generator.patch_size}; use {upper}'
         )

@@ -6,22 +6,28 @@ import numpy as np
 
 from data import augment, pipeline
 from generation import diffusion
-from models import unet
+from models import dit, unet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
+
+BACKBONES = ('unet', 'dit')
 
 
 def make_model(config, num_classes):
     """The network that `config.generator` describes."""
-    return unet.UNet(
-        num_classes=num_classes,
-        channels=config.channels,
-        multipliers=tuple(config.multipliers),
-        blocks=config.blocks,
-        attention=tuple(config.attention),
-        patch_size=config.patch_size,
-        dropout=config.dropout,
-        dtype=parallel.compute_dtype(config.dtype),
+    shared = {
+        'num_classes': num_classes, 'patch_size': config.patch_size, 'dropout': config.dropout,
+        'dtype': parallel.compute_dtype(config.dtype),
+    }  # fmt: skip
+    if config.backbone == 'unet':
+        return unet.UNet(
+            channels=config.channels, multipliers=tuple(config.multipliers), blocks=config.blocks,
+            attention=tuple(config.attention), **shared,
+        )  # fmt: skip
+    if config.backbone == 'dit':
+        return dit.DiT(width=config.width, depth=config.depth, **shared)
+    raise ValueError(
+        f'config.generator.backbone={config.backbone!r} is unknown; use {" or ".join(BACKBONES)}'
     )
 
 

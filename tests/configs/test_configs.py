@@ -184,6 +184,16 @@ def test_image_size_fits_the_unet():
     check.check(changed(data__image_size=20), 1)
 
 
+def test_a_transformer_needs_whole_patches_and_heads():
+    check.check(changed(generator__backbone='dit', data__image_size=18), 1)
+    message = assert_refused(
+        changed(generator__backbone='dit', data__image_size=17), 'data.image_size'
+    )
+    assert 'multiple of 2 for a DiT' in message and 'use 18' in message
+    assert_refused(changed(generator__backbone='dit', generator__width=40), 'generator.width')
+    assert_refused(changed(generator__backbone='gan'), 'generator.backbone')
+
+
 def test_image_size_of_the_baseline_alone_is_free():
     config = original.get_config()
     config.data.image_size = 17

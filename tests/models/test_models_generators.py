@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import unet
+from models import dit, unet
 
 CLASSES = 3
 
@@ -18,10 +18,16 @@ def inputs(batch=4, size=8, channels=3, seed=0):
     )
 
 
-@pytest.fixture(scope='module')
-def network():
-    return unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
-                     patch_size=2, dropout=0.5)  # fmt: skip
+NETWORKS = {
+    'unet': unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
+                      patch_size=2, dropout=0.5),
+    'dit': dit.DiT(CLASSES, width=32, depth=2, patch_size=2, dropout=0.5, head_width=16),
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module', params=NETWORKS)
+def network(request):
+    return NETWORKS[request.param]
 
 
 @pytest.fixture(scope='module')
@@ -64,8 +70,17 @@ def test_output_has_the_shape_of_the_image(size, patch, multipliers, channels):
     assert output.shape == (2, size, size, 3)
 
 
-def test_grey_images_and_bfloat16_give_float32():
-    network = unet.UNet(CLASSES, 8, (1,), 1, (True,), 2, dtype=jnp.bfloat16)
+@pytest.mark.parametrize('size, patch', [(8, 2), (16, 4), (32, 8)])
+def test_output_of_a_transformer_has_the_shape_of_the_image(size, patch):
+    network = dit.DiT(CLASSES, width=64, depth=1, patch_size=patch)
+    arguments = inputs(batch=2, size=size)
+    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    assert jax.eval_shape(network.apply, variables, *arguments).shape == (2, size, size, 3)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_grey_images_and_bfloat16_give_float32(name):
+    network = NETWORKS[name].clone(dtype=jnp.bfloat16)
     arguments = inputs(batch=2, channels=1)
     variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))

@@ -1,0 +1,92 @@
+"""What every benchmark needs: timing in turns, the table, the JSON, and what it was measured on."""
+
+import argparse
+import importlib.metadata
+import json
+import pathlib
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from train import parallel, provenance
+
+RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
+PEERS = ('torch', 'diffusers')
+
+
+def arguments(description, **options):
+    """The command line: --out and one --name for each of `options` ({name: default})."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('--out', type=pathlib.Path, default=RESULTS, help='folder of the JSON')
+    for name, default in options.items():
+        parser.add_argument(f'--{name}', type=type(default), default=default)
+    return parser.parse_args()
+
+
+def interleaved(cases, *, rounds, repeats):
+    """Milliseconds a call of each case, measured in turns so that a slow minute slows all alike.
+
+    Args:
+        cases: {name: function without arguments that returns when its work is done}. Each is
+            called once before any is timed.
+        rounds: times each case has its turn; repeats: calls a turn.
+    Returns:
+        {name: {'median', 'min', 'max'}} over the rounds.
+    """
+    for case in cases.values():
+        case()
+    times = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            start = time.perf_counter()
+            for _ in range(repeats):
+                case()
+            times[name].append(1e3 * (time.perf_counter() - start) / repeats)
+    return {
+        name: {'median': float(np.median(t)), 'min': min(t), 'max': max(t)}
+        for name, t in times.items()
+    }
+
+
+def environment():
+    """The facts of a run's report, with the peers' versions where they are installed."""
+    facts = provenance.facts()
+    for name in PEERS:
+        try:
+            facts['versions'][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return facts
+
+
+def report(name, rows, *, out, title, notes=()):
+    """Prints `rows` ([{column: value}]) as a table and writes out/<name>.json, on one process."""
+    if not parallel.is_main():
+        return
+    table = Table(title=title, box=None)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify='left' if i == 0 else 'right')
+    for row in rows:
+        table.add_row(*(_format(row.get(column)) for column in columns))
+    console = Console(width=160, highlight=False)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False)
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = out / f'unfinished_{name}.json'
+    found = {'title': title, 'rows': rows, 'notes': list(notes), **environment()}
+    unfinished.write_text(json.dumps(found, indent=1), 'utf-8')
+    unfinished.rename(out / f'{name}.json')
+
+
+def _format(value):
+    if value is None:
+        return ''
+    if isinstance(value, float):
+        return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
+    return f'{value:,}' if isinstance(value, int) else str(value)
