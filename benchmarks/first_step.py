@@ -45,7 +45,7 @@ def start_training(model, variant, fields):
 
 
 def _train_set(config):
-    """(the training split of the config's images, number of classes); noise if they are a user's."""
+    """(training split of the config, number of classes); noise where the images are a user's."""
     from benchmarks import steps
     from data import sources, splits
 
