@@ -23,8 +23,9 @@ DEVICE_NOTES = (
     'ms are of a step, median, min and max of the turns; the batch is the same on all counts',
 )
 SIZE_NOTES = (
-    'seconds: median of up to 20 runs, of half a second in all where one is shorter; added_mb: peak above imports and the images themselves',
-    'exponent: slope of log seconds (log MB) over log images from the size above; over 1.2 is '
+    'seconds: median of up to 20 runs, of half a second in all where one is shorter',
+    'added_mb: peak above imports and the images themselves',
+    'exponents: slope of log seconds (log MB) over log images from the size above; over 1.2 is '
     'named; below 0.02 s and 20 MB none is given',
 )
 
@@ -76,7 +77,7 @@ def measure_sizes(sizes, classes, works=tuple(sized.WORKS)):
                 break
             row['seconds_exponent'] = exponent(smaller, row, 'seconds')
             row['mb_exponent'] = exponent(smaller, row, 'added_mb')
-            row['remark'] = _remark(row)
+            row['remark'] = remark(row)
             smaller = row
     return rows
 
@@ -89,7 +90,7 @@ def exponent(smaller, larger, name):
     return growth / math.log(larger['images'] / smaller['images'])
 
 
-def _remark(row):
+def remark(row):
     steep = [name for name in ('seconds', 'mb') if (row[f'{name}_exponent'] or 0) > LINEAR]
     return f'{" and ".join(steep)}: worse than linear' if steep else ''
 
