@@ -12,8 +12,8 @@ from train import parallel
 PREPARED = 8  # batches that the steps go round
 
 
-def measure(model, devices, variant, fields, count, rounds):
-    """Milliseconds of a step, {'median', 'min', 'max'} over `rounds` turns of `count` steps."""
+def measure(model, devices, variant, fields, count):
+    """{'ms': a step, 'batch': images}, from `count` steps after as many that do not count."""
     parallel.set_up(devices)
     if parallel.device_count() != devices:
         raise RuntimeError(f'{parallel.device_count()} devices instead of {devices}')
@@ -23,9 +23,8 @@ def measure(model, devices, variant, fields, count, rounds):
     drawn = pipeline.train_batches([images], [1.0], batch_size=training.batch_size, seed=0)
     batches = [parallel.shard(batch) for batch in itertools.islice(drawn, PREPARED)]
     feed = steps.feeder(training, count, lambda: itertools.cycle(batches))
-    times = common.interleaved({'step': feed}, rounds=rounds, repeats=1)['step']
-    found = {name: value / count for name, value in times.items()}
-    return found | {'batch': training.batch_size}
+    ms = common.interleaved({'step': feed}, rounds=1, repeats=1)['step']['median']
+    return {'ms': ms / count, 'batch': training.batch_size}
 
 
 if __name__ == '__main__':

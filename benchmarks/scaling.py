@@ -7,9 +7,11 @@ ordering, splitting, the quality check's distances and export, each of 1,000 ima
 a process of its own. An exponent of 1 is linear growth, 2 is quadratic.
 """
 
+import itertools
 import math
 
 import jax
+import numpy as np
 
 from benchmarks import children, common, sized, steps
 
@@ -20,7 +22,7 @@ LEAST = {'seconds': 0.02, 'added_mb': 20.0}  # below, growth is that of the nois
 DEVICE_NOTES = (
     'Devices forced on one CPU: more of them than cores only shows what dividing the work costs, '
     'not what more hardware brings. One device shares all cores, each of several has one thread.',
-    'ms are of a step, median, min and max of the turns; the batch is the same on all counts',
+    'ms are of a step, median, min and max of the processes; the batch is the same on all counts',
 )
 SIZE_NOTES = (
     'seconds: median of up to 20 runs, of half a second in all where one is shorter',
@@ -34,25 +36,28 @@ def measure_devices(counts=DEVICES, variant='', fields=None, *, models=steps.MOD
     """Rows of training steps by number of CPU devices.
 
     Args:
-        variant, fields: see `steps.get_config`; count: steps a turn; rounds: turns.
+        variant, fields: see `steps.get_config`; count: steps of a process; rounds: processes of
+            each kind, which take turns.
     Returns:
-        [{'model', 'devices', 'batch', 'ms', 'ms_min', 'ms_max', 'images_per_s', 'speedup': over
-        the first of `counts`}].
+        [{'model', 'devices', 'batch', 'ms': a step, median; 'ms_min', 'ms_max', 'images_per_s',
+        'speedup': over the first of `counts`}].
     """
+    found, env = {}, {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': None}
+    for _, model, devices in itertools.product(range(rounds), models, counts):
+        request = {'model': model, 'devices': devices, 'variant': variant, 'fields': fields,
+                   'count': count}  # fmt: skip
+        answer = children.ask('benchmarks.forced_devices', request, env)
+        found.setdefault((model, devices), []).append(answer)
     rows = []
-    for model in models:
-        for devices in counts:
-            request = {'model': model, 'devices': devices, 'variant': variant, 'fields': fields,
-                       'count': count, 'rounds': rounds}  # fmt: skip
-            env = {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': None}
-            ms = children.ask('benchmarks.forced_devices', request, env)
-            first = rows[-1]['ms'] * rows[-1]['speedup'] if devices != counts[0] else ms['median']
-            rows.append({
-                'model': model, 'devices': devices, 'batch': ms['batch'],
-                'ms': ms['median'], 'ms_min': ms['min'], 'ms_max': ms['max'],
-                'images_per_s': 1e3 * ms['batch'] / ms['median'], 'speedup': first / ms['median'],
-            })  # fmt: skip
-    return rows
+    for (model, devices), answers in found.items():
+        times, batch = [answer['ms'] for answer in answers], answers[0]['batch']
+        rows.append({
+            'model': model, 'devices': devices, 'batch': batch, 'ms': float(np.median(times)),
+            'ms_min': min(times), 'ms_max': max(times),
+            'images_per_s': 1e3 * batch / float(np.median(times)),
+        })  # fmt: skip
+    first = {row['model']: row['ms'] for row in rows if row['devices'] == counts[0]}
+    return [row | {'speedup': first[row['model']] / row['ms']} for row in rows]
 
 
 def measure_sizes(sizes, classes, works=tuple(sized.WORKS)):
@@ -98,7 +103,7 @@ def remark(row):
 def main():
     options = common.arguments(
         'Time and memory by number of devices and of images.',
-        largest=100_000, classes=10, variant='', steps=20, rounds=5,
+        largest=100_000, classes=10, variant='', steps=50, rounds=3,
     )  # fmt: skip
     jax.config.update('jax_platforms', 'cpu')  # all of this is the host's, and so is what is noted
     rows = measure_devices(variant=options.variant, count=options.steps, rounds=options.rounds)

@@ -122,7 +122,7 @@ def test_the_stages_of_a_run_are_read_in_their_order(tmp_path):
 
 
 def test_steps_are_timed_on_forced_devices():
-    rows = scaling.measure_devices((2,), fields=SMALLEST, models=('classifier',), count=2, rounds=1)
+    rows = scaling.measure_devices((2,), fields=SMALLEST, models=('classifier',), count=2, rounds=2)
     assert [(row['model'], row['devices'], row['speedup']) for row in rows] == [
         ('classifier', 2, 1.0)
     ]
