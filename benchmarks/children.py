@@ -1,0 +1,42 @@
+"""Measuring in child processes: a fresh start, other devices, or a peak of memory of one's own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def ask(module, request, env=()):
+    """Runs `python -m module` and returns what it answers.
+
+    Args:
+        module: one that calls `request` and `answer` when run.
+        request: JSON data for it.
+        env: environment variables ({name: value}, None to unset) that differ from this process's.
+    Raises:
+        RuntimeError: the child failed; with the end of what it said, or the signal.
+    """
+    variables = os.environ | dict(env)
+    done = subprocess.run(
+        [sys.executable, '-m', module, json.dumps(request), repr(time.time())],
+        cwd=ROOT, capture_output=True, text=True,
+        env={name: value for name, value in variables.items() if value is not None},
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
+        raise RuntimeError('\n'.join([f'{module} ended with status {done.returncode}', *said]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def request():
+    """In the child: (the request, time.time() at which the parent started this process)."""
+    return json.loads(sys.argv[1]), float(sys.argv[2])
+
+
+def answer(result):
+    """In the child: hands the parent JSON data, as the last line of its output."""
+    print(json.dumps(result), flush=True)

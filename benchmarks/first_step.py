@@ -1,0 +1,73 @@
+"""One start of training, in a process of its own; `benchmarks.startup` runs it and adds up.
+
+It does what a run does from its command line to the first training step, in that order, and notes
+when each part is over. Most imports stand in functions because they are part of what is timed.
+"""
+
+import importlib
+import time
+
+FIRST_LINE = time.time()  # what came before is Python's own start
+
+
+def start_training(model, variant, fields):
+    """{part: time.time() at its end}, in the order in which they happen.
+
+    Args:
+        model: of `steps.MODELS`; variant, fields: see `steps.get_config`.
+    """
+    import jax
+
+    from benchmarks import steps
+    from data import pipeline
+    from train import parallel
+
+    importlib.import_module('train.experiment')  # main.py's; it brings all that any stage needs
+    ends = {'imports': time.time()}
+    config = steps.get_config(variant, fields)
+    parallel.set_up(config.cpu_devices)
+    parallel.device_count()
+    ends['devices'] = time.time()
+    images, num_classes = _train_set(config)
+    training = steps.make_training(model, config, num_classes)
+    batches = pipeline.train_batches([images], [1.0], batch_size=training.batch_size, seed=0)
+    batch = parallel.shard(next(batches))
+    ends['data'] = time.time()
+    state = jax.block_until_ready(training.make_state())
+    ends['init'] = time.time()
+    lowered = training.step.lower(state, batch)
+    ends['trace'] = time.time()
+    compiled = lowered.compile()
+    ends['compile'] = time.time()
+    jax.block_until_ready(compiled(state, batch))
+    ends['first_step'] = time.time()
+    return ends
+
+
+def _train_set(config):
+    """(training split of the config, number of classes); noise where the images are a user's."""
+    from benchmarks import steps
+    from data import sources, splits
+
+    if config.data.source not in ('glyphs', 'digits'):
+        return steps.noise_set(10_000, config.data.image_size, 10), 10
+    train, test = sources.open_source(
+        config.data.source, image_size=config.data.image_size, seed=config.data.seed
+    )
+    parts = splits.prepare(
+        train, test, test_fraction=config.splits.test_fraction,
+        validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
+        seed=config.splits.seed,
+    )  # fmt: skip
+    return parts.train, len(parts.class_names)
+
+
+def main():
+    from benchmarks import children
+
+    request, started = children.request()
+    children.answer({'start': started, 'python': FIRST_LINE, **start_training(**request)})
+
+
+if __name__ == '__main__':
+    main()

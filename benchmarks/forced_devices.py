@@ -1,0 +1,32 @@
+"""Training steps on a forced number of CPU devices, in a process of its own.
+
+`benchmarks.scaling` runs it: how many devices a CPU is split into is fixed when JAX starts.
+"""
+
+import itertools
+
+from benchmarks import children, common, steps
+from data import pipeline
+from train import parallel
+
+PREPARED = 8  # batches that the steps go round
+
+
+def measure(model, devices, variant, fields, count):
+    """{'ms': a step, 'batch': images}, from `count` steps after as many that do not count."""
+    parallel.set_up(devices)
+    if parallel.device_count() != devices:
+        raise RuntimeError(f'{parallel.device_count()} devices instead of {devices}')
+    config = steps.get_config(variant, fields)
+    images = steps.noise_set(1024, config.data.image_size, 37)
+    training = steps.make_training(model, config, 37)
+    drawn = pipeline.train_batches([images], [1.0], batch_size=training.batch_size, seed=0)
+    batches = [parallel.shard(batch) for batch in itertools.islice(drawn, PREPARED)]
+    feed = steps.feeder(training, count, lambda: itertools.cycle(batches))
+    ms = common.interleaved({'step': feed}, rounds=1, repeats=1)['step']['median']
+    return {'ms': ms / count, 'batch': training.batch_size}
+
+
+if __name__ == '__main__':
+    request, _ = children.request()
+    children.answer(measure(**request))

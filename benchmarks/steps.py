@@ -1,0 +1,74 @@
+"""The two training steps as the product takes them, on images that need no download."""
+
+import collections
+import itertools
+
+import jax
+import ml_collections
+import numpy as np
+
+from configs import augmented
+from data import splits
+from train import classifier, generator, parallel
+from train import state as state_lib
+
+MODELS = ('generator', 'classifier')
+
+Training = collections.namedtuple('Training', 'step make_state batch_size')
+Training.__doc__ = """A step, a function that makes its state at step 0 on all devices, and its
+global batch size."""
+
+
+def get_config(variant='', fields=None):
+    """A frozen config of configs/augmented.py; `fields` ({'generator.steps': 3}) differ from it."""
+    config = augmented.get_config(variant)
+    config.update_from_flattened_dict(fields or {})
+    return ml_collections.FrozenConfigDict(config)
+
+
+def noise_set(count, side, classes, seed=0):
+    """An `ImageSet` of uniform noise, [count, side, side, 3], whose classes are equally large."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, side, side, 3), np.uint8)
+    labels = (np.arange(count) % classes).astype(np.int32)
+    return splits.ImageSet(images, labels, tuple(f'{i}.png' for i in range(count)))
+
+
+def make_training(name, config, num_classes):
+    """The `Training` of one of MODELS; `config` is the whole, frozen config."""
+    shape = (config.data.image_size, config.data.image_size, 3)
+    settings = config[name]
+    options = {'b2': settings.adam_b2, 'clip': settings.clip_norm} if name == 'generator' else {}
+    optimizer = state_lib.make_optimizer(
+        learning_rate=settings.learning_rate, steps=settings.steps, warmup=settings.warmup_steps,
+        cosine=settings.cosine_decay, **options,
+    )  # fmt: skip
+    if name == 'generator':
+        model = generator.make_model(settings, num_classes)
+        loss_fn = generator.make_loss(model, settings)
+        step = state_lib.make_step(loss_fn, optimizer, ema_decay=settings.ema_decay)
+        create = lambda: generator.create_state(model, optimizer, settings, shape)  # noqa: E731
+    else:
+        model = classifier.make_model(settings, num_classes)
+        step = state_lib.make_step(classifier.make_loss(model, settings), optimizer)
+        create = lambda: classifier.create_state(model, optimizer, settings, shape, 0)  # noqa: E731
+    return Training(step, lambda: parallel.replicate(create()), settings.batch_size)
+
+
+def feeder(training, count, make_batches):
+    """A function that takes `count` steps and returns when the last one is done.
+
+    Args:
+        make_batches: called once; an endless iterator of sharded batches, on the host or the
+            devices. It goes on, with the state, from call to call.
+    """
+    state, batches = training.make_state(), make_batches()
+
+    def feed():
+        nonlocal state
+        for i, batch in enumerate(itertools.islice(batches, count), start=1):
+            state, metrics = training.step(state, batch)
+            parallel.throttle(metrics, i)  # as the loop does
+        jax.block_until_ready(metrics)
+
+    return feed
