@@ -7,9 +7,11 @@ training images. Thresholds that need a yardstick take it from the validation im
 import dataclasses
 
 import numpy as np
+import scipy.spatial
 
 REASONS = ('blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far')
-_CHUNK = 1024  # rows of a distance matrix at a time, to bound memory
+_CHUNK = 1024  # rows and columns of a distance matrix at a time, to bound memory
+_PROJECTED = 8  # directions in which pairs of close images are looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,16 +113,34 @@ def neighbour_ratio(queries, references):
     """
     if not len(queries) or len(references) < 2:
         return np.ones(len(queries)), np.zeros((len(queries), 2), int)
-    ratios, nearest = [], []
-    for first in range(0, len(queries), _CHUNK):
-        d = distances(queries[first : first + _CHUNK], references)
-        two = np.argpartition(d, 1, axis=1)[:, :2]
-        d_two = np.take_along_axis(d, two, axis=1)
-        order = np.argsort(d_two, axis=1)
-        two, d_two = np.take_along_axis(two, order, 1), np.take_along_axis(d_two, order, 1)
-        ratios.append(np.where(d_two[:, 1] > 0, d_two[:, 0] / np.maximum(d_two[:, 1], 1e-12), 0))
-        nearest.append(two)
-    return np.concatenate(ratios), np.concatenate(nearest)
+    d, rows = nearest(queries, references, 2)
+    return np.where(d[:, 1] > 0, d[:, 0] / np.maximum(d[:, 1], 1e-12), 0), rows
+
+
+def nearest(queries, references, k):
+    """The k nearest references of each query, found block by block to bound memory.
+
+    Args:
+        queries, references: [N, D] and [M, D], M at least k.
+    Returns:
+        (Euclidean distances [N, k], rows of the references [N, k]), nearest first.
+    """
+    found = np.full((len(queries), k), np.inf), np.zeros((len(queries), k), int)
+    for q in range(0, len(queries), _CHUNK):
+        best_d, best_rows = (part[q : q + _CHUNK] for part in found)
+        for r in range(0, len(references), _CHUNK):
+            d = distances(queries[q : q + _CHUNK], references[r : r + _CHUNK])
+            d = np.concatenate([best_d, d], axis=1)
+            chosen = np.argpartition(d, k - 1, axis=1)[:, :k]
+            rows = np.where(
+                chosen < k, np.take_along_axis(best_rows, np.minimum(chosen, k - 1), 1),
+                chosen - k + r,
+            )  # fmt: skip
+            d = np.take_along_axis(d, chosen, 1)
+            order = np.argsort(d, axis=1, kind='stable')
+            best_d[:] = np.take_along_axis(d, order, 1)
+            best_rows[:] = np.take_along_axis(rows, order, 1)
+    return found
 
 
 def class_distance(features, labels, reference_features, reference_labels, k=3):
@@ -129,8 +149,7 @@ def class_distance(features, labels, reference_features, reference_labels, k=3):
     for label in np.unique(labels):
         rows, own = labels == label, reference_features[reference_labels == label]
         if len(own):
-            d = np.sort(distances(features[rows], own), axis=1)
-            out[rows] = d[:, :k].mean(axis=1)
+            out[rows] = nearest(features[rows], own, min(k, len(own)))[0].mean(axis=1)
     return out
 
 
@@ -198,13 +217,38 @@ def duplicates(images, labels, earlier, earlier_labels, limits):
         rows = np.flatnonzero(labels == label)
         pool = np.concatenate([_flat(earlier[earlier_labels == label]), _flat(images[rows])])
         before = len(pool) - len(rows)
-        close = distances(pool[before:], pool) < limits[label]
-        for i in range(len(rows)):
-            close[i, before + i :] = False  # only earlier ones count
-            out[rows[i]] = close[i].any()
-            if out[rows[i]]:
-                close[:, before + i] = False  # what is dropped makes nothing else a duplicate
+        dropped = np.zeros(len(pool), bool)  # what is dropped makes nothing else a duplicate
+        for first, second in close_pairs(pool, limits[label]):
+            if second >= before and not dropped[first]:
+                dropped[second] = True
+        out[rows] = dropped[before:]
     return out
+
+
+def close_pairs(points, limit):
+    """Pairs of points nearer than `limit`, int [P, 2], the smaller row first, sorted by the other.
+
+    Without the matrix of all distances: no two points are nearer than their projections on a few
+    orthogonal directions, so a k-d tree of those along which the points spread most leaves few
+    pairs to be measured.
+
+    Args:
+        points: [N, D].
+    """
+    sample = np.asarray(points[:: max(1, len(points) // 256)], np.float64)
+    if len(points) < 2:
+        return np.empty((0, 2), int)
+    axes = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)[2][:_PROJECTED]
+    tree = scipy.spatial.KDTree(np.concatenate(
+        [points[i : i + _CHUNK] @ axes.T for i in range(0, len(points), _CHUNK)]
+    ))
+    pairs = tree.query_pairs(limit * (1 + 1e-9), output_type='ndarray')
+    gaps = [
+        np.square(points[pair[:, 0]].astype(np.float64) - points[pair[:, 1]]).sum(axis=1)
+        for pair in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1)
+    ]
+    pairs = np.sort(pairs[np.concatenate(gaps) < limit**2], axis=1)
+    return pairs[np.lexsort(pairs.T)]
 
 
 def distinct(images, labels, limits):
@@ -218,9 +262,8 @@ def duplicate_limits(images, labels, num_classes, ratio):
     for label in range(num_classes):
         own = _flat(images[labels == label])
         if len(own) > 1:
-            d = distances(own, own)
-            np.fill_diagonal(d, np.inf)
-            limits[label] = ratio * np.median(d.min(axis=1))
+            some = own[:: max(1, len(own) // _CHUNK)]  # enough for a median
+            limits[label] = ratio * np.median(nearest(some, own, 2)[0][:, 1])  # the first is itself
     typical = np.nanmedian(limits) if np.isfinite(limits).any() else 0.0
     return np.maximum(np.where(np.isnan(limits), typical, limits), 1.0)  # the same pixels: below 1
 
