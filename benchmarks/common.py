@@ -17,13 +17,17 @@ PEERS = ('torch', 'diffusers')
 
 
 def arguments(description, **options):
-    """The command line: --out and one --name for each of `options` ({name: default})."""
+    """The command line: --out and one --name for each of `options` ({name: default}).
+
+    An option whose default is False is a switch.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('--out', type=pathlib.Path, default=RESULTS, help='folder of the JSON')
     for name, default in options.items():
-        parser.add_argument(f'--{name}', type=type(default), default=default)
+        kind = {'action': 'store_true'} if default is False else {'type': type(default)}
+        parser.add_argument(f'--{name}', default=default, **kind)
     return parser.parse_args()
 
 
