@@ -1,4 +1,4 @@
-"""The training steps and sampling of the project as a PyTorch user would write them.
+"""The training steps of the project as a PyTorch user would write them.
 
 The work is that of train/generator.py, train/classifier.py and train/state.py: draw noise and
 labels to hide, augment, forward, loss, backward, clip, Adam with its schedule, moving average.
@@ -16,6 +16,7 @@ from data.augment import CONDITION_SIZE
 from generation.diffusion import LOG_SNR_MAX, LOG_SNR_MIN
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+LOW_PRECISION = DEVICE == 'cuda'  # bfloat16 where ours is
 
 
 def set_up():
@@ -115,7 +116,7 @@ def make_step(network, loss_fn, config, *, b2=0.999, clip=0.0, ema_decay=0.0):
         batch = to_device(batch)
         adam.param_groups[0]['lr'] = learning_rate(config, done)
         adam.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == 'cuda'):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=LOW_PRECISION):
             loss = loss_fn(batch['image'], batch['label'], batch['weight'])
         loss.backward()
         if clip:

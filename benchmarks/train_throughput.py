@@ -14,6 +14,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -111,9 +112,13 @@ def ours(task, steps):
             state, metrics = step(state, parallel.shard(task.batch))
         jax.block_until_ready(metrics)
 
-    work = flops.by_xla(step, state, parallel.shard(task.batch))
-    seconds = _seconds(lambda: turn(1))
-    return Case(turn, {'XLA GFLOP/step': work, 'parameters': parameters, 'compile s': seconds})
+    facts = {
+        'XLA GFLOP/step': flops.by_xla(step, state, parallel.shard(task.batch)),
+        'parameters': parameters,
+    }
+    if torch is not None:  # the same network: PyTorch's count holds
+        facts |= counted(task, peers.twin(model, task.image_shape))
+    return Case(turn, facts | {'compile s': _seconds(lambda: turn(1))})
 
 
 def theirs(task, steps, kind):
@@ -175,20 +180,16 @@ def measure(name, task, options, peak, notes):
             start = time.perf_counter()
             cases[case] = build()
             print(f'{case}: ready in {time.perf_counter() - start:.0f} s', file=sys.stderr)
-        except Exception as error:  # noqa: BLE001 torch.compile fails in many ways
-            if 'torch' not in case:
+        except Exception as error:  # torch.compile fails in many ways
+            if COMPILED not in case:
                 raise
             notes.append(f'{case}: left out, {type(error).__name__}: {str(error)[:200]}')
     turns = {case: built.turn for case, built in cases.items()}
     times = common.interleaved(turns, rounds=options.rounds, repeats=1)
-    twin = cases.get(f'{name}, {EAGER}')
     rows = []
     for case, built in cases.items():
-        facts = dict(built.facts)
-        if twin and 'ours' in case:  # one network: what the counter found of the twin holds
-            facts |= {key: twin.facts[key] for key in ('GFLOP/image', 'GFLOP/step')}
         spent = {key: value / options.steps for key, value in times[case].items()}
-        rows.append(_row(case, spent, facts, task.config.batch_size, peak))
+        rows.append(_row(case, spent, built.facts, task.config.batch_size, peak))
     baseline = next((row['images/s'] for row in rows if row['case'] == f'{name}, {EAGER}'), None)
     for row in rows:
         row['x torch'] = row['images/s'] / baseline if baseline else None
@@ -250,11 +251,18 @@ def main():
     if options.memory and options.only in every:
         print(json.dumps(peak_memory(every[options.only])))
         return
+    report(found, options)
+
+
+def report(found, options):
+    """Measures the tasks `found` and writes the table."""
     peak = flops.matmul_peak()
     notes = [f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.']
     rows = []
-    for name, task in found.items():
-        rows += measure(name, task, options, peak, notes)
+    with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again
+        os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache
+        for name, task in found.items():
+            rows += measure(name, task, options, peak, notes)
     if options.memory:
         for row in rows:
             row['peak MiB'] = memory_of(row['case'], options)
