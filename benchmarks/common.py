@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import json
+import os
 import pathlib
 import time
 
@@ -54,6 +55,11 @@ def interleaved(cases, *, rounds, repeats):
         name: {'median': float(np.median(t)), 'min': min(t), 'max': max(t)}
         for name, t in times.items()
     }
+
+
+def load():
+    """A note on what else the machine does: figures from a busy one say little."""
+    return f'Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when this began.'
 
 
 def environment():

@@ -6,6 +6,7 @@ labels to hide, augment, forward, loss, backward, clip, Adam with its schedule, 
 
 import math
 import os
+import time
 
 import numpy as np
 import torch
@@ -20,10 +21,33 @@ LOW_PRECISION = DEVICE == 'cuda'  # bfloat16 where ours is
 
 
 def set_up():
-    """One thread a core, the fastest convolution that the library finds."""
-    torch.set_num_threads(getattr(os, 'process_cpu_count', os.cpu_count)())
+    """The fastest convolution that the library finds, the same draws in every run."""
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
+
+
+def fastest_threads(run):
+    """(threads, run with them): one thread a core or one in all, whichever runs faster here.
+
+    PyTorch's threads wait for each other after every operation. On cores that other processes use,
+    too, one thread has been several times as fast as two.
+    """
+    times = {}
+    for threads in {getattr(os, 'process_cpu_count', os.cpu_count)(), 1}:
+        torch.set_num_threads(threads)
+        spent = []
+        for _ in range(4):  # the first is a warm-up
+            start = time.perf_counter()
+            run()
+            spent.append(time.perf_counter() - start)
+        times[threads] = sorted(spent[1:])[1]
+    best = min(times, key=times.get)
+
+    def with_threads(*arguments):
+        torch.set_num_threads(best)
+        return run(*arguments)
+
+    return best, with_threads
 
 
 def wait():

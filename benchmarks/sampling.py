@@ -29,7 +29,7 @@ from train import state as state_lib
 try:
     import torch
 
-    from benchmarks import peer_sampling, peers, weights
+    from benchmarks import peer_sampling, peer_steps, peers, weights
 except ImportError:  # then ours alone is measured
     torch = None
 
@@ -66,11 +66,13 @@ def speed(config, options):
     for (sampler, name), scale in itertools.product(SAMPLERS.items(), (1.0, 1.2)):
         settings = {'sampler': sampler, 'steps': options.steps, 'guidance_scale': scale}
         make = make_sampler(config, model, shape, batch_size=size, **settings)
+        threads = None
         cases = {'ours': functools.partial(make, params, labels, seeds)}
         if network is not None:
-            cases['diffusers'] = functools.partial(
+            run = functools.partial(
                 peer_sampling.sample, network, labels, NUM_CLASSES, shape, **settings
             )
+            threads, cases['diffusers'] = peer_steps.fastest_threads(run)
         times = common.interleaved(cases, rounds=options.rounds, repeats=1)
         base = times.get('diffusers', {}).get('median')
         for side, spent in times.items():
@@ -80,6 +82,7 @@ def speed(config, options):
                 'images/s': 1e3 * size / spent['median'], 'ms/evaluation': each['median'],
                 'min': each['min'], 'max': each['max'],
                 'x diffusers': base and base / spent['median'],
+                'threads': threads if side == 'diffusers' else None,
             })  # fmt: skip
     return rows
 
@@ -153,8 +156,9 @@ def main():
     parallel.set_up(0)
     config = ml_collections.FrozenConfigDict(augmented.get_config(options.variant))
     notes = [
+        common.load(),
         f'{options.batch} images a batch, {options.steps} steps; with guidance other than 1 an '
-        'evaluation is of twice the batch.'
+        'evaluation is of twice the batch.',
     ]
     if torch is None:
         notes.append('PyTorch or diffusers is missing: pip install -r benchmarks/requirements.txt')

@@ -1,6 +1,7 @@
 """How fast a training step is: ours against the same networks in PyTorch, and diffusers' U-Net.
 
     python -m benchmarks.train_throughput --variant folder
+    python -m benchmarks.train_throughput --only 'U-Net, (ours|torch$)'
 
 A step is what the product does in one: a host batch to the devices, noise, forward, backward,
 clipping, Adam, the moving average (generator). All take turns on one machine. What only our step
@@ -11,6 +12,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -148,7 +150,9 @@ def theirs(task, steps, kind):
         peer_steps.wait()
 
     seconds = _seconds(lambda: turn(1))
-    return Case(turn, facts | ({'compile s': seconds} if kind == COMPILED else {}))
+    facts |= {'compile s': seconds} if kind == COMPILED else {}
+    facts['threads'], turn = peer_steps.fastest_threads(turn)
+    return Case(turn, facts)
 
 
 def counted(task, network):
@@ -174,7 +178,7 @@ def measure(name, task, options, peak, notes):
     """The rows of one task's cases; a case that cannot be built becomes a note."""
     cases = {}
     for case, build in builders(name, task, options.steps).items():
-        if options.only and options.only not in case:
+        if not re.search(options.only, case):
             continue
         try:
             start = time.perf_counter()
@@ -210,7 +214,8 @@ def _row(case, spent, facts, batch_size, peak):
         'GFLOP/image': facts.get('GFLOP/image'), 'GFLOP/step': facts.get('GFLOP/step'),
         'XLA GFLOP/step': facts.get('XLA GFLOP/step'),
         '% of peak': 100 * work / (peak * 1e-3 * spent['median']),
-        'parameters': facts['parameters'], 'compile s': facts.get('compile s'),
+        'threads': facts.get('threads'), 'parameters': facts['parameters'],
+        'compile s': facts.get('compile s'),
     }  # fmt: skip
 
 
@@ -257,7 +262,10 @@ def main():
 def report(found, options):
     """Measures the tasks `found` and writes the table."""
     peak = flops.matmul_peak()
-    notes = [f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.']
+    notes = [
+        common.load(),
+        f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.',
+    ]
     rows = []
     with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again
         os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache
