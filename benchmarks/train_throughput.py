@@ -12,8 +12,8 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -221,14 +221,24 @@ def _row(case, spent, facts, batch_size, peak):
 
 def peak_memory(build):
     """MiB that building and running a case takes at most, beyond the imports, in this process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _high_water()
     build().turn()
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
     stats = jax.devices()[0].memory_stats()  # None on CPU
     if stats:
         return stats['peak_bytes_in_use'] / 2**20
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return (_high_water() - before) / 2**10
+
+
+def _high_water():
+    """Most resident memory of this process so far, KiB; Linux, 0 elsewhere.
+
+    Not getrusage's ru_maxrss: a child process starts with its parent's.
+    """
+    status = pathlib.Path('/proc/self/status')
+    lines = status.read_text('utf-8').splitlines() if status.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith('VmHWM')), 0)
 
 
 def memory_of(case, options):
