@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import json
+import os
 import pathlib
 import time
 
@@ -17,13 +18,17 @@ PEERS = ('torch', 'diffusers')
 
 
 def arguments(description, **options):
-    """The command line: --out and one --name for each of `options` ({name: default})."""
+    """The command line: --out and one --name for each of `options` ({name: default}).
+
+    An option whose default is False is a switch.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('--out', type=pathlib.Path, default=RESULTS, help='folder of the JSON')
     for name, default in options.items():
-        parser.add_argument(f'--{name}', type=type(default), default=default)
+        kind = {'action': 'store_true'} if default is False else {'type': type(default)}
+        parser.add_argument(f'--{name}', default=default, **kind)
     return parser.parse_args()
 
 
@@ -50,6 +55,11 @@ def interleaved(cases, *, rounds, repeats):
         name: {'median': float(np.median(t)), 'min': min(t), 'max': max(t)}
         for name, t in times.items()
     }
+
+
+def load():
+    """A note on what else the machine does: figures from a busy one say little."""
+    return f'Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when this began.'
 
 
 def environment():

@@ -1,0 +1,66 @@
+"""How much arithmetic a step is, by two counters, and how much the machine can do.
+
+XLA does not count what a convolution multiplies with the zeros of its padding, PyTorch's counter
+does: on maps of 4x4 that is a third of it. PyTorch's counts convolutions and matrix products alone,
+XLA's everything. So the rows of a table can be compared by one of them only.
+"""
+
+import copy
+import time
+
+import jax
+import numpy as np
+
+from train import parallel
+
+PRODUCTS = 8  # a call, so that starting it costs nothing beside them
+
+
+def by_xla(function, *arguments):
+    """GFLOP of a call of a jitted or pmapped function over all devices, before optimisation."""
+    cost = function.lower(*arguments).cost_analysis()
+    # a pmapped function is lowered as one device's program, on one device's share of the batch
+    return 1e-9 * cost['flops'] * parallel.device_count()
+
+
+def by_counter(network, inputs):
+    """GFLOP an image of a PyTorch network: (forward, forward and backward).
+
+    Args:
+        inputs: tensors of one example; counted on the meta device, where nothing is computed and
+            attention is made of products that the counter knows.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 PyTorch may be missing
+
+    network = copy.deepcopy(network).to('meta')
+    with FlopCounterMode(display=False) as counter:
+        output = network(*(x.to('meta') for x in inputs))
+        forward = counter.get_total_flops()
+        (output if not isinstance(output, tuple) else output[0]).sum().backward()
+    return 1e-9 * forward, 1e-9 * counter.get_total_flops()
+
+
+def matmul_peak(rounds=5, seconds=0.3):
+    """GFLOP/s of a large matrix product on all devices at once, the best of `rounds`.
+
+    In float32 on CPU and bfloat16 on accelerators, as the networks compute.
+    """
+    side, dtype = (1024, 'float32') if jax.default_backend() == 'cpu' else (8192, 'bfloat16')
+
+    def chain(b, a):
+        scaled = (b / side**0.5).astype(dtype)
+        return jax.lax.fori_loop(0, PRODUCTS, lambda _, x: x @ scaled, a.astype(dtype))
+
+    multiply = parallel.mapped(chain)
+    b = np.random.default_rng(0).standard_normal((side, side), np.float32)
+    a = jax.device_put(np.stack([b] * jax.local_device_count()))
+    jax.block_until_ready(multiply(b, a))
+    rates = []
+    for _ in range(rounds):
+        start, calls = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            jax.block_until_ready(multiply(b, a))
+            calls += 1
+        spent = time.perf_counter() - start
+        rates.append(calls * PRODUCTS * 2 * side**3 * jax.local_device_count() / spent)
+    return 1e-9 * max(rates)
