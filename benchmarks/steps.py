@@ -10,7 +10,6 @@ import numpy as np
 from configs import augmented
 from data import splits
 from train import classifier, generator, parallel
-from train import state as state_lib
 
 MODELS = ('generator', 'classifier')
 
@@ -37,20 +36,16 @@ def noise_set(count, side, classes, seed=0):
 def make_training(name, config, num_classes):
     """The `Training` of one of MODELS; `config` is the whole, frozen config."""
     shape = (config.data.image_size, config.data.image_size, 3)
-    settings = config[name]
-    options = {'b2': settings.adam_b2, 'clip': settings.clip_norm} if name == 'generator' else {}
-    optimizer = state_lib.make_optimizer(
-        learning_rate=settings.learning_rate, steps=settings.steps, warmup=settings.warmup_steps,
-        cosine=settings.cosine_decay, **options,
-    )  # fmt: skip
-    if name == 'generator':
-        model = generator.make_model(settings, num_classes)
-        loss_fn = generator.make_loss(model, settings)
-        step = state_lib.make_step(loss_fn, optimizer, ema_decay=settings.ema_decay)
+    return of_settings(config[name], shape, num_classes)
+
+
+def of_settings(settings, shape, num_classes):
+    """The `Training` of a frozen `config.generator` or `config.classifier`; shape = (H, W, C)."""
+    if 'backbone' in settings:
+        model, optimizer, step = generator.build(settings, num_classes)
         create = lambda: generator.create_state(model, optimizer, settings, shape)  # noqa: E731
     else:
-        model = classifier.make_model(settings, num_classes)
-        step = state_lib.make_step(classifier.make_loss(model, settings), optimizer)
+        model, optimizer, step = classifier.build(settings, num_classes)
         create = lambda: classifier.create_state(model, optimizer, settings, shape, 0)  # noqa: E731
     return Training(step, lambda: parallel.replicate(create()), settings.batch_size)
 

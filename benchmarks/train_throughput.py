@@ -26,10 +26,10 @@ import ml_collections
 import numpy as np
 
 from benchmarks import common, flops
+from benchmarks import steps as steps_lib
 from configs import augmented
 from data.augment import CONDITION_SIZE
 from train import classifier, generator, parallel
-from train import state as state_lib
 
 try:
     import torch
@@ -92,20 +92,8 @@ def tasks(variant):
 
 def ours(task, steps):
     """The product's step, over all devices."""
-    model, config = task.model, task.config
-    optimizer = state_lib.make_optimizer(
-        learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
-        cosine=config.cosine_decay, b2=config.get('adam_b2', 0.999),
-        clip=config.get('clip_norm', 0.0),
-    )  # fmt: skip
-    if task.generates:
-        loss_fn = generator.make_loss(model, config)
-        state = generator.create_state(model, optimizer, config, task.image_shape)
-    else:
-        loss_fn = classifier.make_loss(model, config)
-        state = classifier.create_state(model, optimizer, config, task.image_shape, 0)
-    step = state_lib.make_step(loss_fn, optimizer, ema_decay=config.get('ema_decay', 0.0))
-    state = parallel.replicate(state)
+    training = steps_lib.of_settings(task.config, task.image_shape, NUM_CLASSES)
+    step, state = training.step, training.make_state()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
     def turn(count=steps):
@@ -119,7 +107,7 @@ def ours(task, steps):
         'parameters': parameters,
     }
     if torch is not None:  # the same network: PyTorch's count holds
-        facts |= counted(task, peers.twin(model, task.image_shape))
+        facts |= counted(task, peers.twin(task.model, task.image_shape))
     return Case(turn, facts | {'compile s': _seconds(lambda: turn(1))})
 
 

@@ -29,8 +29,11 @@ def make_model(config, num_classes):
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(config, num_classes, prior):
-    """(model, optimizer, step): built, and so compiled, once for all arms and seeds it fits."""
+def build(config, num_classes, prior=None):
+    """(model, optimizer, pmapped step) of `config.classifier`; see `state.make_step`.
+
+    Built, and so compiled, once for all arms and seeds that it fits.
+    """
     model = make_model(config, num_classes)
     optimizer = state_lib.make_optimizer(
         learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
@@ -58,7 +61,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     prior = None  # so that arms that do not need it share one compiled step
     if config.logit_adjustment:
         prior = class_prior(sets, np.multiply(shares, weights), num_classes, class_counts)
-    model, optimizer, step = _compiled(config, num_classes, prior)
+    model, optimizer, step = build(config, num_classes, prior)
 
     def stream(number):
         index, count = parallel.process()

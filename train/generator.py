@@ -31,6 +31,17 @@ def make_model(config, num_classes):
     )
 
 
+def build(config, num_classes):
+    """(model, optimizer, pmapped step) of `config.generator`; see `state.make_step`."""
+    model = make_model(config, num_classes)
+    optimizer = state_lib.make_optimizer(
+        learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
+        cosine=config.cosine_decay, b2=config.adam_b2, clip=config.clip_norm,
+    )  # fmt: skip
+    step = state_lib.make_step(make_loss(model, config), optimizer, ema_decay=config.ema_decay)
+    return model, optimizer, step
+
+
 def train(folder, config, train_set, validation, *, num_classes, update, watch=None):
     """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
 
@@ -40,10 +51,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
     """
-    model = make_model(config, num_classes)
-    optimizer = _optimizer(config)
-    loss_fn = make_loss(model, config)
-    step = state_lib.make_step(loss_fn, optimizer, ema_decay=config.ema_decay)
+    model, optimizer, step = build(config, num_classes)
 
     def batches(start_step):
         index, count = parallel.process()
@@ -57,7 +65,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         create_state(model, optimizer, config, train_set.images.shape[1:]), step, batches,
         steps=config.steps, folder=folder, save_every=config.save_every,
         log_every=config.log_every, update=update,
-        evaluate=_make_evaluate(loss_fn, validation, config.batch_size),
+        evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
         evaluate_every=config.validate_every,
         sample=watch and (lambda state: watch(state.ema, int(state.step))),
         sample_every=config.sample_every,
@@ -87,13 +95,6 @@ def create_state(model, optimizer, config, image_shape):
     return state_lib.create(
         variables, optimizer, seed=config.seed, ema=True,
         keep_best=config.select == 'best_validation',
-    )  # fmt: skip
-
-
-def _optimizer(config):
-    return state_lib.make_optimizer(
-        learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
-        cosine=config.cosine_decay, b2=config.adam_b2, clip=config.clip_norm,
     )  # fmt: skip
 
 
