@@ -1,6 +1,7 @@
 """Planted cases: every rule must catch what it is for, and leave an honest image alone."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -317,3 +318,38 @@ def test_inputs_are_not_changed(reference):
     duplicates(images)
     np.testing.assert_array_equal(images, before[0])
     np.testing.assert_array_equal(reference.images, before[1])
+
+
+@pytest.mark.parametrize('count, k', [(5, 1), (700, 3), (2500, 2)])
+def test_nearest_is_that_of_the_whole_matrix(count, k):
+    rng = np.random.default_rng(count)
+    queries, references = rng.normal(size=(1100, 6)), rng.normal(size=(count, 6))
+    distance, rows = quality.nearest(queries, references, k)
+    whole = np.sqrt(np.square(queries[:, None] - references[None]).sum(-1))
+    np.testing.assert_allclose(distance, np.sort(whole, axis=1)[:, :k], atol=1e-6)
+    np.testing.assert_array_equal(rows, np.argsort(whole, axis=1)[:, :k])
+
+
+@pytest.mark.parametrize('dimensions', [2, 30])
+def test_close_pairs_are_those_of_the_whole_matrix(dimensions):
+    rng = np.random.default_rng(dimensions)
+    points = rng.integers(0, 256, (400, dimensions)).astype(np.uint8)
+    points[200:] = np.clip(points[:200] + rng.normal(0, 9, (200, dimensions)), 0, 255)
+    whole = np.sqrt(np.square(points[:, None] - points[None].astype(float)).sum(-1))
+    limit = 10.3 * np.sqrt(dimensions)  # no whole number squared: nothing is just at the limit
+    wanted = [[i, j] for j in range(400) for i in range(j) if whole[i, j] < limit]
+    assert len(wanted) > 50
+    assert quality.close_pairs(points, limit).tolist() == wanted
+    assert quality.close_pairs(points[:1], limit).shape == (0, 2)
+
+
+def test_twins_of_a_large_class_are_found_in_little_memory():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12_000, 4, 4, 3)).astype(np.uint8)
+    images[9000:9010] = images[:10]
+    tracemalloc.start()
+    twins = quality.duplicates(images, np.zeros(12_000, int), images[:0], [], np.ones(1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.flatnonzero(twins).tolist() == list(range(9000, 9010))
+    assert peak < 50e6  # the matrix of all distances has 1.2 GB
