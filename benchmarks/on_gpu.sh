@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# What a lent GPU is asked first, in one call of under ten minutes, from the repository's root:
+#     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh [VARIANT...]
+# Peers are measured where torch and diffusers are installed and see the GPU. A part that fails or runs
+# out of its time is named, and the next one starts.
+set -uo pipefail
+out=${OUT:-benchmarks/results/gpu}
+python=${PYTHON:-.venv/bin/python}
+variants=("$@")
+[ ${#variants[@]} -gt 0 ] || variants=(grocery cifar10_lt folder '')
+mkdir -p "$out"
+
+part() {  # seconds, module, arguments
+  local seconds=$1 start=$SECONDS
+  shift
+  timeout "$seconds" "$python" -m "$@"
+  local status=$?
+  echo "== $* : status $status after $((SECONDS - start)) s"
+}
+
+"$python" -c 'import jax; print(jax.__version__, jax.devices())'
+for variant in "${variants[@]}"; do
+  part 100 benchmarks.train_throughput --variant "$variant" --rounds 5 --steps 10 \
+    --out "$out/${variant:-glyphs}" --only 'ours|diff|torch$'
+done
+part 80 benchmarks.sampling --out "$out"
+part 60 benchmarks.startup --rounds 1 --out "$out"
