@@ -50,7 +50,8 @@ class UNet(nn.Module):
             )
             return SelfAttention(dtype=self.dtype)(h) if attend else h
 
-        h = space_to_depth(x_t, self.patch_size).astype(self.dtype)
+        patches = space_to_depth(x_t, self.patch_size)
+        h = patches.astype(self.dtype)
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name='stem')(h)
         skips = [h]
         levels = list(zip(self.multipliers, self.attention, strict=True))
@@ -75,7 +76,7 @@ class UNet(nn.Module):
         h = nn.silu(_norm(h))
         out = nn.Conv(x_t.shape[-1] * self.patch_size**2, (3, 3), name='head',
                       kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))  # fmt: skip
-        return depth_to_space(out, self.patch_size)
+        return depth_to_space(out + pass_through(patches, condition), self.patch_size)
 
     def _embed(self, log_snr, augmentation):
         """The noise level and the augmentation as one vector, [B, 4 * channels]."""
@@ -128,6 +129,16 @@ class SelfAttention(nn.Module):
         mixed = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros,
                          name='out')(mixed)  # fmt: skip
         return h + mixed.reshape(h.shape)
+
+
+def pass_through(patches, condition):
+    """The patches [B, ..., D], each of their D values times a gain that follows the condition.
+
+    To take the noise out of a patch, the output has to hold all of it. Through fewer channels than
+    two or three times D not all of it comes, and the rest stays in the image as a grain.
+    """
+    gain = nn.Dense(patches.shape[-1], kernel_init=nn.initializers.zeros, name='pass')(condition)
+    return patches * gain.astype(jnp.float32).reshape(len(gain), *[1] * (patches.ndim - 2), -1)
 
 
 def sinusoids(value, width):

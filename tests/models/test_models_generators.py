@@ -129,6 +129,17 @@ def test_attention_mixes_distant_patches(apply, moved):
     assert difference[:, -1, -1].max() > 1e-5
 
 
+def test_all_of_a_patch_passes_through_fewer_channels_than_it_has_values():
+    network = unet.UNet(CLASSES, channels=8, multipliers=(1,), blocks=1, attention=(False,),
+                        patch_size=4)  # fmt: skip
+    x_t, *rest = (x[:1] for x in inputs(size=4))
+    variables = jax.jit(network.init)(jax.random.key(0), x_t, *rest)
+    moved = jax.tree.map(lambda leaf: leaf + 0.1 * np.sin(np.arange(leaf.size)).reshape(leaf.shape),
+                         variables)  # fmt: skip
+    change = jax.jacobian(lambda x: network.apply(moved, x, *rest).ravel())(x_t)
+    assert np.linalg.matrix_rank(change.reshape(48, 48), tol=1e-4) == 48
+
+
 @pytest.mark.parametrize('size', [1, 2, 4])
 def test_space_to_depth_and_back(size):
     x = np.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
