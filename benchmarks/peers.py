@@ -63,11 +63,13 @@ class UNet(nn.Module):
                 self.up.append(Double(width))
         self.norm = group_norm(width)
         self.head = nn.Conv2d(width, patch, 3, padding=1)
+        self.gain = nn.Linear(4 * c, patch)
 
     def forward(self, x_t, log_snr, label, augmentation):
         h = self.noise_0(sinusoids(log_snr, self.noise_0.in_features))
         h = F.silu(self.noise_1(F.silu(h + self.augmentation(augmentation))))
-        condition, h = h, self.stem(space_to_depth(x_t, self.patch_size))
+        condition, patches = h, space_to_depth(x_t, self.patch_size)
+        h = self.stem(patches)
         skips = [h]
         for layer in self.down:
             h = layer(h, condition, label)
@@ -77,7 +79,8 @@ class UNet(nn.Module):
             if isinstance(layer, Block):
                 h = torch.cat([h, skips.pop()], dim=1)
             h = layer(h, condition, label)
-        return depth_to_space(self.head(F.silu(self.norm(h))), self.patch_size)
+        out = self.head(F.silu(self.norm(h))) + self.gain(condition)[..., None, None] * patches
+        return depth_to_space(out, self.patch_size)
 
     def named(self):
         """{Flax's name: layer}."""
@@ -87,7 +90,7 @@ class UNet(nn.Module):
         )
         return {
             'noise_0': self.noise_0, 'augmentation': self.augmentation, 'noise_1': self.noise_1,
-            'stem': self.stem, 'GroupNorm_0': self.norm, 'head': self.head,
+            'stem': self.stem, 'GroupNorm_0': self.norm, 'head': self.head, 'pass': self.gain,
             **numbered('ResidualBlock', blocks), **numbered('SelfAttention', attentions),
             **numbered('down', [half.conv for half in halves], 1),
             **numbered('up', [double.conv for double in reversed(doubles)], 1),
