@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -40,3 +41,18 @@ def request():
 def answer(result):
     """In the child: hands the parent JSON data, as the last line of its output."""
     print(json.dumps(result), flush=True)
+
+
+def peak_mb():
+    """The most memory that this process ever held, MB; on Linux since its peak was last reset.
+
+    ru_maxrss of a child on Linux starts at its parent's: a parent larger than the child hides the
+    child's own peak, so there it is read elsewhere.
+    """
+    status = pathlib.Path('/proc/self/status')
+    if status.exists():
+        fields = dict(line.split(':', 1) for line in status.read_text().splitlines())
+        if 'VmHWM' in fields:
+            return int(fields['VmHWM'].split()[0]) / 1024
+    unit = 2**20 if sys.platform == 'darwin' else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

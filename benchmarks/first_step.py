@@ -47,18 +47,11 @@ def start_training(model, variant, fields):
 def _train_set(config):
     """(training split of the config, number of classes); noise where the images are a user's."""
     from benchmarks import steps
-    from data import sources, splits
+    from train import experiment
 
     if config.data.source not in ('glyphs', 'digits'):
         return steps.noise_set(10_000, config.data.image_size, 10), 10
-    train, test = sources.open_source(
-        config.data.source, image_size=config.data.image_size, seed=config.data.seed
-    )
-    parts = splits.prepare(
-        train, test, test_fraction=config.splits.test_fraction,
-        validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
-        seed=config.splits.seed,
-    )  # fmt: skip
+    parts = experiment.read_splits(config)
     return parts.train, len(parts.class_names)
 
 

@@ -22,8 +22,7 @@ from benchmarks import common
 from configs import augmented, default
 from data import splits
 from eval import generative
-from generation import synthesize
-from train import generator, judging, parallel
+from train import experiment, generator, judging, parallel
 from train import state as state_lib
 
 try:
@@ -38,15 +37,11 @@ SAMPLERS = {'ddim': 'DDIM', 'dpm++': 'DPM-Solver++'}
 STEPS = (5, 10, 20, 50, 250)
 
 
-def make_sampler(config, model, image_shape, **settings):
+def make_sampler(config, num_classes, image_shape, **settings):
     """The product's sampler under `config`, some of its `synthesis` settings replaced."""
-    s = dict(config.synthesis) | settings
-    return synthesize.make_sampler(
-        generator.make_predict_x0(model, config.generator), num_classes=model.num_classes,
-        image_shape=image_shape, schedule=config.generator.schedule, seed=s['seed'],
-        sampler=s['sampler'], steps=s['steps'], spacing=s['spacing'], batch_size=s['batch_size'],
-        guidance_scale=s['guidance_scale'], guidance_interval=tuple(s['guidance_interval']),
-    )  # fmt: skip
+    config = ml_collections.ConfigDict(config)
+    config.synthesis.update(settings)
+    return experiment.make_draw(config, num_classes, image_shape)
 
 
 def speed(config, options):
@@ -65,7 +60,7 @@ def speed(config, options):
     rows = []
     for (sampler, name), scale in itertools.product(SAMPLERS.items(), (1.0, 1.2)):
         settings = {'sampler': sampler, 'steps': options.steps, 'guidance_scale': scale}
-        make = make_sampler(config, model, shape, batch_size=size, **settings)
+        make = make_sampler(config, NUM_CLASSES, shape, batch_size=size, **settings)
         threads = None
         cases = {'ours': functools.partial(make, params, labels, seeds)}
         if network is not None:
@@ -106,7 +101,6 @@ def quality(run, options):
     parts = splits.load(run / 'data')
     judge, reference, _ = judging.open_judge(run / 'judge', config, parts)
     real = reference.held_out_features
-    model = generator.make_model(config.generator, len(parts.class_names))
     params = parallel.replicate(generator.load(run / 'generator')[0])
     repeats = -(-options.images // len(reference.held_out_labels))
     labels = np.tile(reference.held_out_labels, repeats)
@@ -115,7 +109,8 @@ def quality(run, options):
     for sampler, name in SAMPLERS.items():
         for steps in STEPS:
             make = make_sampler(
-                config, model, parts.train.images.shape[1:], sampler=sampler, steps=steps
+                config, len(parts.class_names), parts.train.images.shape[1:], sampler=sampler,
+                steps=steps,
             )
             distances = []
             for seed in range(options.seeds):

@@ -5,8 +5,6 @@ Images are 16x16 noise: the time of these works is in their number, not in what 
 
 import itertools
 import pathlib
-import resource
-import sys
 import tempfile
 import time
 
@@ -119,23 +117,8 @@ WORKS = {
 }
 
 
-def peak_mb():
-    """The most memory that this process ever held, or since `_forget_peak`, MB.
-
-    ru_maxrss of a child on Linux starts at its parent's: a parent larger than the child hides the
-    child's own peak, so there it is read elsewhere.
-    """
-    status = pathlib.Path('/proc/self/status')
-    if status.exists():
-        fields = dict(line.split(':', 1) for line in status.read_text().splitlines())
-        if 'VmHWM' in fields:
-            return int(fields['VmHWM'].split()[0]) / 1024
-    unit = 2**20 if sys.platform == 'darwin' else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
 def _forget_peak():
-    """Lets `peak_mb` start anew from what is held now, where the system can (Linux)."""
+    """Lets `children.peak_mb` start anew from what is held now, where the system can (Linux)."""
     try:
         pathlib.Path('/proc/self/clear_refs').write_text('5')
     except OSError:  # what making the images took for a moment then hides as much of the work
@@ -146,12 +129,12 @@ def measure(work, size, classes):
     """{'seconds': median, 'peak_mb', 'added_mb': of it above what the images and imports hold}."""
     run = WORKS[work](steps.noise_set(size, SIDE, classes), classes)
     _forget_peak()
-    before, seconds = peak_mb(), []
+    before, seconds = children.peak_mb(), []
     while not seconds or (sum(seconds) < LEAST_SECONDS and len(seconds) < MOST_REPEATS):
         start = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - start)
-    peak = peak_mb()
+    peak = children.peak_mb()
     return {'seconds': float(np.median(seconds)), 'peak_mb': peak, 'added_mb': peak - before}
 
 

@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from benchmarks import common, flops
+from benchmarks import children, common, flops
 from benchmarks import steps as steps_lib
 from configs import augmented
 from data.augment import CONDITION_SIZE
@@ -209,24 +208,14 @@ def _row(case, spent, facts, batch_size, peak):
 
 def peak_memory(build):
     """MiB that building and running a case takes at most, beyond the imports, in this process."""
-    before = _high_water()
+    before = children.peak_mb()
     build().turn()
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
     stats = jax.devices()[0].memory_stats()  # None on CPU
     if stats:
         return stats['peak_bytes_in_use'] / 2**20
-    return (_high_water() - before) / 2**10
-
-
-def _high_water():
-    """Most resident memory of this process so far, KiB; Linux, 0 elsewhere.
-
-    Not getrusage's ru_maxrss: a child process starts with its parent's.
-    """
-    status = pathlib.Path('/proc/self/status')
-    lines = status.read_text('utf-8').splitlines() if status.exists() else []
-    return next((int(line.split()[1]) for line in lines if line.startswith('VmHWM')), 0)
+    return children.peak_mb() - before
 
 
 def memory_of(case, options):

@@ -110,7 +110,6 @@ def grocery(config):
     config.synthesis.fill = '2x'
     config.classifier.seeds = 5
     config.classifier.widths = (32, 64, 128, 256)
-    config.classifier.steps = 3000
 
 
 def cifar10_lt(config):
@@ -158,7 +157,6 @@ def _unet_for_a_gpu(config):
     config.generator.ema_decay = 0.9995
     config.synthesis.batch_size = 1024
     config.synthesis.guidance_scale = 1.5
-    config.classifier.synthetic_weight = 0.3
 
 
 VARIANTS = {

@@ -6,16 +6,18 @@ from configs.default import flat
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train.arms import ARMS
+from train.classifier import NETWORKS
+from train.generator import BACKBONES
 
 CHOICES = {
-    'generator.backbone': ('unet', 'dit'),
+    'generator.backbone': BACKBONES,
     'generator.schedule': diffusion.SCHEDULES,
     'generator.prediction': diffusion.PREDICTIONS,
     'generator.dtype': ('auto', 'float32', 'bfloat16'),
     'generator.select': ('last', 'best_validation'),
     'synthesis.sampler': samplers.SAMPLERS,
     'synthesis.spacing': samplers.SPACINGS,
-    'classifier.network': ('cnn', 'resnet32'),
+    'classifier.network': NETWORKS,
     'classifier.select': ('best_validation_loss', 'last'),
     'classifier.augment': ('none', 'flip_shift', 'randaugment'),
     'classifier.dtype': ('auto', 'float32', 'bfloat16'),

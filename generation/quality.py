@@ -235,9 +235,9 @@ def close_pairs(points, limit):
     Args:
         points: [N, D].
     """
-    sample = np.asarray(points[:: max(1, len(points) // 256)], np.float64)
     if len(points) < 2:
         return np.empty((0, 2), int)
+    sample = np.asarray(points[:: max(1, len(points) // 256)], np.float64)
     axes = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)[2][:_PROJECTED]
     tree = scipy.spatial.KDTree(np.concatenate(
         [points[i : i + _CHUNK] @ axes.T for i in range(0, len(points), _CHUNK)]

@@ -16,16 +16,8 @@ from train.progress import progress, say
 
 def prepare_data(folder, config):
     """Decodes every image once and cuts train, validation and test."""
-    train, test = sources.open_source(
-        config.data.source, image_size=config.data.image_size, train=config.data.train,
-        test=config.data.test, seed=config.data.seed,
-    )  # fmt: skip
     with progress('images') as update:
-        parts = splits.prepare(
-            train, test, test_fraction=config.splits.test_fraction,
-            validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
-            seed=config.splits.seed, on_bad_image=config.data.on_bad_image, progress=update,
-        )  # fmt: skip
+        parts = read_splits(config, progress=update)
     if not len(parts.validation):
         raise ValueError('no class has an image to spare for validation; give 2 or more a class')
     splits.save(parts, folder)
@@ -36,6 +28,19 @@ def prepare_data(folder, config):
         f'{len(parts.train)} train, {len(parts.validation)} validation, {len(parts.test)} test; '
         f'{len(parts.duplicates)} groups of duplicates'
     )
+
+
+def read_splits(config, **options):
+    """The `Splits` that the config describes; `options` go to `splits.prepare`."""
+    train, test = sources.open_source(
+        config.data.source, image_size=config.data.image_size, train=config.data.train,
+        test=config.data.test, seed=config.data.seed,
+    )  # fmt: skip
+    return splits.prepare(
+        train, test, test_fraction=config.splits.test_fraction,
+        validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
+        seed=config.splits.seed, on_bad_image=config.data.on_bad_image, **options,
+    )  # fmt: skip
 
 
 def train_generator(folder, config, parts, judge_folder):
@@ -55,25 +60,26 @@ def _make_watch(folder, config, parts, judge_folder):
     num_classes = len(parts.class_names)
     each = -(-config.generator.sample_size // num_classes)
     judge, reference, _ = judging.open_judge(judge_folder, config, parts)
+    draw = make_draw(config, num_classes, parts.train.images.shape[1:], each * num_classes)
     return samples.make_watch(
-        folder, _make_draw(config, parts, each * num_classes), judge, reference,
-        generative.kernel_distance, num_classes=num_classes, each=each,
+        folder, draw, judge, reference, generative.kernel_distance,
+        num_classes=num_classes, each=each,
         first_step=min(config.generator.sample_every, config.generator.steps),
         copy_ratio=config.quality.copy_ratio, max_copy_rate=config.generator.max_copy_rate,
         say=say,
     )  # fmt: skip
 
 
-def _make_draw(config, parts, count=None):
+def make_draw(config, num_classes, image_shape, count=None):
     """(EMA parameters, labels, seeds) -> images, by `config.synthesis`; in one batch if `count`."""
-    settings, num_classes = config.synthesis, len(parts.class_names)
+    settings = config.synthesis
     devices, batch_size = parallel.device_count(), settings.batch_size
     if count:
         batch_size = min(batch_size, -(-count // devices) * devices)
     network = generator.make_model(config.generator, num_classes)
     return synthesize.make_sampler(
         generator.make_predict_x0(network, config.generator), num_classes=num_classes,
-        image_shape=parts.train.images.shape[1:], schedule=config.generator.schedule,
+        image_shape=image_shape, schedule=config.generator.schedule,
         seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
         spacing=settings.spacing, guidance_scale=settings.guidance_scale, batch_size=batch_size,
         guidance_interval=tuple(settings.guidance_interval),
@@ -137,7 +143,7 @@ def fill_plan(config, parts):
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
     params, step = generator.load(generator_folder)
-    draw = _make_draw(config, parts)
+    draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
     check, thresholds = judging.make_check(config.quality, judge, reference, limits)
 
