@@ -12,7 +12,7 @@ run: $(VENV)/ready
 	$(PYTHON) main.py --config=configs/augmented.py
 
 test: $(VENV)/ready
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The newest Python of 3.11 to 3.13 that runs and can make an environment: a name on the PATH may be
 # a shim that fails, and pyenv keeps versions that are not on the PATH at all.
