@@ -63,7 +63,6 @@ def folder(config):
     config.generator.augment_flip = True
     config.generator.augment_shift = 0.1
     _little_training(config)
-    config.classifier.steps = 3000
     config.classifier.augment = 'flip_shift'
     config.classifier.synthetic_weight = 0.3  # their colours are right, their shapes less so
 
