@@ -17,7 +17,7 @@ from ml_collections import config_flags
 from configs.check import check
 from data import splits
 from eval import report
-from train import experiment, parallel, provenance, stages
+from train import experiment, lock, loop, parallel, provenance, stages
 from train.arms import ARMS
 from train.progress import say, show
 
@@ -25,6 +25,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment: configs/augmented.py or configs/original.py, with :variant.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
+_RERUN = flags.DEFINE_bool('rerun', False, 'Do again what was done with other settings.')
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
 _STAGE = ['train/experiment.py', 'train/parallel.py']
 _LEARN = [
@@ -33,17 +34,20 @@ _LEARN = [
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
+MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
-def run(config, workdir, command):
+def run(config, workdir, command, rerun=False):
     """The experiment: data, generator, synthesis, one classifier an arm and seed, report."""
-    stage = stages.Runner(workdir)
-    with one_line_errors():
-        provenance.write_config(workdir, config)
+    stage = stages.Runner(
+        workdir, rerun=rerun, begin=lambda: provenance.write_config(workdir, config)
+    )
+    with one_line_errors(*MISTAKES):
         folder, data = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
-            reads=[config.data, config.splits], after=provenance.input_digests(config.data),
+            reads={'data': config.data, 'splits': config.splits},
+            after=provenance.input_digests(config.data),
             code=[*_STAGE, 'data'],
         )  # fmt: skip
         parts = splits.load(folder)
@@ -56,14 +60,16 @@ def run(config, workdir, command):
             'judge',
             lambda out: experiment.train_classifier(
                 out, config, parts, None, 'original', JUDGE_SEED),
-            reads=experiment.arm_reads(config, parts, 'original'), after=[data], code=_CLASSIFY,
+            reads={'classifier': experiment.arm_reads(config, parts, 'original')}, after=[data],
+            code=_CLASSIFY,
         )  # fmt: skip
         # unless they choose its weights, the samples are only looked at: they change no result
         chosen = config.generator.select == 'best_validation'
+        made = {'synthesis': config.synthesis, 'quality': config.quality}
         generator_folder, generator = stage.run(
             'generator',
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
-            reads=[config.generator, *([config.synthesis, config.quality] if chosen else [])],
+            reads={'generator': experiment.generator_reads(config)} | (made if chosen else {}),
             after=[data, judge] if chosen else [data],
             code=[*_GENERATE, *(_JUDGE if chosen else [])],
         )  # fmt: skip
@@ -71,10 +77,10 @@ def run(config, workdir, command):
             'synthetic',
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
-            reads=[config.synthesis, config.quality], after=[judge, generator],
+            reads=made, after=[judge, generator],
             code=[*_GENERATE, *_JUDGE],
         )  # fmt: skip
-        with one_line_errors():
+        with one_line_errors(*MISTAKES):
             synthetic = experiment.read_synthetic(synthetic_folder)
 
     folders, trained = {}, []
@@ -84,7 +90,7 @@ def run(config, workdir, command):
                 f'classifiers/{arm}/seed_{seed}',
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
-                reads=experiment.arm_reads(config, parts, arm),
+                reads={'classifier': experiment.arm_reads(config, parts, arm)},
                 after=[synthesis if ARMS[arm].synthetic else data], code=_CLASSIFY,
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
@@ -94,7 +100,8 @@ def run(config, workdir, command):
         'report',
         lambda out: experiment.write_report(out, config, parts, synthetic, synthetic_folder,
                                             folders, generator_folder, stage.seconds, command),
-        reads=config.report, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
+        reads={'report': config.report}, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
+        cheap=True,
     )  # fmt: skip
     show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
     if not stage.worked:
@@ -103,18 +110,18 @@ def run(config, workdir, command):
 
 
 @contextlib.contextmanager
-def one_line_errors():
-    """Turns what a user can cause into one line and exit status 2."""
+def one_line_errors(*kinds):
+    """Turns what a user can cause, errors of these kinds, into one line and exit status 2."""
     try:
         yield
-    except (flags.Error, ValueError, OSError) as error:
+    except kinds as error:
         message = str(error).strip().splitlines()[-1].strip()  # ml_collections quotes tracebacks
         print(f'error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def main(argv):
-    with one_line_errors():
+    with one_line_errors(*MISTAKES):
         if len(argv) > 1:
             raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
         if _CONFIG.value is None:
@@ -127,12 +134,15 @@ def main(argv):
         check(config, parallel.device_count())
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     workdir = pathlib.Path(_WORKDIR.value or f'runs/{name.replace(".py", "").replace(":", "-")}')
-    run(config, workdir, f'python main.py {" ".join(sys.argv[1:])}')
+    command = f'python main.py {" ".join(sys.argv[1:])}'
+    refused = OSError, lock.Held, loop.Diverged, stages.Changed
+    with loop.stopping(), one_line_errors(*refused), lock.held(workdir):
+        run(config, workdir, command, _RERUN.value)
 
 
 def parse(argv):
     """Parses the flags; an unknown one or a wrong value is one line."""
-    with one_line_errors():
+    with one_line_errors(*MISTAKES):
         try:
             return flags.FLAGS(argv)
         except (KeyError, AttributeError) as error:

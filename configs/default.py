@@ -62,6 +62,7 @@ def get_config():
     g.augment_probability = 0.5  # of each augmentation
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
     g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
+    g.max_skipped_steps = 0  # steps without a finite gradient that are passed over; more: stop
     g.sample_every = 3250  # steps between looks at a small sample, for copies and quality; 0: off
     g.sample_size = 74  # its images, rounded up to equally many a class
     g.max_copy_rate = 0.05  # of it, above which (and twice that of real images) to raise the alarm
@@ -110,6 +111,7 @@ def get_config():
     k.synthetic_until = 2 / 3  # share of the steps; after them it sees real images only
     k.dtype = 'auto'
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
+    k.max_skipped_steps = 0  # as the generator's
 
     c.report = r = ml_collections.ConfigDict()
     r.many, r.few = 40, 25  # classes with more / at most so many training images

@@ -12,29 +12,17 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import small_run
+from benchmarks.small_run import CONFIG
+from train import lock
 from train.arms import ARMS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CONFIG = f'--config={ROOT}/configs/augmented.py:digits'
-FIELDS = {
-    'cpu_devices': 2, 'data.image_size': 8, 'data.imbalance': 'range:4-8',
-    'generator.steps': 150, 'generator.channels': 8, 'generator.multipliers': '(1,)',
-    'generator.attention': '(False,)', 'generator.batch_size': 4, 'generator.warmup_steps': 0,
-    'generator.log_every': 1, 'generator.validate_every': 75, 'generator.save_every': 40,
-    'synthesis.steps': 2, 'synthesis.batch_size': 32, 'synthesis.rounds': 2,
-    'quality.min_relevance': 0.0, 'quality.max_distance_quantile': 1.0, 'quality.copy_ratio': 0.0,
-    'quality.duplicate_ratio': 0.0, 'quality.min_contrast': 0.0, 'quality.max_saturated': 1.0,
-    'classifier.seeds': 1, 'classifier.widths': '(4,)', 'classifier.hidden': 8,
-    'classifier.steps': 40, 'classifier.batch_size': 16, 'classifier.log_every': 1,
-    'classifier.validate_every': 20, 'classifier.save_every': 10,
-}  # fmt: skip
 LIMIT = 240
 
 
 def command(workdir, **changes):
-    fields = FIELDS | {name.replace('__', '.'): value for name, value in changes.items()}
-    settings = [f'--config.{name}={value}' for name, value in fields.items()]
-    return [sys.executable, str(ROOT / 'main.py'), CONFIG, f'--workdir={workdir}', *settings]
+    return [sys.executable, str(ROOT / 'main.py'), *small_run.arguments(workdir, **changes)]
 
 
 def run(arguments, env, cwd):
@@ -83,7 +71,8 @@ def test_a_run_ends_with_its_report(finished):
     ).read_text('utf-8')
     assert 'augmented' in output and str(report / 'index.html') in output.replace('\n', '')
     assert {path.name for path in workdir.iterdir()} == {
-        'config.json', 'data', 'judge', 'generator', 'synthetic', 'classifiers', 'report',
+        'config.json', 'run.lock', 'data', 'judge', 'generator', 'synthetic', 'classifiers',
+        'report',
     }  # fmt: skip
     assert not [path for path in contents(workdir) if 'unfinished' in path]
     assert metrics['synthetic']['generative'].keys() >= {'synthetic_train', 'validation_train'}
@@ -112,7 +101,7 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     again = run(command(workdir), env, workdir.parent)
     assert again.returncode == 0 and 'Nothing to do' in again.stdout
     assert ': start' not in again.stdout and 'doing it again' not in again.stdout
-    assert changed(before, contents(workdir)) <= {'config.json'}
+    assert changed(before, contents(workdir)) <= {'run.lock'}
 
     changes = {'arms': tuple(ARMS), 'report__many': 7, 'report__few': 5}
     other = run(command(workdir, **changes), env, workdir.parent)
@@ -120,7 +109,7 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     different = changed(before, contents(workdir))
     assert 'report/metrics.json' in different
     new = [arm for arm in ARMS if arm not in ('original', 'augmented')]
-    redone = ('report/', 'config.json', *(f'classifiers/{arm}/' for arm in new))
+    redone = ('report/', 'config.json', 'run.lock', *(f'classifiers/{arm}/' for arm in new))
     assert all(path.startswith(redone) for path in different)
     metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
     assert list(metrics['arms']) == list(ARMS)
@@ -180,6 +169,65 @@ def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp
             assert same[0][path][1] == same[1][path][1], path
 
 
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_ends_with_the_same_status(env, tmp_path, number):
+    workdir = tmp_path / 'run'
+    status, errors = interrupt(command(workdir), env, tmp_path, workdir / 'run.lock', number)
+    assert status == 75 and not errors, errors
+
+
+def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_path):
+    """Other settings, a folder in use, a folder that cannot be: one line, within 5 seconds."""
+    workdir, _ = finished
+    before = contents(workdir)
+    (tmp_path / 'file').write_text('')
+    blocked = tmp_path / 'file' / 'run'
+    wide = command(workdir, classifier__hidden=9, generator__steps=151)
+    cases = {
+        'settings': (wide, 'classifier.hidden 8 -> 9; --rerun'),
+        'data': (command(workdir, splits__seed=1), 'splits.seed 0 -> 1; --rerun'),
+        'no folder': (command(blocked), 'file'),
+    }
+    for arguments, said in cases.values():
+        start = time.monotonic()
+        done = run(arguments, env, tmp_path)
+        seconds = time.monotonic() - start
+        assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr
+        assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+        assert said in done.stderr and seconds < 15  # 5 on a machine of which no one else asks
+    with lock.held(workdir):
+        done = run(command(workdir), env, tmp_path)
+    assert done.returncode == 2 and f'in use by process {os.getpid()}' in done.stderr
+    assert changed(before, contents(workdir)) <= {'run.lock'}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='mounts a file system')
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished, env, tmp_path):
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no file system can be mounted here')
+    try:
+        refused = []
+        for size in (300, 600, 1200, 30_000):
+            resize = ['mount', '-o', f'remount,size={size}k', str(disk)]
+            subprocess.run(resize, check=True)
+            done = run(command(disk / 'run'), env, tmp_path)
+            if done.returncode:
+                assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr
+                line = done.stderr.splitlines()[-1]
+                assert 'No space left' in line or 'MB more' in line, done.stderr
+                refused.append(line)
+        assert done.returncode == 0 and refused
+        same = contents(disk / 'run'), contents(finished[0])
+        for path in same[0]:
+            if path.endswith(('.npz', '.npy', '.png')) and not path.startswith('report/'):
+                assert same[0][path][1] == same[1][path][1], path
+    finally:
+        subprocess.run(['umount', str(disk)], check=True)
+
+
 # Every case is a process of its own, forked from one that has imported the program: 1 s each.
 FORK = '''
 import json, os, sys
@@ -191,7 +239,7 @@ for i, arguments in enumerate(json.loads(sys.argv[1])):
     if not child:
         for stream, name in ((1, 'out'), (2, 'err')):
             os.dup2(os.open(f'{i}.{name}', os.O_WRONLY | os.O_CREAT), stream)
-        sys.argv = ['main.py', *arguments]
+        sys.argv = ['main.py', *arguments, f'--workdir=run_{i}']
         app.run(main.main, flags_parser=main.parse)
     children.append(child)
 print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))

@@ -7,6 +7,8 @@ All else is the same in every arm. A new arm is an entry of `ARMS`; a new contro
 import dataclasses
 from collections.abc import Mapping
 
+from train import stages
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
@@ -44,10 +46,11 @@ def settings(classifier, arm):
 def reads(classifier, arm):
     """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
 
-    Not how many seeds there are, nor the fields of a part that is off.
+    Not how many seeds there are, nor what changes no result, nor the fields of a part that is off.
     """
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
-    del fields['seeds']
+    for name in ('seeds', *stages.HARMLESS):
+        del fields[name]
     if not (made_of.real and made_of.synthetic):
         for name in ('synthetic_share', 'synthetic_weight', 'synthetic_until'):
             del fields[name]

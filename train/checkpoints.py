@@ -1,9 +1,13 @@
 """Save, verify, restore, fall back: the only file that imports orbax.
 
-A checkpoint is a folder `step_00001000` that appears under its name only when it is whole.
+A checkpoint is a folder `step_00001000` that appears under its name only when it is whole. Its
+SHA256SUMS, in the format of `sha256sum`, lists every file in it: a file changed, lost or added
+since makes the checkpoint damaged. It is then named, set aside, and the one before it is used.
 """
 
+import hashlib
 import logging
+import os
 import pathlib
 import re
 import shutil
@@ -14,28 +18,56 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from train import parallel
+from train import parallel, stages
 
 _NAME = re.compile(r'step_(\d{8})')
+_MANIFEST = 'SHA256SUMS'
 
 
 def save(folder, state, *, keep=2):
-    """Writes `state` as folder/step_<step> and deletes all but the newest `keep`."""
+    """Writes `state` as folder/step_<step> and deletes all but the newest `keep`.
+
+    Raises:
+        FloatingPointError: an array of the state has a NaN or infinity; nothing is written.
+        OSError: it could not be written; no checkpoint was touched.
+    """
     folder = pathlib.Path(folder).resolve()
-    final = folder / f'step_{int(state.step):08d}'
+    final = _path(folder, int(state.step))
+    arrays = {name: np.asarray(x) for name, x in _named(state).items()}
+    _refuse_not_finite(arrays, final)
     if final.exists():
-        return
+        if _damage(final) is None:
+            return
+        _set_aside(final, _damage(final))
     unfinished = folder / f'unfinished_{final.name}'
     if parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(unfinished, ignore_errors=True)
-    ocp.save(str(unfinished), {name: np.asarray(x) for name, x in _named(state).items()})
+        for left in folder.glob('unfinished_step_*'):  # by a kill
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        ocp.save(str(unfinished), arrays)
+    except ValueError as error:  # what tensorstore makes of a full disk
+        for left in folder.glob(f'{unfinished.name}*'):
+            shutil.rmtree(left, ignore_errors=True)
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        if not number:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(final)) from error
     if parallel.is_main():
+        (unfinished / _MANIFEST).write_text(_manifest(unfinished), 'utf-8')
         unfinished.rename(final)
         for old in steps(folder)[:-keep]:
             doomed = folder / f'unfinished_{_path(folder, old).name}'
             _path(folder, old).rename(doomed)  # a half-deleted checkpoint has no good name
             shutil.rmtree(doomed)
+
+
+def require_space(folder, state, *, keep=2):
+    """Raises OSError unless the checkpoints that `save` will add to `folder` fit on the disk."""
+    size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
+    missing = keep + 1 - len(steps(folder))  # the newest is written before the oldest goes
+    folder.mkdir(parents=True, exist_ok=True)
+    stages.require_space(folder, max(1, missing) * size)
 
 
 def restore(folder, template):
@@ -61,20 +93,60 @@ def load(folder):
 
 
 def _newest(folder):
-    """(arrays by name, path) of the newest readable checkpoint, or None."""
+    """(arrays by name, path) of the newest good checkpoint, or None."""
     folder = pathlib.Path(folder).resolve()
     for step in reversed(steps(folder)):
         path = _path(folder, step)
-        try:
-            saved = ocp.load(str(path))
-        except Exception as error:  # orbax raises many kinds; each means "not this one"
-            aside = path.with_name(f'damaged_{path.name}_{time.time_ns()}')
-            logging.warning('%s cannot be read (%s); set aside as %s', path, error, aside.name)
-            if parallel.is_main():
-                path.rename(aside)  # so that this step can be saved again
-            continue
-        return {name: np.asarray(x) for name, x in saved.items()}, path
+        damage = _damage(path)
+        if damage is None:
+            try:
+                saved = ocp.load(str(path))
+                return {name: np.asarray(x) for name, x in saved.items()}, path
+            except Exception as error:  # orbax raises many kinds; each means "not this one"
+                damage = str(error)
+        _set_aside(path, damage)  # so that this step can be saved again
     return None
+
+
+def _set_aside(path, damage):
+    aside = path.with_name(f'damaged_{path.name}_{time.time_ns()}')
+    logging.warning('%s is damaged (%s); set aside as %s', path, damage, aside.name)
+    if parallel.is_main():
+        path.rename(aside)
+
+
+def _damage(path):
+    """What is wrong with the files of the checkpoint at `path`, in words; None: nothing."""
+    try:
+        recorded = (path / _MANIFEST).read_bytes()
+        found = _manifest(path).encode()
+    except OSError as error:
+        return f'{pathlib.Path(error.filename).name}: {error.strerror}'
+    if recorded == found:
+        return None
+    lines = [set(text.decode(errors='replace').splitlines()) for text in (recorded, found)]
+    names = sorted({line[66:] for line in lines[0] ^ lines[1]}) or [_MANIFEST]
+    return f'{names[0]} is not as it was written'
+
+
+def _manifest(path):
+    """The SHA-256 of every file below `path`, as `sha256sum` prints them."""
+    names = sorted(
+        file.relative_to(path).as_posix()
+        for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
+    )  # fmt: skip
+    lines = []
+    for name in names:
+        with (path / name).open('rb') as file:
+            lines.append(f'{hashlib.file_digest(file, "sha256").hexdigest()}  {name}\n')
+    return ''.join(lines)
+
+
+def _refuse_not_finite(arrays, path):
+    for name, array in arrays.items():
+        # a scalar may be infinite: the loss of the best weights before there are any
+        if array.ndim and array.dtype.kind == 'f' and not np.isfinite(array).all():
+            raise FloatingPointError(f'{path} is not saved: {name} has a NaN or infinity')
 
 
 def steps(folder):

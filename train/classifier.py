@@ -84,7 +84,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         create_state(model, optimizer, config, validation.images.shape[1:], seed), step, batches,
         steps=config.steps, folder=folder, save_every=config.save_every,
         log_every=config.log_every, update=update, evaluate=evaluate,
-        evaluate_every=config.validate_every,
+        evaluate_every=config.validate_every, max_skipped=config.max_skipped_steps,
     )  # fmt: skip
     return model, final_variables(vars(state))
 

@@ -10,7 +10,7 @@ import numpy as np
 from data import sources, splits
 from eval import figures, generative, predict, report
 from generation import export, quality, samples, synthesize
-from train import arms, classifier, generator, judging, parallel, provenance
+from train import arms, classifier, generator, judging, parallel, provenance, stages
 from train.progress import progress, say
 
 
@@ -53,6 +53,11 @@ def train_generator(folder, config, parts, judge_folder):
             folder, config.generator, parts.train, parts.validation,
             num_classes=len(parts.class_names), update=update, watch=watch,
         )  # fmt: skip
+
+
+def generator_reads(config):
+    """What the generator depends on, besides the training images and the code."""
+    return {k: v for k, v in config.generator.to_dict().items() if k not in stages.HARMLESS}
 
 
 def _make_watch(folder, config, parts, judge_folder):
@@ -142,6 +147,8 @@ def fill_plan(config, parts):
 
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
+    # an image's PNG, as much again for what is rejected, and a block of the disk each
+    stages.require_space(folder, 2 * int(plan.sum()) * (parts.train.images[0].size + 4096))
     params, step = generator.load(generator_folder)
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)

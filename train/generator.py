@@ -66,7 +66,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         steps=config.steps, folder=folder, save_every=config.save_every,
         log_every=config.log_every, update=update,
         evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
-        evaluate_every=config.validate_every,
+        evaluate_every=config.validate_every, max_skipped=config.max_skipped_steps,
         sample=watch and (lambda state: watch(state.ema, int(state.step))),
         sample_every=config.sample_every,
     )  # fmt: skip

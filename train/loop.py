@@ -1,14 +1,17 @@
 """One loop for both models: step, log, evaluate, save, stop, resume."""
 
+import contextlib
 import json
 import pathlib
 import signal
 import threading
 
 import jax
+import numpy as np
 
 from train import checkpoints, parallel
 from train import state as state_lib
+from train.progress import say
 
 
 class Interrupted(SystemExit):
@@ -21,7 +24,7 @@ class Interrupted(SystemExit):
 
 
 def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
-        evaluate=None, evaluate_every=0, sample=None, sample_every=0):  # fmt: skip
+        evaluate=None, evaluate_every=0, sample=None, sample_every=0, max_skipped=0):  # fmt: skip
     """Trains from the newest checkpoint in `folder`, or from `state`, until `steps`.
 
     Args:
@@ -35,10 +38,17 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
         evaluate: state -> {'val_loss': float, ...}.
         sample: state -> ({name: value}, loss of the average); that loss then chooses `best`, and
             val_loss does not.
+        max_skipped: steps that may be skipped since their gradient is not finite.
     Returns:
         The state at `steps`, also saved as the newest checkpoint.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT came; the state is saved.
+        Diverged: more steps than `max_skipped` were skipped, as is seen at the next log, evaluation
+            or save, so that no step waits for it; the newest checkpoint is from before that.
     """
     folder = pathlib.Path(folder)
+    checkpoints.require_space(folder / 'checkpoints', state)
     restored = checkpoints.restore(folder / 'checkpoints', state)
     state = parallel.replicate(state if restored is None else restored)
     done = int(state.step)
@@ -49,8 +59,13 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             state, metrics = step(state, parallel.shard(next(stream)))
             done += 1
             parallel.throttle(metrics, done)
+            due = [done % every == 0 for every in (log_every, save_every)]
+            if any(due) or done == steps or stop.requested:
+                _refuse_divergence(state, max_skipped)
             if done % log_every == 0 or done == steps:
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
+                if state.skipped[0]:
+                    values['skipped'] = int(state.skipped[0])
                 log.write(step=done, **values)
                 update(done, steps, **values)
             if evaluate and (done % evaluate_every == 0 or done == steps):
@@ -69,6 +84,41 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
     return state
 
 
+class Diverged(ValueError):
+    """The training's gradients became NaN or infinite."""
+
+
+def _refuse_divergence(state, max_skipped):
+    count, last = np.asarray(state.skipped)
+    if count > max_skipped:
+        raise Diverged(
+            f'the gradient was not finite in {count} steps, last in step {last}; lower the '
+            f'learning_rate, or allow more than max_skipped_steps={max_skipped}; nothing of it is '
+            'saved, and the same command goes on from the last checkpoint'
+        )
+
+
+@contextlib.contextmanager
+def stopping():
+    """Says what an `Interrupted` means; outside of `fit` SIGTERM and SIGINT raise it at once."""
+
+    def stop(number, frame):
+        raise Interrupted
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    except Interrupted:
+        say('Stopped; the same command goes on from here.')
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class StopSignal:
     """Turns the first SIGTERM or SIGINT into a request; a second SIGINT stops at once."""
 
@@ -76,7 +126,7 @@ class StopSignal:
         self.requested = False
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._request)
         return self
 

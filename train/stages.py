@@ -2,7 +2,8 @@
 
 A stage writes into `<name>.unfinished`, which gets its final name when it is whole. Its
 fingerprint is a digest of the config keys it read, the stages and files it builds on and the code
-it ran. An interrupted stage whose fingerprint is unchanged goes on in the same folder.
+it ran. An interrupted stage whose fingerprint is unchanged goes on in the same folder. One whose
+config keys changed is refused, with the keys, unless the run was told to do it again.
 """
 
 import ast
@@ -12,36 +13,53 @@ import pathlib
 import shutil
 import time
 
+import flax.traverse_util
+
 from train.progress import say
 
+HARMLESS = ('save_every', 'max_skipped_steps')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _FILE = 'stage.json'
 
 
+class Changed(ValueError):
+    """A stage was done or begun with other settings, and the user did not ask to do it again."""
+
+
 class Runner:
     """Runs the stages of one run folder.
+
+    Args:
+        workdir: the run's folder.
+        rerun: do stages again whose settings changed, rather than refuse.
+        begin: called once, before the first stage that has to run.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
         worked: whether any stage had to run.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir, *, rerun=False, begin=lambda: None):
         self.workdir = pathlib.Path(workdir)
+        self.rerun, self._begin = rerun, begin
         self.seconds = {}
         self.worked = False
 
-    def run(self, name, work, *, reads, after=(), code=()):
+    def run(self, name, work, *, reads, after=(), code=(), cheap=False):
         """Does work(folder) unless it was done before.
 
         Args:
             name: the stage's folder, relative to the run's folder.
             work: writes everything into the folder it is given.
-            reads: what of the config it reads: sub-configs or JSON data.
+            reads: what of the config it reads: {key: a sub-config or JSON data}.
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
+            cheap: it is done again without asking.
         Returns:
             (folder, digest).
+
+        Raises:
+            Changed: see the class.
         """
         final = self.workdir / name
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
@@ -52,14 +70,22 @@ class Runner:
             self.seconds[name] = done['seconds']
             return final, digest
 
-        self.worked = True
         unfinished = final.with_name(final.name + '.unfinished')
         begun = _read(unfinished)
-        if begun and begun['digest'] == digest:
+        goes_on = begun and begun['digest'] == digest
+        before = None if goes_on else done or begun
+        if before and not (self.rerun or cheap):
+            _refuse_change(self.workdir / name, before['reads'], fingerprint['reads'])
+        if not self.worked:
+            self.worked = True
+            self._begin()
+        if goes_on:
             say(f'{name}: going on where it was interrupted')
         else:
-            changed = 'its settings, inputs or code changed, doing it again'
-            say(f'{name}: {changed if done else "start"}')
+            changed = before and [key for key in fingerprint if fingerprint[key] != before[key]]
+            named = {'reads': 'settings', 'after': 'inputs', 'code': 'code'}
+            why = ' and '.join(named[key] for key in changed or ())
+            say(f'{name}: its {why} changed, doing it again' if why else f'{name}: start')
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
@@ -76,6 +102,30 @@ class Runner:
         self.seconds[name] = begun['seconds']
         say(f'{name}: done in {begun["seconds"]:.0f} s')
         return final, digest
+
+
+def _refuse_change(folder, before, now):
+    before, now = (flax.traverse_util.flatten_dict(reads, sep='.') for reads in (before, now))
+    changed = [
+        f'{key} {before.get(key, "unset")!r} -> {now.get(key, "unset")!r}'
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key, 'unset') != now.get(key, 'unset')
+    ]
+    if changed:
+        raise Changed(
+            f'{folder} was made with other settings: {", ".join(changed)}; --rerun does it and '
+            'what depends on it again, another --workdir keeps both'
+        )
+
+
+def require_space(folder, size):
+    """Raises OSError, in words, unless `size` bytes are free where `folder` lies."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(
+            f'{folder} needs {size / 1e6:,.0f} MB more and {free / 1e6:,.0f} MB are free; make '
+            'room or use another --workdir'
+        )
 
 
 def code_digest(paths):
@@ -117,10 +167,14 @@ def _digest(text):
 
 
 def _read(folder):
+    """The fingerprint in `folder`; None without a whole one of this version."""
     try:
-        return json.loads((folder / _FILE).read_text('utf-8'))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads((folder / _FILE).read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
         return None
+    keys = {'digest', 'seconds', 'reads', 'after', 'code'}
+    whole = isinstance(found, dict) and found.keys() >= keys and isinstance(found['reads'], dict)
+    return found if whole else None
 
 
 def _write(folder, content):

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from train import parallel
@@ -23,6 +24,8 @@ class TrainState:
             or distance (generator, whose 'params' are the average) so far, None if the rule for
             the final weights does not ask for it.
         rng: key data, uint32 [2]; folded with the step, never changed.
+        skipped: how many steps changed nothing since a gradient was not finite, and the last of
+            them, int32 [2].
     """
 
     step: Any
@@ -32,6 +35,7 @@ class TrainState:
     ema: Any
     best: Any
     rng: Any
+    skipped: Any
 
 
 def init(model):
@@ -59,6 +63,7 @@ def create(variables, optimizer, *, seed, ema=False, keep_best=False):
         if keep_best
         else None,
         rng=jax.random.key_data(jax.random.key(seed)),
+        skipped=jnp.zeros(2, jnp.int32),
     )
 
 
@@ -66,7 +71,7 @@ def make_optimizer(*, learning_rate, steps, warmup=0, cosine=False, b2=0.999, cl
     """Adam (Kingma & Ba 2015) with linear warm-up, then constant or cosine to 0 at `steps`.
 
     It sees all parameters as one vector, which is a tenth of the generator's step on CPU cheaper
-    than a few small operations for each of 200.
+    than a few small operations for each of 200. A gradient with a NaN or infinity changes nothing.
     """
     schedule = learning_rate
     if cosine:
@@ -74,7 +79,14 @@ def make_optimizer(*, learning_rate, steps, warmup=0, cosine=False, b2=0.999, cl
     elif warmup:
         schedule = optax.linear_schedule(0.0, learning_rate, warmup)
     adam = optax.adam(schedule, b2=b2)
-    return optax.flatten(optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam)
+    chain = optax.chain(optax.clip_by_global_norm(clip), adam) if clip else adam
+    return optax.flatten(guarded(chain))
+
+
+def guarded(optimizer):
+    """The optimizer, but a gradient with a NaN or infinity changes nothing, and says so."""
+    never = np.iinfo(np.int32).max  # are they let through; `loop.fit` stops the run instead
+    return optax.apply_if_finite(optimizer, never)
 
 
 def make_step(loss_fn, optimizer, *, ema_decay=0.0):
@@ -83,9 +95,11 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0):
     Args:
         loss_fn: (params, model_state, batch, keys) -> (losses [b], (model_state, metrics)), with
             one PRNG key per example; `batch['weight']` [b] multiplies the losses.
+        optimizer: from `make_optimizer` or `guarded`.
         ema_decay: of the parameters' average, warmed up as (1 + step) / (10 + step).
     Returns:
-        (state, batch) -> (state, {'loss', **metrics}), means over the global batch.
+        (state, batch) -> (state, {'loss', **metrics}), means over the global batch. A step whose
+        gradient is not finite changes nothing but `step` and `skipped`.
     """
 
     def step(state, batch):
@@ -100,14 +114,18 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0):
         )
         loss, metrics, grads = parallel.mean((loss, metrics, grads))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        finite = opt_state.last_finite
+        params = optax.apply_updates(state.params, updates)  # by 0 if not
         ema = state.ema
         if ema is not None:
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
-            ema = optax.incremental_update(params, ema, 1 - decay)
+            ema = optax.incremental_update(params, ema, jnp.where(finite, 1 - decay, 0.0))
+        kept = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+        skip = jnp.stack([state.skipped[0] + 1, state.step + 1])
         state = state.replace(
             step=state.step + 1, params=params, opt_state=opt_state, ema=ema,
-            model_state=model_state,
+            model_state=jax.tree.map(kept, model_state, state.model_state),
+            skipped=kept(state.skipped, skip),
         )  # fmt: skip
         return state, {'loss': loss, **metrics}
 

@@ -1,6 +1,9 @@
 import dataclasses
+import errno
 import logging
+import os
 import shutil
+import subprocess
 
 import jax
 import numpy as np
@@ -32,7 +35,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize(('ema', 'keep_best'), [(True, False), (False, True), (False, False)])
 def test_a_state_comes_back_bit_by_bit(tmp_path, ema, keep_best):
     saved = make_state(7, ema=ema, keep_best=keep_best)
-    odd = np.array([np.nan, np.inf, -0.0], np.float32)  # what a comparison by value would miss
+    odd = np.array([-0.0, 1e-45, 3e38], np.float32)  # what a comparison by value would miss
     saved.params['Dense_0']['bias'] = jax.numpy.asarray(odd)
     checkpoints.save(tmp_path, saved)
     found = checkpoints.restore(tmp_path, make_state(seed=1, ema=ema, keep_best=keep_best))
@@ -54,6 +57,9 @@ def test_the_newest_two_are_kept(tmp_path):
         checkpoints.save(tmp_path, make_state(step))
     assert checkpoints.steps(tmp_path) == [20, 100]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['step_00000020', 'step_00000100']
+    done = subprocess.run(['sha256sum', '--check', '--strict', 'SHA256SUMS'],
+                          cwd=tmp_path / 'step_00000100', capture_output=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert int(checkpoints.restore(tmp_path, make_state()).step) == 100
 
 
@@ -118,6 +124,91 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage, caplog):
         assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(10, seed=0))
     assert 'step_00000020' in caplog.text  # the bad one is named
     assert int(checkpoints.load(tmp_path)['step']) == 10
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob('*') if path.is_file())
+
+
+def bit_flipped(path):
+    data = bytearray(path.read_bytes())
+    place = np.random.default_rng(len(data)).integers(8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(data)
+
+
+def halved(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {'emptied': lambda path: path.write_bytes(b''), 'halved': halved,
+           'one bit flipped': bit_flipped, 'deleted': lambda path: path.unlink()}  # fmt: skip
+
+
+def test_no_damaged_file_is_restored_in_silence(tmp_path, caplog):
+    good, whole = make_state(10, seed=0), tmp_path / 'whole'
+    checkpoints.save(whole, good)
+    checkpoints.save(whole, make_state(20, seed=1))
+    for file in files_of(whole / 'step_00000020'):
+        if not file.stat().st_size:
+            continue  # it can be neither emptied nor halved
+        for name, damage in DAMAGES.items():
+            folder = tmp_path / 'damaged'
+            shutil.copytree(whole, folder)
+            damage(folder / file.relative_to(whole))
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                assert_same(checkpoints.restore(folder, make_state(seed=2)), good)
+            assert 'step_00000020 is damaged' in caplog.text, (file, name)
+            shutil.rmtree(folder)
+
+
+def test_an_empty_folder_in_the_way_does_not_stop_a_save(tmp_path):
+    (tmp_path / 'step_00000005').mkdir(parents=True)
+    checkpoints.save(tmp_path, make_state(5))
+    assert int(checkpoints.restore(tmp_path, make_state(seed=1)).step) == 5
+    assert any(path.name.startswith('damaged_step_00000005') for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path, value):
+    checkpoints.save(tmp_path, make_state(1))
+    broken = make_state(2)
+    broken.params['Dense_0']['bias'] = jax.numpy.float32([0, value, 0])
+    with pytest.raises(FloatingPointError, match='params/Dense_0/bias has a NaN or infinity'):
+        checkpoints.save(tmp_path, broken)
+    assert [path.name for path in tmp_path.iterdir()] == ['step_00000001']
+
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() != 0, reason='mounts a file system')
+def test_a_full_disk_is_one_error_and_leaves_what_was_there(tmp_path, small_disk):
+    checkpoints.save(small_disk, make_state(1))
+    filler = small_disk / 'filler'
+    with pytest.raises(OSError, match='No space left') as full:
+        filler.write_bytes(bytes(2**22))
+    del full
+    with pytest.raises(OSError, match='No space left on device') as full:
+        checkpoints.save(small_disk, make_state(2, width=20_000))
+    assert full.value.errno == errno.ENOSPC and 'step_00000002' in str(full.value)
+    with pytest.raises(OSError, match='MB more'):
+        checkpoints.require_space(small_disk, make_state(2, width=20_000))
+    assert sorted(path.name for path in small_disk.iterdir()) == ['filler', 'step_00000001']
+    filler.unlink()
+    assert int(checkpoints.restore(small_disk, make_state()).step) == 1
+    checkpoints.save(small_disk, make_state(2))
+    assert checkpoints.steps(small_disk) == [1, 2]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, of 2 MB."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('no file system can be mounted here')
+    yield folder
+    subprocess.run(['umount', str(folder)], check=True)
 
 
 def test_training_goes_on_past_a_damaged_checkpoint(tmp_path):

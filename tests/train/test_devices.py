@@ -35,7 +35,7 @@ g = generator.make_model(config.generator, 2)
 c = cnn.CNN(2, (4,), 8, 0.5)
 r = resnet.ResNet32(2, width=4, blocks=1, axis_name=parallel.AXIS)
 # plain gradient descent: Adam divides rounding errors by rounding errors where a gradient is 0
-sgd = optax.sgd(0.05)
+sgd = state.guarded(optax.sgd(0.05))
 runs = {
     'unet': (generator.create_state(g, sgd, config.generator, (8, 8, 3)),
              generator.make_loss(g, config.generator)),

@@ -240,3 +240,41 @@ def test_another_network_in_the_folder_is_refused(tmp_path, step):
     with pytest.raises(ValueError, match='another network'):
         loop.fit(other, step, batches, steps=3, folder=tmp_path, save_every=1, log_every=1,
                  update=lambda *_, **__: None)  # fmt: skip
+
+
+def broken_at(*steps):
+    """Batches of which those of the steps (from 1) have a NaN."""
+
+    def broken(start):
+        for t, batch in enumerate(batches(start), start + 1):
+            if t in steps:
+                batch['x'][0, 0] = np.nan
+            yield batch
+
+    return broken
+
+
+def fit_broken(folder, step, *bad, **options):
+    created = state.create({'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True)
+    return loop.fit(created, step, broken_at(*bad), steps=STEPS, folder=folder, save_every=4,
+                    log_every=3, update=lambda *_, **__: None, **options)  # fmt: skip
+
+
+@pytest.mark.parametrize('bad', range(1, STEPS + 1))
+def test_a_nan_stops_the_run_and_names_the_step(tmp_path, step, bad):
+    """At most a log or a save later; no checkpoint has seen it, and going on meets it again."""
+    for _ in range(2):
+        with pytest.raises(loop.Diverged, match=f'in 1 steps, last in step {bad};'):
+            fit_broken(tmp_path, step, bad)
+        assert checkpoints.steps(tmp_path / 'checkpoints') == [s for s in (4, 8) if s < bad]
+    final = fit_broken(tmp_path, step, bad, max_skipped=1)  # it goes on where it was
+    assert int(final.step) == STEPS and np.isfinite(final.params['w']).all()
+    assert 'skipped' in rows(tmp_path)[-1]
+
+
+def test_skipped_steps_are_counted_over_a_resume(tmp_path, step, whole):
+    with pytest.raises(loop.Diverged, match='in 3 steps, last in step 10;'):
+        fit_broken(tmp_path, step, 2, 3, 10, max_skipped=2)
+    final = fit_broken(tmp_path, step, 2, 3, 10, max_skipped=3)
+    assert final.skipped.tolist() == [3, 10]
+    assert [row.get('skipped') for row in rows(tmp_path)] == [2, 2, 2, 3]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pathlib
 import re
@@ -23,8 +24,8 @@ class Work:
         (folder / 'out.txt').write_text(self.text)
 
 
-def run(workdir, work, name='stage', **options):
-    runner = stages.Runner(workdir)
+def run(workdir, work, name='stage', rerun=True, **options):
+    runner = stages.Runner(workdir, rerun=rerun)
     return runner, *runner.run(name, work, **{'reads': {'steps': 3}, **options})
 
 
@@ -57,13 +58,14 @@ def test_a_changed_value_of_a_frozen_config_does_it_again(tmp_path, wrap):
     work = Work()
     for steps, widths in ((3, (1, 2)), (3, (1, 2)), (4, (1, 2)), (4, (1, 3))):
         config = ml_collections.FrozenConfigDict({'part': {'steps': steps, 'widths': widths}})
-        run(tmp_path, work, reads=wrap(config.part))
+        run(tmp_path, work, reads={'part': wrap(config.part)})
     assert work.calls == 3
 
 
 def test_dependants_are_done_again_and_others_are_not(tmp_path):
     def whole(steps):
-        runner, first, second, other = stages.Runner(tmp_path), Work(), Work(), Work()
+        runner = stages.Runner(tmp_path, rerun=True)
+        first, second, other = Work(), Work(), Work()
         _, digest = runner.run('a', first, reads={'steps': steps})
         runner.run('deep/b', second, reads={}, after=[digest])
         runner.run('c', other, reads={})
@@ -109,7 +111,73 @@ def test_the_old_result_stands_until_the_new_one_is_whole(tmp_path):
     assert back.calls == 0  # and is still good under the old settings
 
 
-@pytest.mark.parametrize('content', ['', '{"dig', 'null'])
+BEFORE = {'classifier': {'steps': 3, 'widths': [1, 2], 'old': 'x'}}
+AFTER = {'classifier': {'steps': 4, 'widths': [1, 2], 'new': True}}
+DIFFERENCE = (
+    "classifier.new 'unset' -> True, classifier.old 'x' -> 'unset', classifier.steps 3 -> 4;"
+)
+
+
+@pytest.mark.parametrize('finished', [True, False])
+def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
+    work = Work('old')
+    work.error = None if finished else ValueError('interrupted')
+    with contextlib.suppress(ValueError):
+        run(tmp_path, work, reads=BEFORE)
+    files = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
+    other, begun = Work('new'), []
+    runner = stages.Runner(tmp_path, begin=lambda: begun.append(1))
+    with pytest.raises(stages.Changed) as refused:
+        runner.run('stage', other, reads=AFTER)
+    message = str(refused.value)
+    assert DIFFERENCE in message and '--rerun' in message and '--workdir' in message
+    assert str(tmp_path / 'stage') in message and '\n' not in message
+    assert files == {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
+    assert not other.calls and not begun and not runner.worked
+    run(tmp_path, other, reads=AFTER)  # as with --rerun
+    assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
+
+
+def test_what_is_asked_for_once_is_gone_on_with_without_asking(tmp_path):
+    run(tmp_path, Work('old'), reads=BEFORE)
+    work = Work('new')
+    work.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, work, reads=AFTER)
+    work.error = None
+    run(tmp_path, work, rerun=False, reads=AFTER)
+    assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
+
+
+@pytest.mark.parametrize('options', [{'after': ['x']}, {'code': ['data']},
+                                     {'reads': AFTER, 'cheap': True}])  # fmt: skip
+def test_other_inputs_or_code_and_cheap_stages_need_no_asking(tmp_path, options):
+    run(tmp_path, Work(), reads=BEFORE)
+    work = Work()
+    run(tmp_path, work, rerun=False, **{'reads': BEFORE, **options})
+    assert work.calls == 1
+
+
+def test_the_beginning_is_told_once_and_only_if_there_is_work(tmp_path):
+    begun = []
+    for name in ('a', 'b'):
+        runner = stages.Runner(tmp_path, begin=lambda: begun.append(1))
+        runner.run('a', Work(), reads={})
+        runner.run(name, Work(), reads={})
+    assert len(begun) == 2
+
+
+def test_too_little_space_is_said_in_words(tmp_path):
+    stages.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match='MB more and .* MB are free; make room') as error:
+        stages.require_space(tmp_path, 10**18)
+    assert str(tmp_path) in str(error.value)
+
+
+OLD = json.dumps({'digest': 'x', 'seconds': 1, 'reads': [1], 'after': [], 'code': ''})
+
+
+@pytest.mark.parametrize('content', ['', '{"dig', 'null', '[]', '{}', OLD])
 def test_a_damaged_fingerprint_is_none(tmp_path, content):
     work = Work()
     run(tmp_path, work)

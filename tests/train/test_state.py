@@ -24,7 +24,7 @@ def create(optimizer, **options):
 
 
 def test_a_step_is_gradient_descent_on_the_weighted_mean():
-    optimizer = optax.sgd(0.1)
+    optimizer = state.guarded(optax.sgd(0.1))
     step, b = state.make_step(linear_loss, optimizer), batch()
     b['weight'] = np.arange(8, dtype='f4')
     after, metrics = step(parallel.replicate(create(optimizer)), parallel.shard(b))
@@ -37,7 +37,7 @@ def test_a_step_is_gradient_descent_on_the_weighted_mean():
 
 def test_the_average_warms_up():
     """decay_t = min(decay, (1 + t) / (10 + t)), t the steps done before."""
-    optimizer = optax.sgd(0.05)
+    optimizer = state.guarded(optax.sgd(0.05))
     step = state.make_step(linear_loss, optimizer, ema_decay=0.3)
     current, expected = parallel.replicate(create(optimizer, ema=True)), np.zeros(3)
     for t in range(8):
@@ -68,7 +68,7 @@ def test_keep_best_without_the_rule_changes_nothing():
 
 
 def test_the_best_survives_that_the_step_reuses_its_memory():
-    optimizer = optax.sgd(0.05)
+    optimizer = state.guarded(optax.sgd(0.05))
     step = state.make_step(linear_loss, optimizer)
     current = parallel.replicate(create(optimizer, keep_best=True))
     current, _ = step(current, parallel.shard(batch(0)))
@@ -121,3 +121,33 @@ def test_every_example_has_its_own_key_at_every_step():
     root = jax.random.fold_in(jax.random.key(0), 1)
     expected = [jax.random.key_data(jax.random.fold_in(root, i)) for i in range(16)]
     np.testing.assert_array_equal(found[1], expected)  # a place in the batch, not on a device
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize('where', ['x', 'weight'])
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(value, where):
+    """One bad example on one device of eight: on all of them the step is passed over."""
+
+    def loss(params, model_state, batch, keys):
+        losses, (_, metrics) = linear_loss(params, model_state, batch, keys)
+        return losses, ({'seen': batch['x'].mean(0)}, metrics)
+
+    optimizer = state.make_optimizer(learning_rate=0.1, steps=10, clip=1.0)
+    step = state.make_step(loss, optimizer, ema_decay=0.9)
+    variables = {'params': {'w': jnp.zeros(3)}, 'seen': jnp.zeros(3)}
+    current = parallel.replicate(state.create(variables, optimizer, seed=0, ema=True))
+    for t in range(2):
+        current, _ = step(current, parallel.shard(batch(t)))
+    before = jax.tree.map(np.array, current)
+    bad = batch(2)
+    bad[where][3] = value
+    current, metrics = step(current, parallel.shard(bad))
+    assert not np.isfinite(metrics['loss'])
+    for part in ('params', 'ema', 'model_state', 'rng'):
+        jax.tree.map(np.testing.assert_array_equal, getattr(current, part), getattr(before, part))
+    inner = [s.opt_state.inner_state for s in (current, before)]
+    jax.tree.map(np.testing.assert_array_equal, *inner)
+    assert current.skipped.tolist() == [1, 3] and int(current.step) == 3
+    current, _ = step(current, parallel.shard(batch(3)))
+    assert np.abs(np.asarray(current.params['w']) - before.params['w']).max() > 0
+    assert current.skipped.tolist() == [1, 3] and int(current.step) == 4

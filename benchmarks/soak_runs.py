@@ -1,0 +1,175 @@
+"""What does a run lose when it is killed, stopped, started twice, or when the disk is full?
+
+    python -m benchmarks.soak_runs [--kills=100] [--signals=50] [--twice=50] [--disks=8]
+
+Small whole runs (`small_run`) are interrupted at random moments and started again with the same
+command until they end; what they end with is compared, bit for bit, with a run that was left alone.
+Disks are small file systems that are mounted for the purpose, which takes the rights of root.
+"""
+
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import tempfile
+import time
+
+from benchmarks import common, small_run
+
+SAVE_EVERY = {'generator': 40, 'classifier': 10}  # of small_run.FIELDS
+LONGEST = 6.0  # seconds until an interruption, at most
+NOTES = (
+    'survived: the run went on and ended bit for bit like one that was left alone (checkpoints, '
+    'images, predictions, logs, report), or was refused with one line where that is right',
+    'worst: the most that was lost or waited for, in the unit named',
+)
+
+
+def kill(folder, expected, count, rng):
+    """Kills (-9) at random moments of whole runs."""
+    tried, broken, lost, run = 0, 0, 0.0, 0
+    while tried < count:
+        workdir, run = folder / f'killed_{run}', run + 1
+        while tried < count and _interrupted(workdir, signal.SIGKILL, rng.uniform(0.3, LONGEST)):
+            tried += 1
+            lost = max(lost, small_run.aside(small_run.unsaved, workdir, SAVE_EVERY))
+        broken += not _ends_like(workdir, expected)
+    return _row('kill -9 at a random moment', tried, broken, f'{lost:.2f} save intervals lost')
+
+
+def stop(folder, expected, count, rng):
+    """SIGTERM and SIGINT at random moments of whole runs."""
+    tried, broken, slowest, run = 0, 0, 0.0, 0
+    while tried < count:
+        workdir, run = folder / f'stopped_{run}', run + 1
+        while tried < count:
+            number = rng.choice((signal.SIGTERM, signal.SIGINT))
+            found = _interrupted(workdir, number, rng.uniform(0.3, LONGEST))
+            if not found:
+                break
+            status, seconds = found
+            tried, slowest = tried + 1, max(slowest, seconds)
+            broken += status != 75
+        broken += not _ends_like(workdir, expected)
+    return _row('SIGTERM or SIGINT', tried, broken, f'{slowest:.1f} s until it had stopped')
+
+
+def twice(folder, count, rng):
+    """A second run in the folder of one that works."""
+    broken, slowest, first = 0, 0.0, None
+    for i in range(count):
+        if first is None or small_run.wait(first, 0.01) is not None:
+            workdir = folder / f'shared_{i}'
+            first = small_run.start(small_run.arguments(workdir), folder / 'first.txt')
+            while not (workdir / 'run.lock').exists():
+                time.sleep(0.01)
+            time.sleep(0.2)
+        time.sleep(rng.uniform(0, 0.3))
+        start = time.monotonic()
+        status = small_run.wait(
+            small_run.start(small_run.arguments(workdir), folder / 'second.txt')
+        )
+        seconds, said = time.monotonic() - start, (folder / 'second.txt').read_text('utf-8')
+        if f'in use by process {first}' in said and status == 2:
+            slowest = max(slowest, seconds)
+        elif small_run.wait(first, 0.01) is None:  # else the first had just ended
+            broken += 1
+        else:
+            first = None
+    if first is not None:
+        small_run.wait(first)
+    return _row('a second run in the folder', count, broken, f'{slowest:.1f} s until refused')
+
+
+def full(folder, expected, count):
+    """Disks from too small for the first stage to just too small for the last."""
+    whole = _size(folder / 'whole')
+    disk = folder / 'disk'
+    disk.mkdir()
+    refused, broken = 0, 0
+    for i in range(count):
+        subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', str(disk)], check=True)
+        try:
+            size = int(whole * (i + 0.5) / count)
+            _resize(disk, size)
+            status = _run(disk / 'run', folder / 'full.txt')
+            last = (folder / 'full.txt').read_text('utf-8').splitlines()[-1]
+            if status:
+                refused += 1
+                one_line = last.startswith('error: ') and (
+                    'No space left' in last or 'MB more' in last
+                )
+                broken += status != 2 or not one_line
+            _resize(disk, 4 * whole + 2**22)
+            broken += not _ends_like(disk / 'run', expected)
+        finally:
+            subprocess.run(['umount', str(disk)], check=True)
+    return _row('a full disk', count, broken, f'{refused} runs stopped with one line')
+
+
+def _interrupted(workdir, number, after):
+    """(status, seconds) of a run that got the signal `after` seconds; None: it had ended before."""
+    pid = small_run.start(small_run.arguments(workdir), workdir.with_suffix('.txt'))
+    status = small_run.wait(pid, after)
+    if status is not None:
+        if status:
+            raise RuntimeError(f'status {status}: {workdir.with_suffix(".txt").read_text()}')
+        return None
+    start = time.monotonic()
+    os.kill(pid, number)
+    status = small_run.wait(pid)
+    return status, time.monotonic() - start
+
+
+def _ends_like(workdir, expected):
+    if _run(workdir, workdir.with_suffix('.txt')):
+        return False
+    return small_run.aside(small_run.outcome, workdir) == expected
+
+
+def _run(workdir, output):
+    return small_run.wait(small_run.start(small_run.arguments(workdir), output))
+
+
+def _size(folder):
+    """Bytes that a folder takes, in blocks of 4 KiB, as tmpfs counts."""
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in files)
+
+
+def _resize(disk, size):
+    subprocess.run(['mount', '-o', f'remount,size={size}', str(disk)], check=True)
+
+
+def _row(fault, tried, broken, worst):
+    return {'fault': fault, 'tried': tried, 'survived': tried - broken, 'worst': worst}
+
+
+def main():
+    options = common.arguments(
+        'Whole runs killed, stopped, started twice, on full disks.',
+        kills=100, signals=50, twice=50, disks=8, seed=0,
+    )  # fmt: skip
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if _run(folder / 'whole', folder / 'whole.txt'):
+            raise RuntimeError((folder / 'whole.txt').read_text('utf-8'))
+        expected, rows = small_run.aside(small_run.outcome, folder / 'whole'), []
+        if options.kills:
+            rows.append(kill(folder, expected, options.kills, rng))
+        if options.signals:
+            rows.append(stop(folder, expected, options.signals, rng))
+        if options.twice:
+            rows.append(twice(folder, options.twice, rng))
+        if options.disks and os.geteuid() == 0:
+            rows.append(full(folder, expected, options.disks))
+    common.report(
+        'soak_runs', rows, out=options.out, notes=(*NOTES, f'Seed {options.seed}.'),
+        title='Small whole runs, interrupted',
+    )  # fmt: skip
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,49 @@
+"""One run at a time in a run's folder."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+
+_FILE = 'run.lock'
+
+
+class Held(ValueError):
+    """Another process works in the folder."""
+
+
+@contextlib.contextmanager
+def held(folder):
+    """Holds the lock of a run's folder, which is made if it is missing.
+
+    The kernel holds it, not the file: it is free as soon as its holder is dead, however it died.
+    The file says who that is or was, as {"host", "pid"}.
+
+    Raises:
+        Held: another process holds it, here or, on a shared file system that knows locks, on
+            another host.
+        OSError: the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _FILE
+    with path.open('a+', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Held(
+                f'{folder} is in use by {_holder(path)}; wait for it, stop it, or use another '
+                '--workdir'
+            ) from None
+        file.truncate(0)
+        file.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
+        file.flush()
+        yield
+
+
+def _holder(path):
+    try:
+        holder = json.loads(path.read_text('utf-8'))
+        return f'process {holder["pid"]} on {holder["host"]}'
+    except (OSError, ValueError, KeyError, TypeError):  # it has just begun
+        return 'another process'
