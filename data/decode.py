@@ -29,10 +29,14 @@ def decode(data, name, image_size):
     Raises:
         BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.
     """
+    with warnings.catch_warnings():  # of large images and damaged EXIF: refused, or of no matter
+        warnings.simplefilter('ignore')
+        return _decode(data, name, image_size)
+
+
+def _decode(data, name, image_size):
     try:
-        with warnings.catch_warnings():  # Pillow warns of large images; ours are refused below
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image, name)
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
         image.load()
