@@ -7,6 +7,7 @@ command until they end; what they end with is compared, bit for bit, with a run 
 Disks are small file systems that are mounted for the purpose, which takes the rights of root.
 """
 
+import collections
 import os
 import pathlib
 import random
@@ -18,7 +19,7 @@ import time
 from benchmarks import common, small_run
 
 SAVE_EVERY = {'generator': 40, 'classifier': 10}  # of small_run.FIELDS
-LONGEST = 6.0  # seconds until an interruption, at most
+LONGEST = 10.0  # seconds until an interruption, at most
 NOTES = (
     'survived: the run went on and ended bit for bit like one that was left alone (checkpoints, '
     'images, predictions, logs, report), or was refused with one line where that is right',
@@ -28,14 +29,16 @@ NOTES = (
 
 def kill(folder, expected, count, rng):
     """Kills (-9) at random moments of whole runs."""
-    tried, broken, lost, run = 0, 0, 0.0, 0
+    tried, broken, lost, run, where = 0, 0, 0.0, 0, collections.Counter()
     while tried < count:
         workdir, run = folder / f'killed_{run}', run + 1
         while tried < count and _interrupted(workdir, signal.SIGKILL, rng.uniform(0.3, LONGEST)):
             tried += 1
+            where[_stage(workdir)] += 1
             lost = max(lost, small_run.aside(small_run.unsaved, workdir, SAVE_EVERY))
         broken += not _ends_like(workdir, expected)
-    return _row('kill -9 at a random moment', tried, broken, f'{lost:.2f} save intervals lost')
+    row = _row('kill -9 at a random moment', tried, broken, f'{lost:.2f} save intervals lost')
+    return row | {'where': ', '.join(f'{name} {n}' for name, n in where.most_common())}
 
 
 def stop(folder, expected, count, rng):
@@ -122,6 +125,14 @@ def _interrupted(workdir, number, after):
     return status, time.monotonic() - start
 
 
+def _stage(workdir):
+    """The stage that a killed run was in."""
+    for path in workdir.rglob('*.unfinished'):
+        if path.is_dir():
+            return path.relative_to(workdir).parts[0].removesuffix('.unfinished')
+    return 'between stages'
+
+
 def _ends_like(workdir, expected):
     if _run(workdir, workdir.with_suffix('.txt')):
         return False
@@ -156,19 +167,21 @@ def main():
         folder = pathlib.Path(folder)
         if _run(folder / 'whole', folder / 'whole.txt'):
             raise RuntimeError((folder / 'whole.txt').read_text('utf-8'))
-        expected, rows = small_run.aside(small_run.outcome, folder / 'whole'), []
+        expected = small_run.aside(small_run.outcome, folder / 'whole')
+        interrupted, refused = [], []
         if options.kills:
-            rows.append(kill(folder, expected, options.kills, rng))
+            interrupted.append(kill(folder, expected, options.kills, rng))
         if options.signals:
-            rows.append(stop(folder, expected, options.signals, rng))
+            interrupted.append(stop(folder, expected, options.signals, rng))
         if options.twice:
-            rows.append(twice(folder, options.twice, rng))
+            refused.append(twice(folder, options.twice, rng))
         if options.disks and os.geteuid() == 0:
-            rows.append(full(folder, expected, options.disks))
-    common.report(
-        'soak_runs', rows, out=options.out, notes=(*NOTES, f'Seed {options.seed}.'),
-        title='Small whole runs, interrupted',
-    )  # fmt: skip
+            refused.append(full(folder, expected, options.disks))
+    notes = *NOTES, f'Seed {options.seed}.'
+    title = 'Small whole runs'
+    for name, rows in (('soak_runs', interrupted), ('soak_folders', refused)):
+        if rows:
+            common.report(name, rows, out=options.out, notes=notes, title=title)
 
 
 if __name__ == '__main__':

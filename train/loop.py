@@ -11,7 +11,7 @@ import numpy as np
 
 from train import checkpoints, parallel
 from train import state as state_lib
-from train.progress import say
+from train.progress import leave, say
 
 
 class Interrupted(SystemExit):
@@ -100,22 +100,27 @@ def _refuse_divergence(state, max_skipped):
 
 @contextlib.contextmanager
 def stopping():
-    """Says what an `Interrupted` means; outside of `fit` SIGTERM and SIGINT raise it at once."""
+    """Says what an `Interrupted` means; outside of `fit` a signal ends the process at once.
+
+    It has nothing to save there, and to be killed is what every stage survives. An exception would
+    be no way out: one that is raised while Python collects garbage is dropped.
+    """
 
     def stop(number, frame):
-        raise Interrupted
+        leave(_STOPPED, Interrupted.STATUS)
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         yield
     except Interrupted:
-        say('Stopped; the same command goes on from here.')
+        say(_STOPPED)
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+_STOPPED = 'Stopped; the same command goes on from here.'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

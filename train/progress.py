@@ -1,6 +1,7 @@
 """How far, and how long still: a bar on a terminal, a line now and then elsewhere."""
 
 import contextlib
+import os
 import sys
 import time
 
@@ -14,6 +15,14 @@ _console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 def say(message):
     """One line for the user."""
     _console.print(message, markup=False)
+
+
+def leave(message, status):
+    """Ends the process at once with a last line for the user; nothing is cleaned up."""
+    _console.show_cursor()  # which a bar has hidden
+    say(message)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def show(renderable):
