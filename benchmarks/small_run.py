@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = f'--config={ROOT}/configs/augmented.py:digits'
@@ -97,7 +98,7 @@ def outcome(workdir):
     for path in sorted(workdir.rglob('*')):
         name = path.relative_to(workdir).as_posix()
         if path.name == 'checkpoints':
-            for key, array in _flat(checkpoints.load(path)):
+            for key, array in flatten_dict(checkpoints.load(path), sep='/').items():
                 found[f'{name}/{key}'] = _digest(np.asarray(array).tobytes())
         elif 'checkpoints' in path.parts or not path.is_file():
             continue
@@ -111,7 +112,7 @@ def outcome(workdir):
     return found
 
 
-def unsaved(workdir, save_every):
+def unsaved(workdir):
     """Steps that a killed run's log has and its newest checkpoint has not, in save intervals."""
     from train import checkpoints
 
@@ -122,16 +123,8 @@ def unsaved(workdir, save_every):
         done = json.loads(rows[-1])['step'] if rows else 0
         part = 'generator' if 'generator' in log.parent.name else 'classifier'
         saved = checkpoints.steps(log.parent / 'checkpoints')
-        worst = max(worst, (done - (saved[-1] if saved else 0)) / save_every[part])
+        worst = max(worst, (done - (saved[-1] if saved else 0)) / FIELDS[f'{part}.save_every'])
     return worst
-
-
-def _flat(tree, prefix=''):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f'{prefix}{key}/')
-        else:
-            yield f'{prefix}{key}', value
 
 
 def _digest(data):

@@ -53,7 +53,7 @@ def save_for_ever(folder):
         remove(*args, **options)
 
     os.unlink = slowly
-    step = len(checkpoints.steps(folder)) and checkpoints.steps(folder)[-1]
+    step = max(checkpoints.steps(folder), default=0)
     while True:
         step += 1
         checkpoints.save(folder, state(step))

@@ -18,7 +18,6 @@ import time
 
 from benchmarks import common, small_run
 
-SAVE_EVERY = {'generator': 40, 'classifier': 10}  # of small_run.FIELDS
 LONGEST = 10.0  # seconds until an interruption, at most
 NOTES = (
     'survived: the run went on and ended bit for bit like one that was left alone (checkpoints, '
@@ -35,7 +34,7 @@ def kill(folder, expected, count, rng):
         while tried < count and _interrupted(workdir, signal.SIGKILL, rng.uniform(0.3, LONGEST)):
             tried += 1
             where[_stage(workdir)] += 1
-            lost = max(lost, small_run.aside(small_run.unsaved, workdir, SAVE_EVERY))
+            lost = max(lost, small_run.aside(small_run.unsaved, workdir))
         broken += not _ends_like(workdir, expected)
     row = _row('kill -9 at a random moment', tried, broken, f'{lost:.2f} save intervals lost')
     return row | {'where': ', '.join(f'{name} {n}' for name, n in where.most_common())}

@@ -5,7 +5,6 @@ SHA256SUMS, in the format of `sha256sum`, lists every file in it: a file changed
 since makes the checkpoint damaged. It is then named, set aside, and the one before it is used.
 """
 
-import hashlib
 import logging
 import os
 import pathlib
@@ -36,9 +35,10 @@ def save(folder, state, *, keep=2):
     arrays = {name: np.asarray(x) for name, x in _named(state).items()}
     _refuse_not_finite(arrays, final)
     if final.exists():
-        if _damage(final) is None:
+        damage = _damage(final)
+        if damage is None:
             return
-        _set_aside(final, _damage(final))
+        _set_aside(final, damage)
     unfinished = folder / f'unfinished_{final.name}'
     if parallel.is_main():
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def save(folder, state, *, keep=2):
 
 def require_space(folder, state, *, keep=2):
     """Raises OSError unless the checkpoints that `save` will add to `folder` fit on the disk."""
-    size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
+    size = sum(x.nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
     missing = keep + 1 - len(steps(folder))  # the newest is written before the oldest goes
     folder.mkdir(parents=True, exist_ok=True)
     stages.require_space(folder, max(1, missing) * size)
@@ -135,11 +135,7 @@ def _manifest(path):
         file.relative_to(path).as_posix()
         for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
     )  # fmt: skip
-    lines = []
-    for name in names:
-        with (path / name).open('rb') as file:
-            lines.append(f'{hashlib.file_digest(file, "sha256").hexdigest()}  {name}\n')
-    return ''.join(lines)
+    return ''.join(f'{stages.file_digest(path / name)}  {name}\n' for name in names)
 
 
 def _refuse_not_finite(arrays, path):

@@ -44,8 +44,8 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
-        Diverged: more steps than `max_skipped` were skipped, as is seen at the next log, evaluation
-            or save, so that no step waits for it; the newest checkpoint is from before that.
+        Diverged: more steps than `max_skipped` were skipped, as is seen at the next log or
+            save, so that no step waits for it; the newest checkpoint is from before that.
     """
     folder = pathlib.Path(folder)
     checkpoints.require_space(folder / 'checkpoints', state)
@@ -59,13 +59,13 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             state, metrics = step(state, parallel.shard(next(stream)))
             done += 1
             parallel.throttle(metrics, done)
-            due = [done % every == 0 for every in (log_every, save_every)]
-            if any(due) or done == steps or stop.requested:
-                _refuse_divergence(state, max_skipped)
-            if done % log_every == 0 or done == steps:
+            logs = done % log_every == 0 or done == steps
+            if logs or done % save_every == 0 or stop.requested:
+                skipped = _count_skipped(state, max_skipped)
+            if logs:
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
-                if state.skipped[0]:
-                    values['skipped'] = int(state.skipped[0])
+                if skipped:
+                    values['skipped'] = skipped
                 log.write(step=done, **values)
                 update(done, steps, **values)
             if evaluate and (done % evaluate_every == 0 or done == steps):
@@ -88,14 +88,16 @@ class Diverged(ValueError):
     """The training's gradients became NaN or infinite."""
 
 
-def _refuse_divergence(state, max_skipped):
-    count, last = np.asarray(state.skipped)
+def _count_skipped(state, max_skipped):
+    """The steps that were skipped so far; raises `Diverged` if they are too many."""
+    count, last = np.asarray(state.skipped).tolist()
     if count > max_skipped:
         raise Diverged(
             f'the gradient was not finite in {count} steps, last in step {last}; lower the '
             f'learning_rate, or allow more than max_skipped_steps={max_skipped}; nothing of it is '
             'saved, and the same command goes on from the last checkpoint'
         )
+    return count
 
 
 @contextlib.contextmanager
