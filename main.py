@@ -1,6 +1,7 @@
 """Do images made by a diffusion model that saw only my training images make my classifier better?
 
     python main.py --config=configs/augmented.py [--workdir=DIR] [--config.KEY=VALUE ...]
+                   [--sweep=configs/sweeps/dose.py]
 
 The same command again does nothing, or goes on where it was interrupted.
 """
@@ -14,10 +15,11 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from configs import sweeps
 from configs.check import check
 from data import splits
-from eval import report
-from train import experiment, lock, loop, parallel, provenance, stages
+from eval import leaderboard, report
+from train import experiment, lock, loop, parallel, processes, provenance, stages
 from train.arms import ARMS
 from train.progress import say, show
 
@@ -26,6 +28,18 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
 _RERUN = flags.DEFINE_bool('rerun', False, 'Do again what was done with other settings.')
+_SWEEP = flags.DEFINE_string('sweep', None, 'Many runs, one after another: configs/sweeps/*.py.')
+_SWEEP_INDEX = flags.DEFINE_integer('sweep_index', None, 'Only this run of the sweep, from 0.')
+_SWEEP_LIST = flags.DEFINE_bool('sweep_list', False, "Prints the sweep's runs, a command a line.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', None, 'Join the processes that JAX detects (Cloud TPU, Kubernetes); SLURM and '
+    'Open MPI are joined without it.'
+)  # fmt: skip
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator_address', None, "Where nothing is detected: process 0's host:port,"
+)
+_PROCESSES = flags.DEFINE_integer('num_processes', None, 'how many processes there are')
+_PROCESS = flags.DEFINE_integer('process_id', None, 'and which of them this is, from 0.')
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
 _STAGE = ['train/experiment.py', 'train/parallel.py']
 _LEARN = [
@@ -38,17 +52,18 @@ MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is c
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
-def run(config, workdir, command, rerun=False):
+def run(config, workdir, command, rerun=False, shared=None):
     """The experiment: data, generator, synthesis, one classifier an arm and seed, report."""
     stage = stages.Runner(
-        workdir, rerun=rerun, begin=lambda: provenance.write_config(workdir, config)
-    )
+        workdir, rerun=rerun, shared=shared,
+        begin=lambda: provenance.write_config(workdir, config),
+    )  # fmt: skip
     with one_line_errors(*MISTAKES):
         folder, data = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads={'data': config.data, 'splits': config.splits},
             after=provenance.input_digests(config.data),
-            code=[*_STAGE, 'data'],
+            code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
@@ -101,12 +116,26 @@ def run(config, workdir, command, rerun=False):
         lambda out: experiment.write_report(out, config, parts, synthetic, synthetic_folder,
                                             folders, generator_folder, stage.seconds, command),
         reads={'report': config.report}, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
-        cheap=True,
+        cheap=True, alone=True,
     )  # fmt: skip
     show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')
+
+
+def run_sweep(configs, points, chosen, workdir, command):
+    """Runs configs[i] for each i in `chosen`; what several have in common is done once."""
+    for i in chosen:
+        folder = leaderboard.folder(workdir, i)
+        say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
+        with contextlib.ExitStack() as stack:
+            processes.on_main(lambda: stack.enter_context(lock.held(folder)))  # noqa: B023
+            one = f'{command} {sweeps.flags(points[i])}'
+            run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
+        processes.on_main(lambda: leaderboard.write(workdir, points))
+    show(leaderboard.console_table(workdir, points))
+    say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
 
 
 @contextlib.contextmanager
@@ -120,24 +149,60 @@ def one_line_errors(*kinds):
         raise SystemExit(2) from None
 
 
+def settings(argv):
+    """(config, its name) as the command line says, not yet frozen."""
+    if len(argv) > 1:
+        raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
+    if _CONFIG.value is None:
+        raise ValueError('no --config; try --config=configs/augmented.py')
+    config = _CONFIG.value
+    config.arms = tuple(','.join(config.arms).split(','))  # --config.arms=a,b is one string
+    name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
+    return config, name.replace('.py', '').replace(':', '-')
+
+
+def sweep_settings(config):
+    """(the points of --sweep, the indices of those to run)."""
+    if _SWEEP.value is None:
+        if _SWEEP_INDEX.value is not None or _SWEEP_LIST.value:
+            raise ValueError('--sweep_index and --sweep_list need --sweep')
+        return [{}], None
+    points = sweeps.read(_SWEEP.value)
+    if _SWEEP_INDEX.value is None:
+        return points, range(len(points))
+    if not 0 <= _SWEEP_INDEX.value < len(points):
+        raise ValueError(f'--sweep_index={_SWEEP_INDEX.value} must be 0 to {len(points) - 1}')
+    return points, [_SWEEP_INDEX.value]
+
+
 def main(argv):
     with one_line_errors(*MISTAKES):
-        if len(argv) > 1:
-            raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
-        if _CONFIG.value is None:
-            raise ValueError('no --config; try --config=configs/augmented.py')
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
-        config = _CONFIG.value
-        config.arms = tuple(','.join(config.arms).split(','))  # --config.arms=a,b is one string
-        config = ml_collections.FrozenConfigDict(config)
+        config, name = settings(argv)
+        points, chosen = sweep_settings(config)
+        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
+        if _SWEEP_LIST.value:
+            print('\n'.join(sweeps.commands(sys.argv, _SWEEP.value, points)))
+            return
         parallel.set_up(config.cpu_devices)
-        check(config, parallel.device_count())
-    name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name.replace(".py", "").replace(":", "-")}')
-    command = f'python main.py {" ".join(sys.argv[1:])}'
+        processes.join(
+            detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
+            num_processes=_PROCESSES.value, process_id=_PROCESS.value,
+        )  # fmt: skip
     refused = OSError, lock.Held, loop.Diverged, stages.Changed
-    with loop.stopping(), one_line_errors(*refused), lock.held(workdir):
-        run(config, workdir, command, _RERUN.value)
+    with processes.ending_together(), loop.stopping():
+        with one_line_errors(*MISTAKES):
+            for one in configs:
+                check(one, parallel.device_count())
+        if chosen is not None:
+            name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
+        workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
+        with one_line_errors(*refused), contextlib.ExitStack() as stack:
+            if chosen is None:
+                processes.on_main(lambda: stack.enter_context(lock.held(workdir)))
+                run(configs[0], workdir, sweeps.command(sys.argv), _RERUN.value)
+            else:
+                run_sweep(configs, points, chosen, workdir, sweeps.command(sys.argv))
 
 
 def parse(argv):

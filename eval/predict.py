@@ -22,9 +22,12 @@ def predict(model, variables, image_set, batch_size):
     """
     forward = _forward(model)
     size = len(image_set.labels)
+    index, count = parallel.process()
     outputs = [
         forward(variables, parallel.shard(batch['image']))
-        for batch in pipeline.eval_batches(image_set, batch_size=batch_size)
+        for batch in pipeline.eval_batches(
+            image_set, batch_size=batch_size, process_index=index, process_count=count
+        )
     ]
     outputs = [parallel.unshard(output) for output in outputs]  # after all were dispatched
     return tuple(np.concatenate(part)[:size] for part in zip(*outputs, strict=True))
@@ -32,6 +35,8 @@ def predict(model, variables, image_set, batch_size):
 
 def save(path, probabilities, labels):
     """Writes predictions.npz: `probabilities` float32 [N, C], `labels` int32 [N]."""
+    if not parallel.is_main():
+        return
     path = pathlib.Path(path)
     unfinished = path.with_name('unfinished_' + path.name)
     np.savez(unfinished, probabilities=probabilities, labels=labels)

@@ -22,14 +22,15 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
           synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
           curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping,
-          copies: Path | None = None) -> dict:
+          copies: Path | None = None, validation: Mapping | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
         groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
         predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
-        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; facts: `seeds`,
+        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; validation: what
+        each arm reached there, for metrics.json only (`results.validation`); facts: `seeds`,
         `steps`, `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -42,7 +43,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'train_images': train_counts.sum(), 'test_images': len(labels),
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         **results.compare(labels, probabilities, class_names, train_counts, groups),
-        'synthetic': quality,
+        'synthetic': quality, 'validation': validation,
         **{key: facts.get(key)
            for key in ('seconds', 'hardware', 'versions', 'commit', 'date', 'command')}})
     shown = _shown(result)
@@ -76,7 +77,7 @@ def console_table(metrics: Mapping) -> Table:
         table.add_row(Text(arm), *(_mean_std(scores[key]) for key in METRICS))
     table.add_section()
     for pair, difference in metrics['differences'].items():
-        cells = (Text(f'{_points(difference[key]["mean"])}\n{_interval(difference[key]["ci95"])}')
+        cells = (Text(f'{points(difference[key]["mean"])}\n{interval(difference[key]["ci95"])}')
                  for key in METRICS)
         table.add_row(Text(pair.replace('-', ' -\n')), *cells)
     return table
@@ -104,7 +105,7 @@ def _answer(result: Mapping, shown: Sequence[str]) -> str:
                 f'{macro_f1}%. {beaten}')
     accuracy = result['arms'][shown[0]]['accuracy']
     return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
-            f'{_percent(accuracy["mean"])}% (95% interval {_interval(accuracy["ci95"], "{:.1f}")}) '
+            f'{_percent(accuracy["mean"])}% (95% interval {interval(accuracy["ci95"], "{:.1f}")}) '
             f'on {result["test_images"]:,} test images.')
 
 
@@ -205,11 +206,11 @@ def _percent(value: float | None) -> str:
     return '–' if value is None else f'{100 * value:.1f}'
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
     return f'{100 * value:+z.1f}'  # z: no -0.0
 
 
-def _interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
+def interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
     return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
 
 
@@ -237,7 +238,7 @@ def templates() -> jinja2.Environment:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
-        percent=_percent, points=_points, interval=_interval, mean_std=_mean_std, p_value=_p_value,
+        percent=_percent, points=points, interval=interval, mean_std=_mean_std, p_value=_p_value,
         number=_figure,
         cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
     return environment

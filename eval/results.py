@@ -1,5 +1,6 @@
 """From saved predictions to the numbers of metrics.json. Every rate is a fraction in [0, 1]."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,24 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
                                                           class_names, masks)
                             for arm, other in pairs}}
+
+
+def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
+    """What the final weights of each arm reached on validation: arm -> {loss, accuracy}, per seed.
+
+    Args: logs: arm -> one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
+    """
+    found = {}
+    for arm, paths in logs.items():
+        rows = [[json.loads(line) for line in path.read_text('utf-8').splitlines()]
+                for path in paths]
+        rows = [[row for row in seed if 'val_loss' in row] for seed in rows]
+        chosen = [seed[-1] if rule == 'last' else min(seed, key=lambda row: row['val_loss'])
+                  for seed in rows]
+        found[arm] = {name: {'mean': float(np.mean([row[f'val_{name}'] for row in chosen])),
+                             'per_seed': [row[f'val_{name}'] for row in chosen]}
+                      for name in ('loss', 'accuracy')}
+    return found
 
 
 def strongest_control(arms: Mapping[str, Mapping]) -> str | None:

@@ -68,6 +68,7 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         images = []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
+            rows = rows[parallel.local_rows(batch_size)]
             batch = {'label': np.int32(labels)[rows], 'seed': np.uint32(seeds)[rows]}
             images.append(parallel.unshard(mapped(params, parallel.shard(batch))))
             progress(min(first + batch_size, len(labels)), len(labels))

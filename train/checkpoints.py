@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from train import parallel, stages
+from train import processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
 _MANIFEST = 'SHA256SUMS'
@@ -26,24 +26,18 @@ _MANIFEST = 'SHA256SUMS'
 def save(folder, state, *, keep=2):
     """Writes `state` as folder/step_<step> and deletes all but the newest `keep`.
 
+    All processes must call it: orbax has them meet.
+
     Raises:
         FloatingPointError: an array of the state has a NaN or infinity; nothing is written.
         OSError: it could not be written; no checkpoint was touched.
     """
     folder = pathlib.Path(folder).resolve()
     final = _path(folder, int(state.step))
-    arrays = {name: np.asarray(x) for name, x in _named(state).items()}
-    _refuse_not_finite(arrays, final)
-    if final.exists():
-        damage = _damage(final)
-        if damage is None:
-            return
-        _set_aside(final, damage)
     unfinished = folder / f'unfinished_{final.name}'
-    if parallel.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob('unfinished_step_*'):  # by a kill
-            shutil.rmtree(left, ignore_errors=True)
+    arrays = {name: np.asarray(x) for name, x in _named(state).items()}
+    if not processes.on_main(lambda: _make_way(final, arrays)):
+        return
     try:
         ocp.save(str(unfinished), arrays)
     except ValueError as error:  # what tensorstore makes of a full disk
@@ -53,13 +47,30 @@ def save(folder, state, *, keep=2):
         if not number:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(final)) from error
-    if parallel.is_main():
-        (unfinished / _MANIFEST).write_text(_manifest(unfinished), 'utf-8')
-        unfinished.rename(final)
-        for old in steps(folder)[:-keep]:
-            doomed = folder / f'unfinished_{_path(folder, old).name}'
-            _path(folder, old).rename(doomed)  # a half-deleted checkpoint has no good name
-            shutil.rmtree(doomed)
+    processes.on_main(lambda: _put_in_place(unfinished, final, keep))
+
+
+def _make_way(final, arrays):
+    """Whether `arrays` have yet to be written to `final`; what a kill or a fault left is gone."""
+    _refuse_not_finite(arrays, final)
+    if final.exists():
+        damage = _damage(final)
+        if damage is None:
+            return False
+        _set_aside(final, damage)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    for left in final.parent.glob('unfinished_step_*'):
+        shutil.rmtree(left, ignore_errors=True)
+    return True
+
+
+def _put_in_place(unfinished, final, keep):
+    (unfinished / _MANIFEST).write_text(_manifest(unfinished), 'utf-8')
+    unfinished.rename(final)
+    for old in steps(final.parent)[:-keep]:
+        doomed = final.with_name(f'unfinished_{_path(final.parent, old).name}')
+        _path(final.parent, old).rename(doomed)  # a half-deleted checkpoint has no good name
+        shutil.rmtree(doomed)
 
 
 def require_space(folder, state, *, keep=2):
@@ -93,26 +104,37 @@ def load(folder):
 
 
 def _newest(folder):
-    """(arrays by name, path) of the newest good checkpoint, or None."""
+    """(arrays by name, path) of the newest good checkpoint, or None.
+
+    All processes read the same one, and none that one of them cannot read.
+    """
     folder = pathlib.Path(folder).resolve()
+    while (step := processes.on_main(lambda: _newest_whole(folder))) is not None:
+        path, damage = _path(folder, step), ''
+        try:
+            saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
+        except Exception as error:  # orbax raises many kinds; each means "not this one"
+            damage = str(error) or type(error).__name__
+        if not processes.any_of(bool(damage)):
+            return saved, path
+        processes.on_main(lambda: _set_aside(path, damage))  # noqa: B023
+    return None
+
+
+def _newest_whole(folder):
+    """The newest step whose files are as they were written; those that are not are set aside."""
     for step in reversed(steps(folder)):
-        path = _path(folder, step)
-        damage = _damage(path)
+        damage = _damage(_path(folder, step))
         if damage is None:
-            try:
-                saved = ocp.load(str(path))
-                return {name: np.asarray(x) for name, x in saved.items()}, path
-            except Exception as error:  # orbax raises many kinds; each means "not this one"
-                damage = str(error)
-        _set_aside(path, damage)  # so that this step can be saved again
+            return step
+        _set_aside(_path(folder, step), damage)  # so that this step can be saved again
     return None
 
 
 def _set_aside(path, damage):
     aside = path.with_name(f'damaged_{path.name}_{time.time_ns()}')
     logging.warning('%s is damaged (%s); set aside as %s', path, damage, aside.name)
-    if parallel.is_main():
-        path.rename(aside)
+    path.rename(aside)
 
 
 def _damage(path):

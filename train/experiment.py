@@ -8,9 +8,9 @@ import json
 import numpy as np
 
 from data import sources, splits
-from eval import figures, generative, predict, report
+from eval import figures, generative, predict, report, results
 from generation import export, quality, samples, synthesize
-from train import arms, classifier, generator, judging, parallel, provenance, stages
+from train import arms, classifier, generator, judging, parallel, processes, provenance, stages
 from train.progress import progress, say
 
 
@@ -148,7 +148,8 @@ def fill_plan(config, parts):
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
     # an image's PNG, as much again for what is rejected, and a block of the disk each
-    stages.require_space(folder, 2 * int(plan.sum()) * (parts.train.images[0].size + 4096))
+    size = 2 * int(plan.sum()) * (parts.train.images[0].size + 4096)
+    processes.on_main(lambda: stages.require_space(folder, size))
     params, step = generator.load(generator_folder)
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
@@ -167,11 +168,17 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         'checkpoint': f'generator/checkpoints/step_{config.generator.steps:08d}'
                       + (f', best at step {step}' if step < config.generator.steps else ''),
     }
-    export.write(folder, rows, parts.class_names, facts)
+    found, sheets = judging.measure(config, parts, rows, judge, reference)
     summary = quality.summarise(rows, plan, parts.class_names) | facts
-    summary |= {'thresholds': thresholds}
-    summary |= judging.measure(folder, config, parts, rows, judge, reference)
-    (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
+    summary |= {'thresholds': thresholds} | found
+
+    def write():
+        export.write(folder, rows, parts.class_names, facts)
+        for name, png in sheets.items():
+            (folder / name).write_bytes(png)
+        (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
+
+    processes.on_main(write)
     say(f'  {summary["accepted"]} of {summary["made"]} accepted; rejected {summary["rejected"]}')
     if summary['unfilled']:
         say(f'  still short after {config.synthesis.rounds} rounds: {summary["unfilled"]}')
@@ -195,6 +202,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
     seconds = _by_topic(seconds)
     synthetic_counts = summary = sheet = copies = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
+    validation = results.validation(curves, config.classifier.select)
     if synthetic_folder:
         synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
@@ -209,7 +217,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         groups={'many': config.report.many, 'few': config.report.few},
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},
-        quality=summary, curves=curves, sheet=sheet, copies=copies,
+        quality=summary, curves=curves, sheet=sheet, copies=copies, validation=validation,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
             'seconds': seconds, 'command': command, 'config': config.to_dict(),

@@ -103,18 +103,20 @@ def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
 
     def losses(params, batch):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch['draw'])
-        return loss_fn(params, {}, batch, keys, train=False)[0]
+        return loss_fn(params, {}, batch, keys, train=False)[0] * batch['weight']
 
     mapped = parallel.mapped(losses)
 
     def evaluate(state):
         total = 0.0
+        index, count = parallel.process()
         for repeat in range(repeats):
-            for batch in pipeline.eval_batches(validation, batch_size=batch_size):
+            for batch in pipeline.eval_batches(
+                validation, batch_size=batch_size, process_index=index, process_count=count
+            ):
                 batch['draw'] = batch.pop('index') * repeats + repeat
-                weight = batch['weight']
                 loss = parallel.unshard(mapped(state.ema, parallel.shard(batch)))
-                total += float((loss * weight).sum())
+                total += float(loss.sum())
         return {'val_loss': total / (repeats * len(validation.labels))}
 
     return evaluate

@@ -60,26 +60,27 @@ def make_check(config, judge, reference, limits):
     return check, thresholds
 
 
-def measure(folder, config, parts, rows, judge, reference):
-    """Copies and likeness to real images for quality.json, and the two sheets of images."""
+def measure(config, parts, rows, judge, reference):
+    """(copies and likeness to real images for quality.json, sheets of images {name: PNG})."""
     copies = quality.copies(rows, reference, config.quality.copy_ratio)
     found = {
         'copies': copies, 'copy_rate': copies['made']['either'],
         'real_heldout_copy_rate': copies['real_held_out']['either'],
     }  # fmt: skip
+    sheets = {}
     if len(chosen := quality.suspects(rows, SUSPECTS)):
         suspects = {name: values[chosen] for name, values in rows.items()}
-        (folder / 'copies.png').write_bytes(_suspects_sheet(parts, suspects, judge, reference))
+        sheets['copies.png'] = _suspects_sheet(parts, suspects, judge, reference)
     stay = np.flatnonzero(rows['reasons'] == '')
     if len(stay):
         images, labels = rows['images'][stay], rows['labels'][stay]
-        (folder / 'contact_sheet.png').write_bytes(_contact_sheet(parts, images, labels))
+        sheets['contact_sheet.png'] = _contact_sheet(parts, images, labels)
         features = judge(images, labels)[1]
         found['generative'] = generative.compare(
             (features, labels), (reference.held_out_features, reference.held_out_labels),
             (reference.features, reference.labels),
         ) | {'network': config.classifier.network, 'features': features.shape[1]}  # fmt: skip
-    return found
+    return found, sheets
 
 
 def _suspects_sheet(parts, rows, judge, reference):

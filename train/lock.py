@@ -1,4 +1,4 @@
-"""One run at a time in a run's folder."""
+"""One run at a time in a run's folder, and one at a time at what the runs of a sweep share."""
 
 import contextlib
 import fcntl
@@ -25,16 +25,25 @@ def held(folder):
             another host.
         OSError: the folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _FILE
+
+    def refuse(holder):
+        remedy = 'wait for it, stop it, or use another --workdir'
+        raise Held(f'{folder} is in use by {holder}; {remedy}')
+
+    with turn(folder / _FILE, refuse):
+        yield
+
+
+@contextlib.contextmanager
+def turn(path, wait):
+    """Holds the lock `path` as soon as it is free; if it is not, first calls wait(the holder)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('a+', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Held(
-                f'{folder} is in use by {_holder(path)}; wait for it, stop it, or use another '
-                '--workdir'
-            ) from None
+            wait(_holder(path))
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
         file.flush()

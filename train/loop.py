@@ -9,9 +9,9 @@ import threading
 import jax
 import numpy as np
 
-from train import checkpoints, parallel
+from train import checkpoints, parallel, processes
 from train import state as state_lib
-from train.progress import leave, say
+from train.progress import say
 
 
 class Interrupted(SystemExit):
@@ -48,7 +48,7 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             save, so that no step waits for it; the newest checkpoint is from before that.
     """
     folder = pathlib.Path(folder)
-    checkpoints.require_space(folder / 'checkpoints', state)
+    processes.on_main(lambda: checkpoints.require_space(folder / 'checkpoints', state))
     restored = checkpoints.restore(folder / 'checkpoints', state)
     state = parallel.replicate(state if restored is None else restored)
     done = int(state.step)
@@ -60,7 +60,7 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             done += 1
             parallel.throttle(metrics, done)
             logs = done % log_every == 0 or done == steps
-            if logs or done % save_every == 0 or stop.requested:
+            if logs or done % save_every == 0:
                 skipped = _count_skipped(state, max_skipped)
             if logs:
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
@@ -77,9 +77,12 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
                 values, loss = sample(state)
                 log.write(step=done, **values)
                 state = state_lib.keep_best(state, loss, state.ema)
-            if done % save_every == 0 or done == steps or stop.requested:
+            stops = stop.asked(done)
+            if stops:
+                _count_skipped(state, max_skipped)
+            if done % save_every == 0 or done == steps or stops:
                 checkpoints.save(folder / 'checkpoints', state)
-            if stop.requested:
+            if stops:
                 raise Interrupted
     return state
 
@@ -109,7 +112,7 @@ def stopping():
     """
 
     def stop(number, frame):
-        leave(_STOPPED, Interrupted.STATUS)
+        processes.end(_STOPPED, Interrupted.STATUS)
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
@@ -142,6 +145,11 @@ class StopSignal:
             raise KeyboardInterrupt
         self.requested = True
 
+    def asked(self, step):
+        """Whether to stop after this step: the same in all processes, whichever got the signal."""
+        alone = parallel.process()[1] == 1
+        return self.requested if alone else step % 10 == 0 and processes.any_of(self.requested)
+
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -152,15 +160,16 @@ class MetricsLog:
 
     def __init__(self, path, step):
         self._path = pathlib.Path(path)
+        if not parallel.is_main():
+            return
         kept = []
         if self._path.exists():
             for line in self._path.read_text('utf-8').splitlines(keepends=True):
                 # a kill can leave half a last line
                 if line.endswith('\n') and json.loads(line)['step'] <= step:
                     kept.append(line)
-        if parallel.is_main():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(''.join(kept), 'utf-8')
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(''.join(kept), 'utf-8')
 
     def write(self, **row):
         if parallel.is_main():

@@ -12,6 +12,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 
 AXIS = 'data'
@@ -86,15 +87,26 @@ def mapped(function):
     return jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=0)
 
 
+def local_rows(batch_size):
+    """The slice of a global batch that belongs to this process."""
+    index, count = process()
+    share = batch_size // count
+    return slice(index * share, (index + 1) * share)
+
+
 def shard(batch):
-    """Splits the leading axis of every array over the local devices: [B, ...] -> [D, B/D, ...]."""
+    """Splits the leading axis of this process's part of a batch over its devices.
+
+    [B, ...] -> [D, B/D, ...] in every array.
+    """
     devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def unshard(outputs):
-    """The inverse of `shard`, as NumPy arrays on the host."""
-    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
+    """What the devices of all processes made of a global batch, as NumPy arrays on every host."""
+    local = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
+    return local if jax.process_count() == 1 else multihost_utils.process_allgather(local, True)
 
 
 def mean(tree):

@@ -17,10 +17,16 @@ def say(message):
     _console.print(message, markup=False)
 
 
+def be_quiet():
+    """Says and shows nothing from now on: another process of the run does."""
+    _console.quiet = True
+
+
 def leave(message, status):
-    """Ends the process at once with a last line for the user; nothing is cleaned up."""
+    """Ends the process at once, with a last line for the user if any; nothing is cleaned up."""
     _console.show_cursor()  # which a bar has hidden
-    say(message)
+    if message:
+        say(message)
     sys.stdout.flush()
     os._exit(status)
 

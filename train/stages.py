@@ -3,10 +3,12 @@
 A stage writes into `<name>.unfinished`, which gets its final name when it is whole. Its
 fingerprint is a digest of the config keys it read, the stages and files it builds on and the code
 it ran. An interrupted stage whose fingerprint is unchanged goes on in the same folder. One whose
-config keys changed is refused, with the keys, unless the run was told to do it again.
+config keys changed is refused, with the keys, unless the run was told to do it again. Of several
+processes, process 0 decides and writes; the others do what it decided.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -15,6 +17,7 @@ import time
 
 import flax.traverse_util
 
+from train import lock, parallel, processes
 from train.progress import say
 
 HARMLESS = ('save_every', 'max_skipped_steps')  # settings that change no result
@@ -32,6 +35,8 @@ class Runner:
     Args:
         workdir: the run's folder.
         rerun: do stages again whose settings changed, rather than refuse.
+        shared: a folder where all but the cheap stages are kept under their fingerprints, for
+            several runs: what two of them have in common is done by the first that needs it.
         begin: called once, before the first stage that has to run.
 
     Attributes:
@@ -39,45 +44,75 @@ class Runner:
         worked: whether any stage had to run.
     """
 
-    def __init__(self, workdir, *, rerun=False, begin=lambda: None):
-        self.workdir = pathlib.Path(workdir)
+    def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda: None):
+        self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
         self.seconds = {}
         self.worked = False
 
-    def run(self, name, work, *, reads, after=(), code=(), cheap=False):
+    def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False):
         """Does work(folder) unless it was done before.
 
         Args:
-            name: the stage's folder, relative to the run's folder.
+            name: the stage's folder, relative to the run's or the shared folder.
             work: writes everything into the folder it is given.
+            alone: work(folder) is for process 0 only.
             reads: what of the config it reads: {key: a sub-config or JSON data}.
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
-            cheap: it is done again without asking.
+            cheap: it is done again without asking, and never shared.
         Returns:
             (folder, digest).
 
         Raises:
             Changed: see the class.
         """
-        final = self.workdir / name
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
-        done = _read(final)
-        if done and done['digest'] == digest:
+        final = self.workdir / name
+        if self.shared and not cheap:
+            final = self.shared / name / digest[:16]
+            with contextlib.ExitStack() as stack:
+                processes.on_main(lambda: stack.enter_context(_turn(final, name)))
+                return self._run(name, final, digest, fingerprint, work, cheap, alone)
+        return self._run(name, final, digest, fingerprint, work, cheap, alone)
+
+    def _run(self, name, final, digest, fingerprint, work, cheap, alone):
+        unfinished = final.with_name(final.name + '.unfinished')
+        done, begun = processes.on_main(
+            lambda: self._begin_stage(final, unfinished, name, digest, fingerprint, cheap)
+        )
+        if done:
             self.seconds[name] = done['seconds']
             return final, digest
+        self.worked = True
+        start = time.monotonic()
+        try:
+            if alone:
+                processes.on_main(lambda: work(unfinished))
+            else:
+                work(unfinished)
+        finally:
+            begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
+            if parallel.is_main():
+                _write(unfinished, begun)
+        processes.on_main(lambda: _put_in_place(unfinished, final))
+        self.seconds[name] = begun['seconds']
+        say(f'{name}: done in {begun["seconds"]:.0f} s')
+        return final, digest
 
-        unfinished = final.with_name(final.name + '.unfinished')
+    def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap):
+        """What stage.json says where the stage is done, and where it is not, one of them None."""
+        done = _read(final)
+        if done and done['digest'] == digest:
+            return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
         before = None if goes_on else done or begun
         if before and not (self.rerun or cheap):
-            _refuse_change(self.workdir / name, before['reads'], fingerprint['reads'])
+            _refuse_change(final, before['reads'], fingerprint['reads'])
         if not self.worked:
-            self.worked = True
             self._begin()
         if goes_on:
             say(f'{name}: going on where it was interrupted')
@@ -90,18 +125,18 @@ class Runner:
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
             _write(unfinished, begun)
-        start = time.monotonic()
-        try:
-            work(unfinished)
-        finally:
-            begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
-            _write(unfinished, begun)
-        if final.exists():
-            shutil.rmtree(final)
-        unfinished.rename(final)
-        self.seconds[name] = begun['seconds']
-        say(f'{name}: done in {begun["seconds"]:.0f} s')
-        return final, digest
+        return None, begun
+
+
+def _turn(final, name):
+    wait = lambda holder: say(f'{name}: waiting for {holder}, which is at it')  # noqa: E731
+    return lock.turn(final.with_name(final.name + '.lock'), wait)
+
+
+def _put_in_place(unfinished, final):
+    if final.exists():
+        shutil.rmtree(final)
+    unfinished.rename(final)
 
 
 def _refuse_change(folder, before, now):

@@ -1,0 +1,97 @@
+"""What a sweep varies. A file in this folder has get_sweep() -> [{'synthesis.fill': '2x'}, ...]:
+the fields of the config that each of its runs sets. Like configs, sweeps are code that is executed.
+"""
+
+import importlib.util
+import itertools
+import shlex
+
+import numpy as np
+
+from configs.default import flat
+
+
+def grid(fields):
+    """Every combination of {field: values}; the last field varies fastest."""
+    return [dict(zip(fields, values)) for values in itertools.product(*fields.values())]
+
+
+def sample(fields, count, seed=0):
+    """`count` random settings of {field: a list of values, or (low, high), drawn log-uniformly}."""
+    rng = np.random.default_rng(seed)
+
+    def draw(values):
+        if isinstance(values, tuple):
+            low, high = values
+            drawn = float(f'{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}')
+            return round(drawn) if isinstance(low, int) else drawn
+        return values[rng.integers(len(values))]
+
+    return [{name: draw(values) for name, values in fields.items()} for _ in range(count)]
+
+
+def read(path):
+    """The runs of the sweep file at `path`: [{field: value}, ...].
+
+    Raises:
+        ValueError: it is no sweep.
+    """
+    try:
+        spec = importlib.util.spec_from_file_location('sweep', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        points = module.get_sweep()
+    except FileNotFoundError:
+        raise ValueError(f'--sweep={path} does not exist; configs/sweeps has some') from None
+    except AttributeError as error:
+        raise ValueError(
+            f'--sweep={path} is no sweep ({error}); it must be a .py file with get_sweep()'
+        ) from None
+    if not points or any(point in points[:i] for i, point in enumerate(points)):
+        raise ValueError(f'--sweep={path} must give at least one run, and none twice')
+    return points
+
+
+def apply(config, point):
+    """A copy of `config` with the fields of `point` set.
+
+    Raises:
+        ValueError: a field that does not exist, or a value of another type.
+    """
+    config = config.copy_and_resolve_references()
+    known = flat(config)
+    for name, value in point.items():
+        if name not in known:
+            raise ValueError(f'the sweep sets {name!r}; configs/default.py has no such field')
+        try:
+            config.update_from_flattened_dict({name: value})
+        except TypeError:
+            raise ValueError(
+                f'the sweep sets {name}={value!r}, which is no {type(known[name]).__name__}'
+            ) from None
+    return config
+
+
+def command(argv, *more):
+    """The command line again, without what chooses runs of a sweep; `more` is added."""
+    kept, skip = [], False
+    for word in argv[1:]:
+        name, equals, _ = word.lstrip('-').partition('=')
+        if not skip and not name.startswith('sweep'):
+            kept.append(word)
+        skip = not skip and name in ('sweep', 'sweep_index') and not equals
+    return ' '.join(['python main.py', *map(shlex.quote, kept), *more])
+
+
+def flags(point):
+    """The flags that set the fields of `point`."""
+    return ' '.join(shlex.quote(f'--config.{name}={value}') for name, value in point.items())
+
+
+def commands(argv, path, points):
+    """For each run of the sweep at `path` the command that does it, in the sweep's folder."""
+    sweep = f'--sweep={shlex.quote(str(path))}'
+    return [
+        f'{command(argv, sweep, f"--sweep_index={i}")}  # {flags(point)}'
+        for i, point in enumerate(points)
+    ]

@@ -1,0 +1,75 @@
+import pathlib
+
+import pytest
+
+from configs import augmented, sweeps
+from configs.default import flat
+
+FOLDER = pathlib.Path(sweeps.__file__).parent
+FILES = sorted(path for path in FOLDER.glob('*.py') if path.name != '__init__.py')
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_every_sweep_sets_fields_that_there_are_and_only_those(path):
+    base = augmented.get_config()
+    before = flat(base)
+    for point in sweeps.read(path):
+        after = flat(sweeps.apply(base, point))
+        different = {name for name in before if before[name] != after[name]}
+        assert different <= point.keys() and all(after[name] == point[name] for name in point)
+    assert flat(base) == before
+
+
+def test_the_dose_is_a_grid_of_twelve():
+    points = sweeps.read(FOLDER / 'dose.py')
+    assert len(points) == 12
+    assert len({tuple(sorted(map(str, point.items()))) for point in points}) == 12
+
+
+def test_grid_is_every_combination_and_the_last_field_is_fastest():
+    assert sweeps.grid({'a': [1, 2], 'b': 'xy'}) == [
+        {'a': 1, 'b': 'x'}, {'a': 1, 'b': 'y'}, {'a': 2, 'b': 'x'}, {'a': 2, 'b': 'y'},
+    ]  # fmt: skip
+
+
+def test_sample_keeps_to_its_ranges_and_its_seed():
+    fields = {'rate': (1e-4, 1e-2), 'steps': (10, 1000), 'kind': ['a', 'b']}
+    points = sweeps.sample(fields, 200)
+    assert points == sweeps.sample(fields, 200) != sweeps.sample(fields, 200, seed=1)
+    assert all(1e-4 <= p['rate'] <= 1e-2 and 10 <= p['steps'] <= 1000 for p in points)
+    assert {type(p['steps']) for p in points} == {int} and {p['kind'] for p in points} == {'a', 'b'}
+    below = sum(p['rate'] < 1e-3 for p in points) / len(points)  # half of the range, in logarithms
+    assert 0.35 < below < 0.65
+
+
+@pytest.mark.parametrize(('text', 'said'), [
+    (None, 'does not exist'),
+    ('x = 1', 'get_sweep'),
+    ('def get_sweep(): return []', 'at least one run'),
+    ('def get_sweep(): return [{"a": 1}, {"a": 1}]', 'none twice'),
+])  # fmt: skip
+def test_what_is_no_sweep_is_said(tmp_path, text, said):
+    path = tmp_path / 'one.py'
+    if text:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        sweeps.read(path)
+
+
+@pytest.mark.parametrize(('point', 'said'), [
+    ({'classifier.stepz': 3}, 'classifier.stepz'), ({'classifier.steps': 'many'}, "'many'"),
+])  # fmt: skip
+def test_a_field_that_cannot_be_set_is_named(point, said):
+    with pytest.raises(ValueError, match=said):
+        sweeps.apply(augmented.get_config(), point)
+
+
+def test_commands_say_each_run_and_leave_out_what_chooses():
+    argv = ['main.py', '--config=c.py', '--sweep', 'a b.py', '--sweep_list', '--workdir=my runs']
+    assert sweeps.command(argv) == "python main.py --config=c.py '--workdir=my runs'"
+    assert sweeps.commands(argv, 'a b.py', [{'x': 1}, {'x': (2, 3)}]) == [
+        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=0"
+        '  # --config.x=1',
+        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=1"
+        "  # '--config.x=(2, 3)'",
+    ]

@@ -1,0 +1,121 @@
+"""Two processes on this machine as one run: what they make, and how they end."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import small_run
+from train import lock
+
+LIMIT = 240
+GENERATOR = 'generator.unfinished/metrics.jsonl'
+
+
+@pytest.fixture(scope='module')
+def env(clean_env):
+    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+def start(workdir, env, count=2, joined=True, **changes):
+    """Starts main.py as so many processes, of two devices each if nothing else is said."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        address = f'127.0.0.1:{free.getsockname()[1]}'
+    arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
+                 *small_run.arguments(workdir, **{'cpu_devices': 2, **changes})]  # fmt: skip
+    if joined:
+        arguments += [f'--coordinator_address={address}', f'--num_processes={count}']
+    return [
+        subprocess.Popen(arguments + ([f'--process_id={i}'] if joined else []), env=env,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def ends(processes):
+    """(exit status, output, errors) of each; none may outlast the others."""
+    try:
+        done = [(*p.communicate(timeout=LIMIT), p.returncode) for p in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(status, out, errors) for out, errors, status in done]
+
+
+def interrupt(workdir, env, path, lines, number):
+    """Sends the signal to process 1 once `path` has so many lines; how both end."""
+    processes, deadline = start(workdir, env), time.monotonic() + LIMIT
+    path = workdir / path
+    while not (path.exists() and path.read_text().count('\n') >= lines):
+        assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
+        time.sleep(0.01)
+    os.kill(processes[1].pid, number)
+    began = time.monotonic()
+    ended = ends(processes)
+    assert time.monotonic() - began < 30
+    return ended
+
+
+def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_path):
+    """Bit for bit: one process of four devices, and two of two that were killed and stopped."""
+    workdir = tmp_path / 'two'
+    first, killed = interrupt(workdir, env, GENERATOR, 50, signal.SIGKILL)
+    assert killed[0] == -signal.SIGKILL and first[0] == 75, first
+    assert first[2].splitlines()[-1].startswith('error: the processes have lost each other')
+    assert 'Traceback' not in first[2]
+    stopped = interrupt(workdir, env, GENERATOR, 90, signal.SIGTERM)
+    assert [status for status, _, _ in stopped] == [75, 75]
+    assert 'the same command goes on' in stopped[0][1]
+    whole = ends(start(workdir, env))
+    assert [status for status, _, _ in whole] == [0, 0], whole
+    assert 'going on where it was interrupted' in whole[0][1]
+    said = [line for line in whole[1][1].splitlines() if not line.startswith('[Gloo]')]
+    assert not said  # only process 0 speaks
+
+    one = tmp_path / 'one'
+    assert ends(start(one, env, count=1, cpu_devices=4))[0][0] == 0
+    assert small_run.outcome(workdir) == small_run.outcome(one)
+
+    # from the same generator, a process that stands alone, with one device, draws the same images
+    alone = tmp_path / 'alone'
+    for stage in ('data', 'judge', 'generator'):
+        shutil.copytree(workdir / stage, alone / stage)
+    assert ends(start(alone, env, count=1, joined=False, cpu_devices=1))[0][0] == 0
+    images, found = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*.png')}
+        for folder in (workdir / 'synthetic' / 'images', alone / 'synthetic' / 'images')
+    )
+    assert images and images == found
+    log = 'classifiers/augmented/seed_0/metrics.jsonl'
+    steps = [[json.loads(line) for line in (folder / log).read_text().splitlines()]
+             for folder in (workdir, alone)]  # fmt: skip
+    for row, other in zip(*steps, strict=True):
+        assert row == pytest.approx(other, abs=1e-5)
+
+
+def test_what_one_process_refuses_ends_all(env, tmp_path):
+    workdir = tmp_path / 'held'
+    with lock.held(workdir):
+        ended = ends(start(workdir, env))
+    assert [status for status, _, _ in ended] == [2, 2]
+    assert 'in use by process' in ended[0][2] and 'Traceback' not in ended[0][2] + ended[1][2]
+    ended = ends(start(workdir, env, classifier__batch_size=6))
+    assert [status for status, _, _ in ended] == [2, 2]
+    assert 'cannot be divided over 4 devices' in ended[0][2]
+
+
+def test_half_an_address_is_refused(env, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(small_run.ROOT / 'main.py'), *small_run.arguments(tmp_path / 'run'),
+         '--num_processes=2'],
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith('error: --coordinator_address')
+    assert done.stderr.count('\n') == 1 and not (tmp_path / 'run').exists()

@@ -1,0 +1,117 @@
+"""A sweep as a process: what its runs share, what a kill leaves, each is a run like any."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import small_run
+
+LIMIT = 240
+SWEEP = """
+from configs.sweeps import grid
+def get_sweep():
+    return grid({'synthesis.fill': ['largest', '2x'], 'classifier.synthetic_weight': [0.3, 1.0]})
+"""
+
+
+@pytest.fixture(scope='module')
+def env(clean_env):
+    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+@pytest.fixture(scope='module')
+def sweep(tmp_path_factory, env):
+    """(folder, flags, output) of a sweep that was killed once and run again."""
+    base = tmp_path_factory.mktemp('sweep')
+    (base / 'four.py').write_text(SWEEP)
+    workdir = base / 'run'
+    flags = [*small_run.arguments(workdir), f'--sweep={base / "four.py"}']
+    process = subprocess.Popen(command(flags), env=env, cwd=base, stdout=subprocess.DEVNULL)
+    began, deadline = workdir / 'points' / '001' / 'config.json', time.monotonic() + LIMIT
+    while not began.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return workdir, flags, succeed(flags, env, base).stdout
+
+
+def command(flags):
+    return [sys.executable, str(small_run.ROOT / 'main.py'), *flags]
+
+
+def succeed(flags, env, cwd):
+    done = subprocess.run(
+        command(flags), env=env, cwd=cwd, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def made(workdir, stage):
+    """The results of a stage that the runs share."""
+    return [path for path in (workdir / 'shared' / stage).iterdir() if path.is_dir()]
+
+
+def test_what_runs_have_in_common_is_done_once(sweep):
+    workdir, _, output = sweep
+    counts = {'data': 1, 'judge': 1, 'generator': 1, 'synthetic': 2}
+    counts |= {'classifiers/original/seed_0': 1, 'classifiers/augmented/seed_0': 4}
+    assert {stage: len(made(workdir, stage)) for stage in counts} == counts
+    assert 'generator: start' not in output  # the killed sweep had done it
+    assert len(list((workdir / 'points').iterdir())) == 4
+
+
+def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
+    workdir, _, output = sweep
+    with (workdir / 'report' / 'sweep.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row['validation_loss']) for row in rows]
+    assert losses == sorted(losses) and {row['run'] for row in rows} == set('0123')
+    for row in rows:
+        folder = workdir / 'points' / f'{int(row["run"]):03d}'
+        metrics = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
+        assert float(row['test_accuracy']) == metrics['arms']['augmented']['accuracy']['mean']
+        difference = metrics['differences']['augmented-original']['macro_f1']
+        assert float(row['difference_macro_f1_high']) == difference['ci95'][1]
+        config = json.loads((folder / 'config.json').read_text('utf-8'))['config']
+        assert config['synthesis']['fill'] == row['synthesis.fill']
+        assert f'/points/{folder.name}/report/index.html' in (
+            workdir / 'report' / 'sweep.html'
+        ).read_text('utf-8')
+    assert f'Best on validation: run {rows[0]["run"]}' in (
+        workdir / 'report' / 'sweep.html'
+    ).read_text('utf-8')
+    assert '4 of 4 runs' in (workdir / 'report' / 'sweep.md').read_text('utf-8')
+    assert 'sweep.html' in output
+
+
+def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, tmp_path):
+    workdir, flags, _ = sweep
+    again = succeed([*flags, '--sweep_index=2'], env, tmp_path)
+    assert 'Nothing to do' in again.stdout and ': start' not in again.stdout
+    fields = {'synthesis__fill': '2x', 'classifier__synthetic_weight': 0.3}
+    succeed(small_run.arguments(tmp_path / 'alone', **fields), env, tmp_path)
+    alone, point = (
+        json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
+        for folder in (tmp_path / 'alone', workdir / 'points' / '002')
+    )
+    for key in ('arms', 'differences', 'synthetic', 'validation'):
+        assert alone[key] == point[key], key
+    assert '--config.synthesis.fill=2x' in point['command'] and '--sweep' not in point['command']
+
+
+def test_mistakes_are_one_line(sweep, env, tmp_path):
+    _, flags, _ = sweep
+    for more, said in (
+        (['--sweep_index=4'], '0 to 3'), (['--sweep=/no.py'], '/no.py'),
+    ):  # fmt: skip
+        done = subprocess.run(command([*flags, *more]), env=env, cwd=tmp_path, capture_output=True,
+                              text=True, timeout=LIMIT)  # fmt: skip
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count('\n') == 1

@@ -1,0 +1,161 @@
+"""How several processes act as one: they join, follow what process 0 decides, and end together.
+
+All of them run the same program. What they compute on devices keeps them in step; whatever only
+process 0 does, such as writing the run's folder, is an `on_main`, and the others wait for it by
+JAX's coordination service, where a wait may take hours, and not on a device, where it may not.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+
+import jax
+import numpy as np
+from jax._src import distributed  # its client is the only key-value store that JAX has
+from jax.experimental import multihost_utils
+
+from train import parallel
+from train.progress import be_quiet, leave
+
+_FOREVER = 10 * 365 * 24 * 3600 * 1000  # ms
+_ENDED = 'ended'
+_AGAIN = 75  # the exit status that says: run the same command again
+_turn = itertools.count()
+
+
+def announced(environment):
+    """How many processes a launcher says it has started, by its environment variables.
+
+    Of SLURM's `srun` and Open MPI's `mpirun`. Not of a Kubernetes job or a Cloud TPU, where many
+    processes need not belong together: there `--distributed` says so.
+    """
+    for count, place in (
+        ('SLURM_STEP_NUM_TASKS', 'SLURM_PROCID'),
+        ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK'),
+    ):
+        if count in environment and place in environment:
+            return int(environment[count])
+    return 1
+
+
+def join(*, detect=None, coordinator_address=None, num_processes=None, process_id=None):
+    """Joins the processes of a run: from now on JAX sees the devices of all.
+
+    Must come before JAX is used. A process that stands alone does nothing.
+
+    Args:
+        detect: whether to join what JAX detects (SLURM, Open MPI, Kubernetes, Cloud TPU);
+            None: where `announced` finds several.
+        coordinator_address, num_processes, process_id: 'host:port' of process 0, how many there
+            are, and which this is, where nothing is to be detected.
+
+    Raises:
+        ValueError: they cannot be joined.
+    """
+    by_hand = (coordinator_address, num_processes, process_id)
+    given = [x is not None for x in by_hand]
+    if not any(given) and not (announced(os.environ) > 1 if detect is None else detect):
+        return
+    if any(given) and not all(given):
+        raise ValueError(
+            '--coordinator_address, --num_processes and --process_id belong together; give all '
+            'three, or none where JAX finds them (SLURM, Open MPI, Kubernetes, Cloud TPU)'
+        )
+    try:
+        jax.distributed.initialize(*by_hand, heartbeat_timeout_seconds=30)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f'the processes cannot be joined: {error}') from error
+    if not parallel.is_main():
+        be_quiet()
+
+
+@contextlib.contextmanager
+def ending_together():
+    """How one of the processes ends, so do all: its exit status becomes theirs."""
+    if parallel.process()[1] == 1:
+        yield
+        return
+    watcher = threading.Thread(target=_follow, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except SystemExit as end:
+        _end(end.code or 0)
+    except jax.errors.JaxRuntimeError as error:  # most likely another one has died
+        reason = str(error).strip().splitlines()[0]
+        print(f'error: the processes have lost each other, the same command goes on: {reason}',
+              file=sys.stderr)  # fmt: skip
+        _end(_AGAIN)
+    except BaseException:
+        traceback.print_exc()
+        _end(1)
+    on_main(lambda: _tell(None))  # all are here: nobody waits for anybody any more
+    watcher.join()
+
+
+def _tell(status):
+    try:
+        _client().key_value_set(_ENDED, json.dumps(status))
+    except jax.errors.JaxRuntimeError:  # another one has ended, too, or process 0 is gone
+        pass
+
+
+def end(message, status):
+    """Ends this process at once, and the others with it; see `progress.leave`."""
+    if parallel.process()[1] > 1:
+        _tell(status)
+        time.sleep(1.0 if parallel.is_main() else 0.0)  # it has the store: let them read it
+    leave(message, status)
+
+
+def _end(status):
+    end(None, status)
+
+
+def _follow():
+    """Ends this process as soon as another one has ended."""
+    try:
+        status = json.loads(_client().blocking_key_value_get(_ENDED, _FOREVER))
+    except jax.errors.JaxRuntimeError:
+        status = _AGAIN  # process 0 died
+    if status is not None:
+        leave(None, status)
+
+
+def _client():
+    return distributed.global_state.client
+
+
+def on_main(work):
+    """What work() returns in process 0, JSON data, in every process; the others wait for it.
+
+    Raises:
+        What work() raises, in process 0; the others end with exit status 2.
+    """
+    if parallel.process()[1] == 1:
+        return work()
+    key = f'turn/{next(_turn)}'
+    if not parallel.is_main():
+        answer = json.loads(_client().blocking_key_value_get(key, _FOREVER))
+        if not answer:
+            raise SystemExit(2)
+        return answer[0]
+    try:
+        result = work()
+    except BaseException:
+        _client().key_value_set(key, '[]')
+        raise
+    _client().key_value_set(key, json.dumps([result]))
+    return result
+
+
+def any_of(flag):
+    """Whether `flag` is true in any process; all must ask."""
+    if parallel.process()[1] == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
