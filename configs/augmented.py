@@ -14,6 +14,8 @@ hour each is an estimate, from the FLOPs that XLA counts, at a tenth of the GPU'
     python main.py --config=configs/augmented.py:grocery      photographs at 64x64
     python main.py --config=configs/augmented.py:cifar10_lt   imbalance factor 100
     python main.py --config=configs/augmented.py:cifar100_lt  imbalance factor 100
+    python main.py --config=configs/augmented.py:folder128    your own images at 128x128
+    python main.py --config=configs/augmented.py:folder256    your own images at 256x256, 8 GPUs
 
 The README gives the time and the numbers that each of the others took and reached.
 """
@@ -111,6 +113,29 @@ def grocery(config):
     config.classifier.widths = (32, 64, 128, 256)
 
 
+def folder128(config):
+    """Class folders at 128x128, on a GPU; not tuned, and not run at full size yet."""
+    grocery(config)
+    config.data.image_size = 128
+    config.generator.channels = 128
+    config.generator.multipliers = (1, 2, 3, 4)
+    config.generator.attention = (False, False, True, True)  # at 16x16 and 8x8
+    config.generator.steps = 100_000
+    config.generator.remat = True
+    config.generator.sample_every = 10_000
+    config.synthesis.batch_size = 256
+    config.classifier.widths = (32, 64, 128, 256, 256)
+
+
+def folder256(config):
+    """Class folders at 256x256, on several GPUs; not tuned, and not run at full size yet."""
+    folder128(config)
+    config.data.image_size = 256
+    config.generator.patch_size = 4  # the network's work is that of 128x128
+    config.generator.accumulate = 2
+    config.classifier.widths = (32, 64, 128, 256, 256, 256)
+
+
 def cifar10_lt(config):
     """CIFAR-10-LT of the long-tail literature, on a GPU: 12,406 images, 5,000 to 50 a class."""
     _long_tail(config)
@@ -160,5 +185,6 @@ def _unet_for_a_gpu(config):
 
 VARIANTS = {
     '': glyphs, 'digits': digits, 'folder': folder, 'tfds': tfds, 'cifar': cifar,
-    'grocery': grocery, 'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
+    'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
+    'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
 }  # fmt: skip

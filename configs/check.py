@@ -32,7 +32,7 @@ FRACTIONS = (
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
     'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',
-    'generator.patch_size', 'generator.log_every',
+    'generator.patch_size', 'generator.accumulate', 'generator.log_every',
     'generator.validate_every', 'generator.save_every', 'generator.sample_size', 'synthesis.steps',
     'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps', 'classifier.seeds',
     'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
@@ -59,6 +59,13 @@ def check(config, device_count):
             )
     for name in ('generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'):
         _divisible(name, fields[name], device_count)
+    parts = config.generator.accumulate
+    if config.generator.batch_size % (device_count * parts):
+        raise ValueError(
+            f'config.generator.accumulate={parts} cuts the batch of each of {device_count} devices '
+            f'into equal parts; config.generator.batch_size={config.generator.batch_size} must be a '
+            f'multiple of {device_count * parts}'
+        )
     _check_arms(config)
     _check_classifier(config)
     fill_plan([1], config.synthesis.fill)

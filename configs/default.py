@@ -60,6 +60,8 @@ def get_config():
     g.augment_rotate = 0.0  # degrees at most, either way, told to the network
     g.augment_scale = 0.0  # at most this fraction larger or smaller, told to the network
     g.augment_probability = 0.5  # of each augmentation
+    g.accumulate = 1  # parts of a batch, one after another: less memory, the same gradient
+    g.remat = False  # compute activations again in the backward pass: less memory, more time
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
     g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
     g.max_skipped_steps = 0  # steps without a finite gradient that are passed over; more: stop

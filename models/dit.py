@@ -1,6 +1,5 @@
 """The generator's other network: a class-conditional transformer on patches."""
 
-import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +21,7 @@ class DiT(nn.Module):
         depth: transformer blocks.
         patch_size: side of the patches that become tokens, in pixels; divides the image's side.
         dtype: of activations; parameters and normalisation stay float32.
+        remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """
 
     num_classes: int
@@ -31,6 +31,7 @@ class DiT(nn.Module):
     dropout: float = 0.0
     head_width: int = 32
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x_t, log_snr, label, augmentation, *, keys=None):
@@ -44,9 +45,9 @@ class DiT(nn.Module):
         h = nn.Dense(self.width, dtype=self.dtype, name='stem')(patches.reshape(batch, -1, size))
         places = nn.initializers.normal(0.02)
         h += self.param('places', places, (rows * columns, self.width)).astype(self.dtype)
-        number = itertools.count()
-        for _ in range(self.depth):
-            h = self._block(h, condition, number, keys)
+        block = nn.remat(DiT._block, static_argnums=(3,)) if self.remat else DiT._block
+        for i in range(self.depth):
+            h = block(self, h, condition, i, keys)
         shift, scale = self._modulation(condition, 2)
         h = _modulate(h, shift, scale).astype(jnp.float32)
         out = nn.Dense(size, kernel_init=nn.initializers.zeros, name='head')(h)
@@ -71,7 +72,7 @@ class DiT(nn.Module):
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self._modulation(condition, 6)
         h += gate_1 * self._attention(_modulate(h, shift_1, scale_1))
         wide = nn.Dense(4 * self.width, dtype=self.dtype)(_modulate(h, shift_2, scale_2))
-        wide = Dropout(self.dropout, next(number))(nn.gelu(wide), keys)
+        wide = Dropout(self.dropout, number)(nn.gelu(wide), keys)
         return h + gate_2 * nn.Dense(self.width, dtype=self.dtype)(wide)
 
     def _attention(self, h):

@@ -23,6 +23,7 @@ class UNet(nn.Module):
         blocks: residual blocks per level on the way down; one more on the way up.
         attention: per level, whether its blocks are followed by self-attention.
         dtype: of activations; parameters and normalisation stay float32.
+        remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """
 
     num_classes: int
@@ -33,6 +34,7 @@ class UNet(nn.Module):
     patch_size: int = 2
     dropout: float = 0.1
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x_t, log_snr, label, augmentation, *, keys=None):
@@ -42,13 +44,18 @@ class UNet(nn.Module):
         """
         condition = self._embed(log_snr, augmentation)
 
-        number = itertools.count()
+        blocks, attentions = itertools.count(), itertools.count()
+        keep = nn.remat if self.remat else lambda module: module
 
         def block(h, width, attend):
-            h = ResidualBlock(width, self.num_classes, self.dropout, next(number), self.dtype)(
-                h, condition, label, keys
-            )
-            return SelfAttention(dtype=self.dtype)(h) if attend else h
+            i = next(blocks)
+            h = keep(ResidualBlock)(
+                width, self.num_classes, self.dropout, i, self.dtype, name=f'ResidualBlock_{i}'
+            )(h, condition, label, keys)
+            if attend:
+                name = f'SelfAttention_{next(attentions)}'
+                h = keep(SelfAttention)(dtype=self.dtype, name=name)(h)
+            return h
 
         patches = space_to_depth(x_t, self.patch_size)
         h = patches.astype(self.dtype)

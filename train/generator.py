@@ -17,7 +17,7 @@ def make_model(config, num_classes):
     """The network that `config.generator` describes."""
     shared = {
         'num_classes': num_classes, 'patch_size': config.patch_size, 'dropout': config.dropout,
-        'dtype': parallel.compute_dtype(config.dtype),
+        'dtype': parallel.compute_dtype(config.dtype), 'remat': config.remat,
     }  # fmt: skip
     if config.backbone == 'unet':
         return unet.UNet(
@@ -38,7 +38,10 @@ def build(config, num_classes):
         learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
         cosine=config.cosine_decay, b2=config.adam_b2, clip=config.clip_norm,
     )  # fmt: skip
-    step = state_lib.make_step(make_loss(model, config), optimizer, ema_decay=config.ema_decay)
+    step = state_lib.make_step(
+        make_loss(model, config), optimizer, ema_decay=config.ema_decay,
+        accumulate=config.accumulate,
+    )  # fmt: skip
     return model, optimizer, step
 
 

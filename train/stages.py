@@ -20,7 +20,7 @@ import flax.traverse_util
 from train import lock, parallel, processes
 from train.progress import say
 
-HARMLESS = ('save_every', 'max_skipped_steps')  # settings that change no result
+HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _FILE = 'stage.json'
 

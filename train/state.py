@@ -89,7 +89,7 @@ def guarded(optimizer):
     return optax.apply_if_finite(optimizer, never)
 
 
-def make_step(loss_fn, optimizer, *, ema_decay=0.0):
+def make_step(loss_fn, optimizer, *, ema_decay=0.0, accumulate=1):
     """The pmapped training step of either model.
 
     Args:
@@ -97,22 +97,31 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0):
             one PRNG key per example; `batch['weight']` [b] multiplies the losses.
         optimizer: from `make_optimizer` or `guarded`.
         ema_decay: of the parameters' average, warmed up as (1 + step) / (10 + step).
+        accumulate: parts that a device's batch is cut into, one after another, to save memory.
     Returns:
         (state, batch) -> (state, {'loss', **metrics}), means over the global batch. A step whose
         gradient is not finite changes nothing but `step` and `skipped`.
     """
 
+    def gradient(params, model_state, batch, keys):
+        def objective(params):
+            losses, (model_state_, metrics) = loss_fn(params, model_state, batch, keys)
+            loss = (losses * batch['weight']).mean()
+            return loss, (model_state_, {'loss': loss, **metrics})
+
+        grads, (model_state, metrics) = jax.grad(objective, has_aux=True)(params)
+        return model_state, (metrics, grads)
+
     def step(state, batch):
         keys = example_keys(state.rng, state.step, batch['label'].shape[0])
-
-        def objective(params):
-            losses, aux = loss_fn(params, state.model_state, batch, keys)
-            return (losses * batch['weight']).mean(), aux
-
-        (loss, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
-            state.params
-        )
-        loss, metrics, grads = parallel.mean((loss, metrics, grads))
+        if accumulate == 1:
+            model_state, means = gradient(state.params, state.model_state, batch, keys)
+        else:
+            model_state, means = _in_parts(
+                lambda model_state, part: gradient(state.params, model_state, *part),
+                state.model_state, (batch, keys), accumulate,
+            )  # fmt: skip
+        metrics, grads = parallel.mean(means)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         finite = opt_state.last_finite
         params = optax.apply_updates(state.params, updates)  # by 0 if not
@@ -127,9 +136,30 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0):
             model_state=jax.tree.map(kept, model_state, state.model_state),
             skipped=kept(state.skipped, skip),
         )  # fmt: skip
-        return state, {'loss': loss, **metrics}
+        return state, metrics
 
     return parallel.train_step(step)
+
+
+def _in_parts(work, carry, examples, parts):
+    """The last carry and the mean result of work(carry, part) -> (carry, result).
+
+    The parts are as many equal ones of `examples` [b, ...], in order.
+    """
+    cut = lambda x: x.reshape(parts, -1, *x.shape[1:])  # noqa: E731
+    examples = jax.tree.map(cut, examples)
+    first = jax.tree.map(lambda x: x[0], examples)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(work, carry, first)[1]
+    )
+
+    def one(state, part):
+        carry, total = state
+        carry, result = work(carry, part)
+        return (carry, jax.tree.map(jnp.add, total, result)), None
+
+    (carry, total), _ = jax.lax.scan(one, (carry, zeros), examples)
+    return carry, jax.tree.map(lambda x: x / parts, total)
 
 
 def example_keys(rng, step, count):

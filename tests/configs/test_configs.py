@@ -14,7 +14,7 @@ from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
 from generation import synthesize
-from train import classifier, experiment, generator
+from train import classifier, experiment, generator, parallel
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -301,6 +301,7 @@ def losses(folder):
 
 
 GPU_VARIANTS = {'grocery': 37, 'cifar10_lt': 10, 'cifar100_lt': 100}
+LARGE_VARIANTS = {'folder128': 128, 'folder256': 256}
 
 
 @pytest.mark.parametrize('variant, num_classes', GPU_VARIANTS.items())
@@ -344,3 +345,34 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path):
     for name in ('generator', 'classifier'):
         found = losses(tmp_path / name)
         assert len(found) == 6 and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize('variant, size', LARGE_VARIANTS.items())
+def test_a_large_variant_steps_both_networks_at_full_image_size(variant, size):
+    """With fewer channels; recomputed activations and, at 256, a batch in parts."""
+    config = augmented.get_config(variant)
+    config.update_from_flattened_dict({
+        'generator.channels': 8, 'generator.blocks': 1, 'generator.batch_size': 16,
+        'generator.dtype': 'float32', 'classifier.batch_size': 8, 'classifier.hidden': 16,
+        'classifier.widths': tuple(4 for _ in config.classifier.widths),
+    })  # fmt: skip
+    config = ml_collections.FrozenConfigDict(config)
+    check.check(config, 8)
+    assert config.generator.remat and config.data.image_size == size
+    batch = {'image': np.full((16, size, size, 3), 127, np.uint8),
+             'label': np.arange(16, dtype=np.int32) % 3, 'weight': np.ones(16, np.float32)}  # fmt: skip
+    shape = batch['image'].shape[1:]
+    model, optimizer, step = generator.build(config.generator, 3)
+    state = generator.create_state(model, optimizer, config.generator, shape)
+    _, metrics = step(parallel.replicate(state), parallel.shard(batch))
+    assert 0 < float(metrics['loss']) < 10
+    model, optimizer, step = classifier.build(config.classifier, 3)
+    state = classifier.create_state(model, optimizer, config.classifier, shape, 0)
+    half = {name: values[:8] for name, values in batch.items()}
+    _, metrics = step(parallel.replicate(state), parallel.shard(half))
+    assert 0 < float(metrics['loss']) < 10
+
+
+def test_a_batch_that_cannot_be_cut_into_its_parts_is_refused():
+    config = changed(generator__batch_size=16, generator__accumulate=3)
+    assert 'multiple of 6' in assert_refused(config, 'generator.accumulate=3', devices=2)

@@ -156,3 +156,36 @@ def test_sinusoids_are_bounded_and_distinct():
     assert features.shape == (200, 16) and np.abs(features).max() <= 1
     gaps = np.linalg.norm(np.diff(features, axis=0), axis=1)
     assert gaps.min() > 0.05
+
+
+def test_recomputed_activations_are_the_same_function(network, moved):
+    """Same parameter tree, same output, same gradient."""
+    again = network.clone(remat=True)
+    assert jax.tree.structure(jax.eval_shape(again.init, jax.random.key(0), *inputs())) == (
+        jax.tree.structure(moved)
+    )
+    keys = jax.random.split(jax.random.key(1), 4)
+
+    def gradient(model):
+        def loss(variables):
+            return jnp.square(model.apply(variables, *inputs(), keys=keys)).mean()
+
+        return jax.jit(jax.value_and_grad(loss))(moved)
+
+    (loss, grads), (other, others) = gradient(network), gradient(again)
+    assert float(loss) == pytest.approx(float(other), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5), grads, others)
+
+
+def test_recomputing_saves_memory():
+    """Of the compiled gradient's temporary arrays, at a size where they are most of it."""
+    def temporary(remat):
+        model = unet.UNet(CLASSES, channels=16, multipliers=(1, 2), blocks=3,
+                          attention=(False, False), patch_size=2, remat=remat)  # fmt: skip
+        arguments = inputs(batch=8, size=64)
+        variables = model.init(jax.random.key(0), *arguments)
+        loss = lambda variables: jnp.square(model.apply(variables, *arguments)).mean()  # noqa: E731
+        compiled = jax.jit(jax.grad(loss)).lower(variables).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(True) < 0.7 * temporary(False)

@@ -35,6 +35,20 @@ def test_a_step_is_gradient_descent_on_the_weighted_mean():
     assert int(after.step) == 1 and after.ema is None and after.best is None
 
 
+def test_a_batch_in_parts_has_the_same_gradient():
+    optimizer, results = state.guarded(optax.sgd(0.1)), []
+    devices = jax.local_device_count()
+    b = batch(size=4 * devices)
+    b['weight'] = np.arange(4 * devices, dtype='f4')
+    for parts in (1, 2, 4):
+        step = state.make_step(linear_loss, optimizer, accumulate=parts)
+        results.append(step(parallel.replicate(create(optimizer)), parallel.shard(b)))
+    for after, metrics in results[1:]:
+        np.testing.assert_allclose(after.params['w'], results[0][0].params['w'], rtol=1e-5)
+        for name, value in results[0][1].items():
+            assert float(metrics[name]) == pytest.approx(float(value), rel=1e-5)
+
+
 def test_the_average_warms_up():
     """decay_t = min(decay, (1 + t) / (10 + t)), t the steps done before."""
     optimizer = state.guarded(optax.sgd(0.05))
