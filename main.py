@@ -17,9 +17,10 @@ from ml_collections import config_flags
 
 from configs import sweeps
 from configs.check import check
+from configs.default import flat
 from data import splits
 from eval import leaderboard, report
-from train import experiment, lock, loop, parallel, processes, provenance, stages
+from train import experiment, lock, loop, parallel, processes, provenance, stages, trackers
 from train.arms import ARMS
 from train.progress import say, show
 
@@ -129,13 +130,21 @@ def run_sweep(configs, points, chosen, workdir, command):
     for i in chosen:
         folder = leaderboard.folder(workdir, i)
         say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
-        with contextlib.ExitStack() as stack:
-            processes.on_main(lambda: stack.enter_context(lock.held(folder)))  # noqa: B023
+        with at_work(folder, configs[i]):
             one = f'{command} {sweeps.flags(points[i])}'
             run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
         processes.on_main(lambda: leaderboard.write(workdir, points))
     show(leaderboard.console_table(workdir, points))
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
+
+
+@contextlib.contextmanager
+def at_work(workdir, config):
+    """No other run works in the folder, and what is logged goes where the user wants it."""
+    with contextlib.ExitStack() as stack:
+        processes.on_main(lambda: stack.enter_context(lock.held(workdir)))
+        stack.enter_context(trackers.tracking(config.trackers, workdir, flat(config)))
+        yield
 
 
 @contextlib.contextmanager
@@ -156,7 +165,8 @@ def settings(argv):
     if _CONFIG.value is None:
         raise ValueError('no --config; try --config=configs/augmented.py')
     config = _CONFIG.value
-    config.arms = tuple(','.join(config.arms).split(','))  # --config.arms=a,b is one string
+    for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
+        config[field] = tuple(name for name in ','.join(config[field]).split(',') if name)
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')
 
@@ -197,12 +207,13 @@ def main(argv):
         if chosen is not None:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
-        with one_line_errors(*refused), contextlib.ExitStack() as stack:
-            if chosen is None:
-                processes.on_main(lambda: stack.enter_context(lock.held(workdir)))
-                run(configs[0], workdir, sweeps.command(sys.argv), _RERUN.value)
+        command = sweeps.command(sys.argv)
+        with one_line_errors(*refused):
+            if chosen is not None:
+                run_sweep(configs, points, chosen, workdir, command)
             else:
-                run_sweep(configs, points, chosen, workdir, sweeps.command(sys.argv))
+                with at_work(workdir, configs[0]):
+                    run(configs[0], workdir, command, _RERUN.value)
 
 
 def parse(argv):

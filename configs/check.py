@@ -5,6 +5,7 @@ import math
 from configs.default import flat
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
+from train import trackers
 from train.arms import ARMS
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
@@ -63,9 +64,15 @@ def check(config, device_count):
     if config.generator.batch_size % (device_count * parts):
         raise ValueError(
             f'config.generator.accumulate={parts} cuts the batch of each of {device_count} devices '
-            f'into equal parts; config.generator.batch_size={config.generator.batch_size} must be a '
-            f'multiple of {device_count * parts}'
+            f'into equal parts; config.generator.batch_size={config.generator.batch_size} must be '
+            f'a multiple of {device_count * parts}'
         )
+    for name in config.trackers:
+        if name not in trackers.TRACKERS:
+            raise ValueError(
+                f'config.trackers={tuple(config.trackers)} may name {", ".join(trackers.TRACKERS)}'
+            )
+        trackers.find(name)
     _check_arms(config)
     _check_classifier(config)
     fill_plan([1], config.synthesis.fill)

@@ -266,6 +266,7 @@ MISTAKES = {
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),
     'unknown flag': (['--steps=3'], 'steps'),
+    'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
 }  # fmt: skip
 WHOLE_COMMANDS = {
     'no config': ([], '--config'),

@@ -9,7 +9,7 @@ import threading
 import jax
 import numpy as np
 
-from train import checkpoints, parallel, processes
+from train import checkpoints, parallel, processes, trackers
 from train import state as state_lib
 from train.progress import say
 
@@ -175,3 +175,4 @@ class MetricsLog:
         if parallel.is_main():
             with self._path.open('a', encoding='utf-8') as file:
                 file.write(json.dumps(row) + '\n')
+            trackers.log(self._path.parent, row)

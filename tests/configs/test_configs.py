@@ -359,8 +359,11 @@ def test_a_large_variant_steps_both_networks_at_full_image_size(variant, size):
     config = ml_collections.FrozenConfigDict(config)
     check.check(config, 8)
     assert config.generator.remat and config.data.image_size == size
-    batch = {'image': np.full((16, size, size, 3), 127, np.uint8),
-             'label': np.arange(16, dtype=np.int32) % 3, 'weight': np.ones(16, np.float32)}  # fmt: skip
+    batch = {
+        'image': np.full((16, size, size, 3), 127, np.uint8),
+        'label': np.arange(16, dtype=np.int32) % 3,
+        'weight': np.ones(16, np.float32),
+    }
     shape = batch['image'].shape[1:]
     model, optimizer, step = generator.build(config.generator, 3)
     state = generator.create_state(model, optimizer, config.generator, shape)

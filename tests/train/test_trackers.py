@@ -1,0 +1,72 @@
+import sys
+import types
+
+import pytest
+
+from train import loop, trackers
+
+
+def rows(folder, config=None, names=('tensorboard',)):
+    with trackers.tracking(names, folder, config or {}):
+        for stage in ('generator.unfinished', 'classifiers/augmented/seed_0.unfinished'):
+            log = loop.MetricsLog(folder / stage / 'metrics.jsonl', 0)
+            for step in (1, 2):
+                log.write(step=step, loss=1 / step, alarm='words are left out')
+
+
+def test_tensorboard_has_what_metrics_jsonl_has(tmp_path):
+    """Read back from the event files by protobuf alone."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    rows(tmp_path)
+    found = {}
+    for path in sorted((tmp_path / 'tensorboard').rglob('events*')):
+        stage = path.parent.relative_to(tmp_path / 'tensorboard').as_posix()
+        data = path.read_bytes()
+        while data:  # length (8), its checksum (4), the event, its checksum (4)
+            size = int.from_bytes(data[:8], 'little')
+            event, data = Event.FromString(data[12 : 12 + size]), data[16 + size :]
+            for value in event.summary.value:
+                found[stage, value.tag, event.step] = value.simple_value
+    assert found == {
+        (stage, 'loss', step): pytest.approx(1 / step)
+        for stage in ('generator', 'classifiers/augmented/seed_0') for step in (1, 2)
+    }  # fmt: skip
+
+
+def test_without_trackers_nothing_is_written(tmp_path):
+    rows(tmp_path, names=())
+    assert not (tmp_path / 'tensorboard').exists()
+    trackers.log(tmp_path / 'generator', {'step': 1, 'loss': 1.0})  # nowhere
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Calls that reach stand-ins for wandb and mlflow, too large to install for a test."""
+    calls = []
+
+    def note(name):
+        return lambda *args, **kwargs: calls.append((name, args, kwargs))
+
+    names = ('start_run', 'log_params', 'log_metrics', 'end_run')
+    monkeypatch.setitem(sys.modules, 'mlflow', types.SimpleNamespace(**{n: note(n) for n in names}))
+    run = types.SimpleNamespace(**{n: note(n) for n in ('define_metric', 'log', 'finish')})
+    init = lambda **kwargs: calls.append(('init', (), kwargs)) or run  # noqa: E731
+    monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=init))
+    return calls
+
+
+def test_what_the_others_are_told(said, tmp_path):
+    rows(tmp_path, {'classifier.steps': 3}, ('wandb', 'mlflow'))
+    kinds = [name for name, _, _ in said]
+    assert kinds[:2] == ['init', 'start_run'] and kinds[-2:] == ['end_run', 'finish']
+    assert said[0][2]['config'] == {'classifier.steps': 3}
+    assert ('log', ({'generator/step': 2, 'generator/loss': 0.5},), {}) in said
+    assert ('log_metrics', ({'generator/loss': 0.5},), {'step': 2}) in said
+    assert kinds.count('log') == kinds.count('log_metrics') == 4
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    with pytest.raises(ValueError, match='pip install wandb'):
+        trackers.find('wandb')

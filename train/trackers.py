@@ -1,0 +1,126 @@
+"""Where else a run's training curves go: TensorBoard, Weights & Biases, MLflow. By default nowhere.
+
+`loop.MetricsLog` sends each row of metrics.jsonl here. The packages are optional and imported only
+when asked for: `pip install tensorboardX`, `wandb` or `mlflow`.
+"""
+
+import contextlib
+import importlib
+import pathlib
+
+from train import parallel
+
+_open = []
+
+
+class TensorBoard:
+    """Event files in the run's folder `tensorboard`, one sub-folder a stage; no TensorFlow."""
+
+    PACKAGE = 'tensorboardX'
+
+    def __init__(self, package, workdir, config):
+        self._package, self._folder, self._writers = package, workdir / 'tensorboard', {}
+
+    def log(self, stage, step, values):
+        if stage not in self._writers:
+            # what a killed run logged beyond its checkpoint is hidden
+            self._writers[stage] = self._package.SummaryWriter(
+                str(self._folder / stage), purge_step=step
+            )
+        for name, value in values.items():
+            self._writers[stage].add_scalar(name, value, step)
+
+    def close(self):
+        for writer in self._writers.values():
+            writer.close()
+
+
+class WandB:
+    """A run of Weights & Biases; each stage counts its own steps."""
+
+    PACKAGE = 'wandb'
+
+    def __init__(self, package, workdir, config):
+        self._run = package.init(
+            project='synthetic-augmentation', name=workdir.name, config=config, dir=str(workdir)
+        )
+        self._stages = set()
+
+    def log(self, stage, step, values):
+        if stage not in self._stages:
+            self._stages.add(stage)
+            self._run.define_metric(f'{stage}/step')
+            self._run.define_metric(f'{stage}/*', step_metric=f'{stage}/step')
+        values = {'step': step, **values}
+        self._run.log({f'{stage}/{name}': value for name, value in values.items()})
+
+    def close(self):
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow, where MLFLOW_TRACKING_URI says."""
+
+    PACKAGE = 'mlflow'
+
+    def __init__(self, package, workdir, config):
+        self._package = package
+        package.start_run(run_name=workdir.name)
+        fields = list(config.items())
+        for first in range(0, len(fields), 100):  # so many it takes at once
+            package.log_params(dict(fields[first : first + 100]))
+
+    def log(self, stage, step, values):
+        named = {f'{stage}/{name}': value for name, value in values.items()}
+        self._package.log_metrics(named, step=step)
+
+    def close(self):
+        self._package.end_run()
+
+
+TRACKERS = {'tensorboard': TensorBoard, 'wandb': WandB, 'mlflow': MLflow}
+
+
+@contextlib.contextmanager
+def tracking(names, workdir, config):
+    """Sends what is logged to these of TRACKERS as well.
+
+    Args:
+        names: none, one or several of TRACKERS.
+        workdir: the run's folder.
+        config: {'generator.steps': value, ...}.
+
+    Raises:
+        ValueError: a package is missing.
+    """
+    if parallel.is_main():
+        _open.extend(TRACKERS[name](find(name), pathlib.Path(workdir), config) for name in names)
+    try:
+        yield
+    finally:
+        while _open:
+            _open.pop().close()
+
+
+def find(name):
+    """The package of a tracker; ValueError, with what to install, if it is missing."""
+    package = TRACKERS[name].PACKAGE
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise ValueError(
+            f'config.trackers={name} needs the package {package}; pip install {package}, or leave '
+            'it out'
+        ) from None
+
+
+def log(folder, row):
+    """One row of the metrics.jsonl in `folder`, a stage's: {'step', name: value}."""
+    if not _open:
+        return
+    parts = [part.removesuffix('.unfinished') for part in pathlib.Path(folder).parts]
+    stages = ('judge', 'generator', 'classifiers')
+    first = max((i for i, part in enumerate(parts) if part in stages), default=len(parts) - 1)
+    values = {k: v for k, v in row.items() if k != 'step' and isinstance(v, (int, float))}
+    for tracker in _open:
+        tracker.log('/'.join(parts[first:]), row['step'], values)
