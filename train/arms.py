@@ -50,7 +50,7 @@ def reads(classifier, arm):
     """
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
     for name in ('seeds', *stages.HARMLESS):
-        del fields[name]
+        fields.pop(name, None)
     if not (made_of.real and made_of.synthetic):
         for name in ('synthetic_share', 'synthetic_weight', 'synthetic_until'):
             del fields[name]

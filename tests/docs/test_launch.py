@@ -1,0 +1,108 @@
+"""The recipes of docs/launch, as far as they can be checked without a cluster."""
+
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from benchmarks import small_run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'docs' / 'launch'
+SCRIPTS = sorted([*FOLDER.glob('*.sh'), *FOLDER.glob('*.sbatch')])
+JOBS = sorted(FOLDER.glob('*.yaml'))
+
+
+def test_the_table_names_every_recipe():
+    text = (FOLDER / 'README.md').read_text('utf-8')
+    missing = [path.name for path in SCRIPTS + JOBS if f'`{path.name}`' not in text]
+    assert not missing and len(SCRIPTS + JOBS) == 8
+
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.name)
+def test_shell_syntax(path):
+    subprocess.run(['bash', '-n', str(path)], check=True)
+
+
+@pytest.fixture
+def python(tmp_path):
+    """A stand-in for Python: writes its arguments down and ends with the statuses of a file."""
+    script = tmp_path / 'python'
+    script.write_text(f'''#!/usr/bin/env bash
+printf '%s\\n' "$*" >> {tmp_path}/called
+read -r status rest < {tmp_path}/statuses
+echo "$rest" > {tmp_path}/statuses
+exit "$status"
+''')
+    script.chmod(0o755)
+    return script
+
+
+def recipe(name, python, statuses, **env):
+    """(status of the recipe, the arguments of each call of main.py)."""
+    (python.parent / 'statuses').write_text(statuses)
+    done = subprocess.run(
+        ['bash', str(FOLDER / name)], cwd=ROOT, timeout=60,
+        env=os.environ | {'PYTHON': str(python), **env},
+    )  # fmt: skip
+    return done.returncode, (python.parent / 'called').read_text().splitlines()
+
+
+def parses(arguments):
+    """The runs that main.py makes of these arguments: lines of --sweep_list."""
+    words = shlex.split(arguments)
+    assert words[0] == 'main.py'
+    done = subprocess.run([sys.executable, *words, '--sweep_list'], cwd=ROOT, capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_one_gpu_says_again_and_eight_go_on_until_done(python):
+    assert recipe('one_gpu.sh', python, '75')[0] == 75
+    assert recipe('one_gpu.sh', python, '0')[0] == 0
+    (python.parent / 'called').unlink()
+    status, called = recipe('eight_gpus.sh', python, '75 75 0')
+    assert status == 0 and len(called) == 3
+    assert recipe('eight_gpus.sh', python, '75 2')[0] == 2
+
+
+def test_the_array_runs_one_point_of_its_sweep(python):
+    status, called = recipe('slurm_array.sbatch', python, '0', SLURM_ARRAY_TASK_ID='3')
+    assert status == 0
+    status, runs, errors = parses(called[0])
+    assert status == 0, errors
+    array = next(line for line in (FOLDER / 'slurm_array.sbatch').read_text().splitlines()
+                 if '--array=' in line)  # fmt: skip
+    assert f'0-{len(runs) - 1}%' in array
+
+
+@pytest.mark.parametrize('path', JOBS, ids=lambda path: path.name)
+def test_a_job_s_command_is_one_that_main_knows(path):
+    job = list(yaml.safe_load_all(path.read_text('utf-8')))[-1]
+    assert job['kind'] == 'Job' and job['spec']['completionMode'] == 'Indexed'
+    command = job['spec']['template']['spec']['containers'][0]['command']
+    words = [word.replace('$(JOB_COMPLETION_INDEX)', '1') for word in command[1:]]
+    status, runs, errors = parses(shlex.join(words))
+    if 'sweep' in path.name:
+        assert status == 0 and len(runs) == job['spec']['completions'], errors
+    else:  # the flags are known; only that there is no sweep to list is said
+        assert errors == 'error: --sweep_index and --sweep_list need --sweep\n'
+        assert f'--num_processes={job["spec"]["completions"]}' in command
+
+
+def test_two_processes_as_the_recipe_starts_them(tmp_path, clean_env):
+    config, _, *fields = small_run.arguments(tmp_path)
+    env = clean_env | {'PYTHON': sys.executable, 'WORKDIR': str(tmp_path / 'run'),
+                       'CONFIG': config.removeprefix('--config='),
+                       'XLA_FLAGS': '--xla_backend_optimization_level=0'}  # fmt: skip
+    done = subprocess.run(
+        ['bash', str(FOLDER / 'two_processes.sh'), *fields, '--config.arms=original',
+         '--config.classifier.steps=2'],
+        cwd=ROOT, env=env, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'run' / 'report' / 'index.html').exists()
