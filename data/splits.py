@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 
+from data import store
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
@@ -16,7 +17,10 @@ SPLITS = ('train', 'validation', 'test')
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files."""
+    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files.
+
+    The images are an array or, of a set that lies on disk, `store.Rows` of one.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -28,7 +32,7 @@ class ImageSet:
     def take(self, rows):
         """The images at `rows` (indices or a slice), as a new set."""
         names = tuple(np.array(self.names, object)[rows])
-        return ImageSet(self.images[rows], self.labels[rows], names)
+        return ImageSet(store.pick(self.images, rows), self.labels[rows], names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +66,7 @@ def prepare(
     seed=0,
     on_bad_image='error',
     progress=None,
+    folder=None,
 ):
     """Cut test (unless given), make the pool long-tailed, cut validation, part duplicates.
 
@@ -72,6 +77,7 @@ def prepare(
         imbalance: see `long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
         progress: called as progress(images done, images in all).
+        folder: where the decoded images are put, for sets larger than memory; None: memory.
 
     Raises:
         ValueError: fewer than two classes, or a class without training images.
@@ -81,13 +87,14 @@ def prepare(
     rows = _choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed
     )
-    sources = {'train': train_source, 'validation': train_source}
-    sources['test'] = train_source if test_source is None else test_source
     total, done = sum(map(len, rows.values())), itertools.count(1)
-    step = progress and (lambda *_: progress(next(done), total))
+    step = progress and (lambda: progress(next(done), total))
     bad = [] if on_bad_image == 'skip' else None
-    # Decoded only now: each image once, straight into its split.
-    sets = {split: read(sources[split], rows[split], step, bad) for split in SPLITS}
+    given = {} if test_source is None else {'test': rows.pop('test')}
+    place = (lambda name: folder / name) if folder else (lambda name: None)
+    sets = _decode(train_source, rows, step, bad, place('images.npy'))  # only now
+    if given:
+        sets |= _decode(test_source, given, step, bad, place('test_images.npy'))
     class_names = tuple(train_source.class_names)
     sets, duplicates = part_duplicates(sets, class_names, test_source is not None)
     _check(sets, class_names)
@@ -109,15 +116,17 @@ def _choose_rows(labels, test_source, test_fraction, validation_fraction, imbala
     return {'train': pool[kept], 'validation': pool[cut], 'test': test}
 
 
-def read(source, indices, progress=None, bad_images=None):
-    """Decode `source[i]` for each index, once, into one `ImageSet`.
+def _decode(source, rows, progress, bad_images, path):
+    """{split: ImageSet} of `rows`, {split: row numbers of the source}, each image decoded once.
 
     Args:
-        progress: called as progress(images done, images in all).
+        progress: called after each image.
         bad_images: a list that takes {'name', 'error'} of each unusable image; None raises.
+        path: of the file that holds them all; None: memory.
     """
-    images, labels, names = np.zeros((0, 0, 0, 3), np.uint8), [], []
-    for done, i in enumerate(indices, start=1):
+    names, labels, splits = [], [], []
+    out = store.Writer(path, sum(map(len, rows.values())))
+    for split, i in ((split, i) for split, numbers in rows.items() for i in numbers):
         try:
             item = source[int(i)]
         except BadImage as error:
@@ -125,14 +134,18 @@ def read(source, indices, progress=None, bad_images=None):
                 raise
             bad_images.append({'name': error.name, 'error': error.reason})
         else:
-            if not names:
-                images = np.empty((len(indices), *item['image'].shape), np.uint8)
-            images[len(names)] = item['image']
-            labels.append(item['label'])
+            out.add(item['image'])
             names.append(item['name'])
+            labels.append(item['label'])
+            splits.append(split)
         if progress:
-            progress(done, len(indices))
-    return ImageSet(images[: len(names)], np.array(labels, np.int32), tuple(names))
+            progress()
+    images, labels, splits = out.finish(), np.array(labels, np.int32), np.array(splits, object)
+    found = {split: np.flatnonzero(splits == split) for split in rows}
+    return {
+        split: ImageSet(store.Rows(images, at), labels[at], tuple(names[i] for i in at))
+        for split, at in found.items()
+    }
 
 
 def stratified_cut(labels, fraction, seed):
@@ -242,7 +255,7 @@ def _regroup(sets, leave, join):
         moved = [sets[split].take([row]) for split, row in join]
         parts = [part for part in (result['train'], *moved) if len(part)]
         result['train'] = ImageSet(
-            np.concatenate([part.images for part in parts]),
+            store.concatenate([part.images for part in parts]),
             np.concatenate([part.labels for part in parts]),
             tuple(name for part in parts for name in part.names),
         )
@@ -266,13 +279,13 @@ def _check(sets, class_names):
 
 
 def save(splits, folder):
-    """Write <split>_images.npy, splits.json, duplicates.json and, if any, bad_images.json."""
+    """Write the images, splits.json, duplicates.json and, if any, bad_images.json."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    listing = {'class_names': splits.class_names, 'counts': {}}
+    listing = {'class_names': splits.class_names, 'counts': {}, 'images': {}}
     for split in SPLITS:
         one = getattr(splits, split)
-        np.save(folder / f'{split}_images.npy', one.images, allow_pickle=False)
+        listing['images'][split] = store.save(folder, split, one.images)
         counts = np.bincount(one.labels, minlength=len(splits.class_names))
         listing['counts'][split] = dict(zip(splits.class_names, counts.tolist()))
         listing[split] = [
@@ -296,7 +309,7 @@ def load(folder):
         listing = json.loads((folder / 'splits.json').read_text())
         sets = {}
         for split in SPLITS:
-            images = np.load(folder / f'{split}_images.npy', mmap_mode='r', allow_pickle=False)
+            images = store.load(folder, listing['images'][split])
             names, _, labels = zip(*listing[split], strict=True) if listing[split] else ((),) * 3
             if len(images) != len(names):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')

@@ -88,14 +88,14 @@ def neighbours(images, features, reference):
     distinct = reference.distinct
     rows = np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
     spaces = {
-        'pixels': (_flat(images), _flat(reference.images[rows])),
-        'features': (features, reference.features[rows]),
+        'pixels': (images, reference.images),
+        'features': (features, reference.features),
     }
-    found = {space: neighbour_ratio(*pair) for space, pair in spaces.items()}
+    found = {space: neighbour_ratio(*pair, rows) for space, pair in spaces.items()}
     return {space: (ratio, rows[nearest]) for space, (ratio, nearest) in found.items()}
 
 
-def neighbour_ratio(queries, references):
+def neighbour_ratio(queries, references, rows=None):
     """Distance to the nearest reference over that to the second nearest, the two nearest rows.
 
     Far below 1 the query is a copy: below 1/3 in Yoon et al. 2023, sec. 4. Carlini et al. 2023
@@ -106,30 +106,34 @@ def neighbour_ratio(queries, references):
     missed. So the references must be distinct; see `distinct`.
 
     Args:
-        queries, references: [N, D] and [M, D].
+        queries, references, rows: see `nearest`.
     Returns:
-        (ratio [N], rows of the references [N, 2], nearest first). The ratio is 1, and the rows
+        (ratio [N], places in `rows` [N, 2], nearest first). The ratio is 1, and the places
         mean nothing, where the references are fewer than two.
     """
-    if not len(queries) or len(references) < 2:
+    if not len(queries) or len(references if rows is None else rows) < 2:
         return np.ones(len(queries)), np.zeros((len(queries), 2), int)
-    d, rows = nearest(queries, references, 2)
-    return np.where(d[:, 1] > 0, d[:, 0] / np.maximum(d[:, 1], 1e-12), 0), rows
+    d, found = nearest(queries, references, 2, rows)
+    return np.where(d[:, 1] > 0, d[:, 0] / np.maximum(d[:, 1], 1e-12), 0), found
 
 
-def nearest(queries, references, k):
+def nearest(queries, references, k, among=None):
     """The k nearest references of each query, found block by block to bound memory.
 
     Args:
-        queries, references: [N, D] and [M, D], M at least k.
+        queries, references: [N, ...] and [M, ...], images or features.
+        among: rows of the references to look at, int, at least k; None: all.
     Returns:
-        (Euclidean distances [N, k], rows of the references [N, k]), nearest first.
+        (Euclidean distances [N, k], places in `among` [N, k]), nearest first.
     """
+    among = np.arange(len(references)) if among is None else among
     found = np.full((len(queries), k), np.inf), np.zeros((len(queries), k), int)
     for q in range(0, len(queries), _CHUNK):
         best_d, best_rows = (part[q : q + _CHUNK] for part in found)
-        for r in range(0, len(references), _CHUNK):
-            d = distances(queries[q : q + _CHUNK], references[r : r + _CHUNK])
+        for r in range(0, len(among), _CHUNK):
+            d = distances(
+                _flat(queries[q : q + _CHUNK]), _flat(references[among[r : r + _CHUNK]])
+            )
             d = np.concatenate([best_d, d], axis=1)
             chosen = np.argpartition(d, k - 1, axis=1)[:, :k]
             rows = np.where(

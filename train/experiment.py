@@ -17,7 +17,7 @@ from train.progress import progress, say
 def prepare_data(folder, config):
     """Decodes every image once and cuts train, validation and test."""
     with progress('images') as update:
-        parts = read_splits(config, progress=update)
+        parts = read_splits(config, progress=update, folder=folder.resolve())
     if not len(parts.validation):
         raise ValueError('no class has an image to spare for validation; give 2 or more a class')
     splits.save(parts, folder)

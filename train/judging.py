@@ -27,13 +27,13 @@ def open_judge(folder, config, parts):
         return predict.predict(model, variables, image_set, config.classifier.batch_size)
 
     train, held_out = parts.train, parts.validation
-    images = np.asarray(train.images)
+    images = train.images
     limits = quality.duplicate_limits(
         images, train.labels, len(parts.class_names), config.quality.duplicate_ratio
     )
     reference = quality.Reference(
         images, train.labels, judge(train.images, train.labels)[1],
-        np.asarray(held_out.images), held_out.labels,
+        held_out.images, held_out.labels,
         judge(held_out.images, held_out.labels)[1],
         quality.distinct(images, train.labels, limits),
     )  # fmt: skip
