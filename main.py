@@ -2,6 +2,7 @@
 
     python main.py --config=configs/augmented.py [--workdir=DIR] [--config.KEY=VALUE ...]
                    [--sweep=configs/sweeps/dose.py]
+    python main.py --mode=predict|evaluate|sample|export --checkpoint=RUN_FOLDER ...
 
 The same command again does nothing, or goes on where it was interrupted.
 """
@@ -20,7 +21,17 @@ from configs.check import check
 from configs.default import flat
 from data import splits
 from eval import leaderboard, report
-from train import experiment, lock, loop, parallel, processes, provenance, stages, trackers
+from train import (
+    experiment,
+    lock,
+    loop,
+    parallel,
+    processes,
+    provenance,
+    reuse,
+    stages,
+    trackers,
+)  # fmt: skip
 from train.arms import ARMS
 from train.progress import say, show
 
@@ -32,6 +43,23 @@ _RERUN = flags.DEFINE_bool('rerun', False, 'Do again what was done with other se
 _SWEEP = flags.DEFINE_string('sweep', None, 'Many runs, one after another: configs/sweeps/*.py.')
 _SWEEP_INDEX = flags.DEFINE_integer('sweep_index', None, 'Only this run of the sweep, from 0.')
 _SWEEP_LIST = flags.DEFINE_bool('sweep_list', False, "Prints the sweep's runs, a command a line.")
+_MODE = flags.DEFINE_enum(
+    'mode', 'run', ['run', *reuse.MODES],
+    'run: the experiment. The others need --checkpoint. predict: classify --images into the CSV '
+    '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
+    'export: the classifier as one file --out.',
+)  # fmt: skip
+_CHECKPOINT = flags.DEFINE_string(
+    'checkpoint', None, "A run's folder, or in it classifiers/<arm>/seed_<n>."
+)
+_IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images.')
+_OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
+_SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, 'Of the run, to evaluate on.')
+_VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
+_CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
+_COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the first image of each class to sample.', 0)
+_GUIDANCE = flags.DEFINE_float('guidance', None, "The guidance scale; default the run's.")
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', None, 'Join the processes that JAX detects (Cloud TPU, Kubernetes); SLURM and '
     'Open MPI are joined without it.'
@@ -76,8 +104,8 @@ def run(config, workdir, command, rerun=False, shared=None):
             'judge',
             lambda out: experiment.train_classifier(
                 out, config, parts, None, 'original', JUDGE_SEED),
-            reads={'classifier': experiment.arm_reads(config, parts, 'original')}, after=[data],
-            code=_CLASSIFY,
+            reads={'classifier': experiment.arm_reads(config, parts, 'original', JUDGE_SEED)},
+            after=[data], code=_CLASSIFY,
         )  # fmt: skip
         # unless they choose its weights, the samples are only looked at: they change no result
         chosen = config.generator.select == 'best_validation'
@@ -106,7 +134,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                 f'classifiers/{arm}/seed_{seed}',
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
-                reads={'classifier': experiment.arm_reads(config, parts, arm)},
+                reads={'classifier': experiment.arm_reads(config, parts, arm, seed)},
                 after=[synthesis if ARMS[arm].synthetic else data], code=_CLASSIFY,
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
@@ -119,6 +147,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         reads={'report': config.report}, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
         cheap=True, alone=True,
     )  # fmt: skip
+    processes.on_main(stage.close)
     show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
     if not stage.worked:
         say('Nothing to do: this run was complete.')
@@ -171,26 +200,21 @@ def settings(argv):
     return config, name.replace('.py', '').replace(':', '-')
 
 
-def sweep_settings(config):
-    """(the points of --sweep, the indices of those to run)."""
-    if _SWEEP.value is None:
-        if _SWEEP_INDEX.value is not None or _SWEEP_LIST.value:
-            raise ValueError('--sweep_index and --sweep_list need --sweep')
-        return [{}], None
-    points = sweeps.read(_SWEEP.value)
-    if _SWEEP_INDEX.value is None:
-        return points, range(len(points))
-    if not 0 <= _SWEEP_INDEX.value < len(points):
-        raise ValueError(f'--sweep_index={_SWEEP_INDEX.value} must be 0 to {len(points) - 1}')
-    return points, [_SWEEP_INDEX.value]
-
-
 def main(argv):
     with one_line_errors(*MISTAKES):
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
+        if _MODE.value != 'run':
+            reuse.use(
+                _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
+                split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
+                count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
+            )  # fmt: skip
+            return
         config, name = settings(argv)
-        points, chosen = sweep_settings(config)
+        points, chosen = sweeps.choose(_SWEEP.value, _SWEEP_INDEX.value)
         configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
+        if _SWEEP_LIST.value and not _SWEEP.value:
+            raise ValueError('--sweep_list needs --sweep')
         if _SWEEP_LIST.value:
             print('\n'.join(sweeps.commands(sys.argv, _SWEEP.value, points)))
             return

@@ -64,8 +64,10 @@ def run(archive, workdir, side, count):
     settings = FIELDS | {
         'data.train': archive, 'data.image_size': side, 'synthesis.fill': count // CLASSES,
     }  # fmt: skip
-    command = [sys.executable, 'main.py', '--config=configs/augmented.py:folder',
-               f'--workdir={workdir}', *(f'--config.{k}={v}' for k, v in settings.items())]  # fmt: skip
+    command = [
+        sys.executable, 'main.py', '--config=configs/augmented.py:folder', f'--workdir={workdir}',
+        *(f'--config.{name}={value}' for name, value in settings.items()),
+    ]  # fmt: skip
     peaks, done, start = {}, threading.Event(), time.monotonic()
     process = subprocess.Popen(command, cwd=children.ROOT, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)  # fmt: skip

@@ -5,7 +5,7 @@ import math
 from configs.default import flat
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
-from train import trackers
+from train import runs, trackers
 from train.arms import ARMS
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
@@ -73,6 +73,9 @@ def check(config, device_count):
                 f'config.trackers={tuple(config.trackers)} may name {", ".join(trackers.TRACKERS)}'
             )
         trackers.find(name)
+    for part in (config.generator, config.classifier):
+        if part.init_from:
+            runs.open_run(part.init_from)
     _check_arms(config)
     _check_classifier(config)
     fill_plan([1], config.synthesis.fill)

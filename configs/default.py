@@ -61,6 +61,7 @@ def get_config():
     g.augment_rotate = 0.0  # degrees at most, either way, told to the network
     g.augment_scale = 0.0  # at most this fraction larger or smaller, told to the network
     g.augment_probability = 0.5  # of each augmentation
+    g.init_from = ''  # a run's folder: start from its generator, where layers fit
     g.accumulate = 1  # parts of a batch, one after another: less memory, the same gradient
     g.remat = False  # compute activations again in the backward pass: less memory, more time
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
@@ -102,6 +103,7 @@ def get_config():
     k.warmup_steps = 0
     k.cosine_decay = True  # of the learning rate, to 0 at the last step
     k.select = 'last'  # final weights: last | best_validation_loss
+    k.init_from = ''  # a run's folder, or its classifiers/<arm>/seed_<n>: start there, every arm
     k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
     k.augment_flip = True
     k.augment_shift = 0.1  # of the side

@@ -174,6 +174,23 @@ def open_folder(root, image_size, class_names=None):
     )
 
 
+def open_images(root, image_size):
+    """Every image below a directory or in a zip, of class 0: to be classified, not to learn from.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no image in it.
+    """
+    root = pathlib.Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f'no such directory or zip: {root}')
+    paths = tuple(sorted(p for p in _members(root) if p.lower().endswith(SUFFIXES)))
+    if not paths:
+        raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
+    read = functools.partial(_read_member, root, paths)
+    return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read)
+
+
 def _class_files(root):
     """({class: sorted image paths}, ignored paths); paths are relative to `root`, with '/'."""
     files, folders, ignored = set(), set(), []

@@ -309,7 +309,8 @@ def load(folder):
         listing = json.loads((folder / 'splits.json').read_text())
         sets = {}
         for split in SPLITS:
-            images = store.load(folder, listing['images'][split])
+            whole = {'file': f'{split}_images.npy', 'rows': None}  # as older runs have it
+            images = store.load(folder, listing.get('images', {}).get(split, whole))
             names, _, labels = zip(*listing[split], strict=True) if listing[split] else ((),) * 3
             if len(images) != len(names):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')

@@ -1,5 +1,6 @@
 """checkpoint -> predictions.npz. The last file of a run that needs a device."""
 
+import dataclasses
 import functools
 import pathlib
 
@@ -31,6 +32,25 @@ def predict(model, variables, image_set, batch_size):
     ]
     outputs = [parallel.unshard(output) for output in outputs]  # after all were dispatched
     return tuple(np.concatenate(part)[:size] for part in zip(*outputs, strict=True))
+
+
+def views(image_set, count, flip):
+    """The set, then slightly moved copies of it, `count` in all, to average predictions over.
+
+    Shifts by a sixteenth of the side, edges repeated, right, left, down, up; where `flip` says that
+    a mirrored image is of the same class, every second view is mirrored.
+    """
+    images = np.asarray(image_set.images)
+    by = max(1, images.shape[1] // 16)
+    shifts = [(0, 0), (0, by), (0, -by), (by, 0), (-by, 0)]
+    for i in range(count):
+        down, right = shifts[(i // 2 if flip else i) % len(shifts)]
+        rows = np.clip(np.arange(images.shape[1]) - down, 0, images.shape[1] - 1)
+        columns = np.clip(np.arange(images.shape[2]) - right, 0, images.shape[2] - 1)
+        view = images[:, rows][:, :, columns] if i else images
+        if flip and i % 2:
+            view = view[:, :, ::-1]
+        yield dataclasses.replace(image_set, images=view)
 
 
 def save(path, probabilities, labels):

@@ -83,6 +83,17 @@ def console_table(metrics: Mapping) -> Table:
     return table
 
 
+def scores_table(title: str, scores: Mapping) -> Table:
+    """One arm's scores, with their 95% intervals, as a rich table; %."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  title=f'In %, on {scores["images"]:,} images, by {title}')
+    for name in ('', 'Mean', '95% interval'):
+        table.add_column(name)
+    for key, name in METRICS.items():
+        table.add_row(name, _mean_std(scores[key]), interval(scores[key]['ci95'], '{:.1f}'))
+    return table
+
+
 def _shown(result: Mapping) -> list[str]:
     """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
     others = [arm for arm in result['arms'] if arm != BASELINE]

@@ -71,8 +71,8 @@ def test_a_run_ends_with_its_report(finished):
     ).read_text('utf-8')
     assert 'augmented' in output and str(report / 'index.html') in output.replace('\n', '')
     assert {path.name for path in workdir.iterdir()} == {
-        'config.json', 'run.lock', 'data', 'judge', 'generator', 'synthetic', 'classifiers',
-        'report',
+        'config.json', 'stages.json', 'run.lock', 'data', 'judge', 'generator', 'synthetic',
+        'classifiers', 'report',
     }  # fmt: skip
     assert not [path for path in contents(workdir) if 'unfinished' in path]
     assert metrics['synthetic']['generative'].keys() >= {'synthetic_train', 'validation_train'}
@@ -109,7 +109,8 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     different = changed(before, contents(workdir))
     assert 'report/metrics.json' in different
     new = [arm for arm in ARMS if arm not in ('original', 'augmented')]
-    redone = ('report/', 'config.json', 'run.lock', *(f'classifiers/{arm}/' for arm in new))
+    redone = ('report/', 'config.json', 'stages.json', 'run.lock')
+    redone += tuple(f'classifiers/{arm}/' for arm in new)
     assert all(path.startswith(redone) for path in different)
     metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
     assert list(metrics['arms']) == list(ARMS)

@@ -44,7 +44,7 @@ def build(config, num_classes, prior=None):
 
 
 def train(folder, config, sets, shares, weights, validation, *, num_classes, seed, update,
-          class_counts=None):  # fmt: skip
+          class_counts=None, init=None):  # fmt: skip
     """Trains one classifier into `folder`, or goes on where it was; see `loop.fit`.
 
     Args:
@@ -55,6 +55,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         seed: of initialisation, data order and dropout.
         class_counts: images of each class in an epoch, by repeating them, int [C]; None: as many
             as there are.
+        init: variables of another classifier, to start from where they fit.
     Returns:
         (model, variables) with the final weights by `config.select`.
     """
@@ -81,7 +82,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         return predict.validation_metrics(probabilities, validation.labels)
 
     state = loop.fit(
-        create_state(model, optimizer, config, validation.images.shape[1:], seed), step, batches,
+        create_state(model, optimizer, config, validation.images.shape[1:], seed, init),
+        step, batches,
         steps=config.steps, folder=folder, save_every=config.save_every,
         log_every=config.log_every, update=update, evaluate=evaluate,
         evaluate_every=config.validate_every, max_skipped=config.max_skipped_steps,
@@ -95,9 +97,11 @@ def load(folder, config, num_classes):
     return make_model(config, num_classes), final_variables(state)
 
 
-def create_state(model, optimizer, config, image_shape, seed):
+def create_state(model, optimizer, config, image_shape, seed, init=None):
     """A state at step 0; image_shape = (H, W, C)."""
     variables = state_lib.init(model)(jax.random.key(seed), jnp.zeros((1, *image_shape)))
+    if init:
+        variables, _ = state_lib.warm_start(variables, init)
     keep_best = config.select == 'best_validation_loss'
     return state_lib.create(variables, optimizer, seed=seed, keep_best=keep_best)
 

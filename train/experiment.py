@@ -3,6 +3,7 @@
 Every function writes into the folder it is given. `config` is the whole, frozen config.
 """
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,17 @@ import numpy as np
 from data import sources, splits
 from eval import figures, generative, predict, report, results
 from generation import export, quality, samples, synthesize
-from train import arms, classifier, generator, judging, parallel, processes, provenance, stages
+from train import (
+    arms,
+    classifier,
+    generator,
+    judging,
+    parallel,
+    processes,
+    provenance,
+    runs,
+    stages,
+)  # fmt: skip
 from train.progress import progress, say
 
 
@@ -45,19 +56,24 @@ def read_splits(config, **options):
 
 def train_generator(folder, config, parts, judge_folder):
     """The class-conditional diffusion model, on the training split alone."""
-    watch = None
+    watch = init = None
+    if config.generator.init_from:
+        init, _ = generator.load(runs.open_run(config.generator.init_from).stage('generator'))
     if config.generator.sample_every:
         watch = _make_watch(folder, config, parts, judge_folder)
     with progress('generator') as update:
         generator.train(
             folder, config.generator, parts.train, parts.validation,
-            num_classes=len(parts.class_names), update=update, watch=watch,
+            num_classes=len(parts.class_names), update=update, watch=watch, init=init,
         )  # fmt: skip
 
 
 def generator_reads(config):
     """What the generator depends on, besides the training images and the code."""
-    return {k: v for k, v in config.generator.to_dict().items() if k not in stages.HARMLESS}
+    reads = {k: v for k, v in config.generator.to_dict().items() if k not in stages.HARMLESS}
+    if reads.pop('init_from'):
+        reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
+    return reads
 
 
 def _make_watch(folder, config, parts, judge_folder):
@@ -99,12 +115,22 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
         share = synthetic_share(config, parts, synthetic)
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
+    init = _start(config, seed)
     with progress(f'{arm} seed {seed}') as update:
         return classifier.train(
             folder, arms.settings(config.classifier, arm), sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,
             class_counts=repeated_counts(config, parts, arm),
+            init=init and init.classifiers()[0][1],
         )  # fmt: skip
+
+
+def _start(config, seed):
+    """The `Run` with the one classifier that the classifier of this seed starts from, or None."""
+    if not config.classifier.init_from:
+        return None
+    run = runs.open_run(config.classifier.init_from)
+    return dataclasses.replace(run, seeds=(run.seeds[seed % len(run.seeds)],))
 
 
 def repeated_counts(config, parts, arm):
@@ -112,12 +138,16 @@ def repeated_counts(config, parts, arm):
     return parts.train_counts + fill_plan(config, parts) if arms.ARMS[arm].repeated else None
 
 
-def arm_reads(config, parts, arm):
+def arm_reads(config, parts, arm, seed=0):
     """What a classifier of the arm depends on, besides its images and the code."""
-    counts = repeated_counts(config, parts, arm)
-    return arms.reads(config.classifier, arm) | (
-        {} if counts is None else {'class_counts': counts.tolist()}
-    )
+    reads = arms.reads(config.classifier, arm)
+    del reads['init_from']  # it is what lies there that counts
+    if (counts := repeated_counts(config, parts, arm)) is not None:
+        reads['class_counts'] = counts.tolist()
+    if start := _start(config, seed):
+        name = f'classifiers/{start.arm}/seed_{start.seeds[0]}'
+        reads['init'] = f'{name} {start.digest(name)}'
+    return reads
 
 
 def synthetic_share(config, parts, synthetic):

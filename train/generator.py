@@ -45,7 +45,7 @@ def build(config, num_classes):
     return model, optimizer, step
 
 
-def train(folder, config, train_set, validation, *, num_classes, update, watch=None):
+def train(folder, config, train_set, validation, *, num_classes, update, watch=None, init=None):
     """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
 
     Args:
@@ -53,6 +53,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged.
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
+        init: parameters of another generator, to start from where they fit.
     """
     model, optimizer, step = build(config, num_classes)
 
@@ -65,7 +66,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         )  # fmt: skip
 
     loop.fit(
-        create_state(model, optimizer, config, train_set.images.shape[1:]), step, batches,
+        create_state(model, optimizer, config, train_set.images.shape[1:], init), step, batches,
         steps=config.steps, folder=folder, save_every=config.save_every,
         log_every=config.log_every, update=update,
         evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
@@ -88,13 +89,15 @@ def load(folder):
     return params, int(step)
 
 
-def create_state(model, optimizer, config, image_shape):
+def create_state(model, optimizer, config, image_shape, init=None):
     """A state at step 0; image_shape = (H, W, C)."""
     one = jnp.zeros(1)
     variables = state_lib.init(model)(
         jax.random.key(config.seed), jnp.zeros((1, *image_shape)), one, one.astype(jnp.int32),
         jnp.zeros((1, augment.CONDITION_SIZE)),
     )  # fmt: skip
+    if init:
+        variables, _ = state_lib.warm_start(variables, {'params': init})
     return state_lib.create(
         variables, optimizer, seed=config.seed, ema=True,
         keep_best=config.select == 'best_validation',

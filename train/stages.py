@@ -11,6 +11,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import time
@@ -22,7 +23,8 @@ from train.progress import say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
-_FILE = 'stage.json'
+FILE = 'stage.json'
+_FOLDERS = 'stages.json'
 
 
 class Changed(ValueError):
@@ -41,13 +43,14 @@ class Runner:
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
+        folders: {stage: its folder}.
         worked: whether any stage had to run.
     """
 
     def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda: None):
         self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
-        self.seconds = {}
+        self.seconds, self.folders = {}, {}
         self.worked = False
 
     def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False):
@@ -70,9 +73,9 @@ class Runner:
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
-        final = self.workdir / name
+        final = self.folders[name] = self.workdir / name
         if self.shared and not cheap:
-            final = self.shared / name / digest[:16]
+            final = self.folders[name] = self.shared / name / digest[:16]
             with contextlib.ExitStack() as stack:
                 processes.on_main(lambda: stack.enter_context(_turn(final, name)))
                 return self._run(name, final, digest, fingerprint, work, cheap, alone)
@@ -126,6 +129,22 @@ class Runner:
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
             _write(unfinished, begun)
         return None, begun
+
+
+    def close(self):
+        """Notes in the run's folder where its stages lie; see `folders`."""
+        path = self.workdir / _FOLDERS
+        places = {
+            name: os.path.relpath(folder, self.workdir) for name, folder in self.folders.items()
+        }
+        if not path.exists() or json.loads(path.read_text('utf-8')) != places:
+            path.write_text(json.dumps(places, indent=1), 'utf-8')
+
+
+def folders(workdir):
+    """{stage: its folder, relative to the run's} of a finished run."""
+    path = workdir / _FOLDERS
+    return json.loads(path.read_text('utf-8')) if path.exists() else {}
 
 
 def _turn(final, name):
@@ -204,7 +223,7 @@ def _digest(text):
 def _read(folder):
     """The fingerprint in `folder`; None without a whole one of this version."""
     try:
-        found = json.loads((folder / _FILE).read_text('utf-8'))
+        found = json.loads((folder / FILE).read_text('utf-8'))
     except (FileNotFoundError, ValueError):
         return None
     keys = {'digest', 'seconds', 'reads', 'after', 'code'}
@@ -213,6 +232,6 @@ def _read(folder):
 
 
 def _write(folder, content):
-    aside = folder / (_FILE + '.unfinished')
+    aside = folder / (FILE + '.unfinished')
     aside.write_text(json.dumps(content, indent=1), 'utf-8')
-    aside.rename(folder / _FILE)
+    aside.rename(folder / FILE)

@@ -43,6 +43,22 @@ def init(model):
     return jax.jit(model.init, compiler_options={'xla_backend_optimization_level': 0})
 
 
+def warm_start(variables, saved):
+    """`variables` with every array of `saved` that has its place and shape; how many those are."""
+    found = 0
+
+    def choose(path, fresh):
+        nonlocal found
+        value = saved
+        for key in path:
+            value = value.get(key.key) if isinstance(value, dict) else None
+        fits = value is not None and np.shape(value) == fresh.shape
+        found += fits
+        return jnp.asarray(value, fresh.dtype) if fits else fresh
+
+    return jax.tree_util.tree_map_with_path(choose, variables), found
+
+
 def create(variables, optimizer, *, seed, ema=False, keep_best=False):
     """A state at step 0 from a Flax module's freshly initialised variables."""
     params = variables['params']

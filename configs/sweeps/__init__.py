@@ -52,6 +52,24 @@ def read(path):
     return points
 
 
+def choose(path, index):
+    """(the runs of the sweep at `path`, the numbers of those to do); ([{}], None) without one.
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    if path is None:
+        if index is not None:
+            raise ValueError('--sweep_index needs --sweep')
+        return [{}], None
+    points = read(path)
+    if index is None:
+        return points, range(len(points))
+    if not 0 <= index < len(points):
+        raise ValueError(f'--sweep_index={index} must be 0 to {len(points) - 1}')
+    return points, [index]
+
+
 def apply(config, point):
     """A copy of `config` with the fields of `point` set.
 

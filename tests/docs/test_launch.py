@@ -90,7 +90,7 @@ def test_a_job_s_command_is_one_that_main_knows(path):
     if 'sweep' in path.name:
         assert status == 0 and len(runs) == job['spec']['completions'], errors
     else:  # the flags are known; only that there is no sweep to list is said
-        assert errors == 'error: --sweep_index and --sweep_list need --sweep\n'
+        assert errors == 'error: --sweep_list needs --sweep\n'
         assert f'--num_processes={job["spec"]["completions"]}' in command
 
 

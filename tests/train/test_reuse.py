@@ -1,0 +1,177 @@
+"""A run made by the command, and what is then done with it."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import small_run
+from eval import predict
+from train import experiment, reuse, runs
+from train import state as state_lib
+
+LIMIT = 240
+
+
+def main(flags, env):
+    return subprocess.run([sys.executable, str(small_run.ROOT / 'main.py'), *flags], env=env,
+                          capture_output=True, text=True, timeout=LIMIT)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def env(clean_env):
+    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, env):
+    workdir = tmp_path_factory.mktemp('reuse') / 'run'
+    done = main(small_run.arguments(workdir, classifier__seeds=2), env)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope='module')
+def run(folder):
+    return runs.open_run(folder)
+
+
+def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
+    assert (run.arm, run.seeds) == ('augmented', (0, 1))
+    one = runs.open_run(folder / 'classifiers' / 'original' / 'seed_1')
+    assert (one.folder, one.arm, one.seeds) == (folder, 'original', (1,))
+    assert run.config.generator.multipliers == (1,) and len(run.class_names()) == 10
+    with pytest.raises(ValueError, match='is no run'):
+        runs.open_run(folder / 'classifiers')
+    with pytest.raises(ValueError, match='no finished classifiers/original/seed_7'):
+        runs.open_run(folder / 'classifiers' / 'original' / 'seed_7').classifiers()
+
+
+def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
+    metrics = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
+    found = reuse.evaluate(run)
+    for key in ('accuracy', 'macro_f1'):
+        assert found[key]['per_seed'] == metrics['arms']['augmented'][key]['per_seed']
+    assert found['images'] == metrics['test_images']
+
+
+def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path):
+    """On the synthetic images as they were exported: predict and evaluate agree with each other."""
+    images = run.stage('synthetic') / 'images'
+    shutil.copytree(images, tmp_path / 'images')
+    (tmp_path / 'images' / 'broken.png').write_text('no image')
+    total, bad = reuse.write_predictions(run, tmp_path / 'images', tmp_path / 'out.csv')
+    with (tmp_path / 'out.csv').open() as file:
+        rows = {row['file']: row for row in csv.DictReader(file)}
+    assert (total, bad) == (len(rows), 1)
+    assert rows.pop('broken.png')['error'] == 'not a JPEG, PNG, WebP or BMP image'
+    for row in rows.values():
+        best = [float(row[f'probability_{k}']) for k in range(1, 6)]
+        assert best == sorted(best, reverse=True) and sum(best) <= 1.001
+        assert row['class'] == row['class_1'] and row['probability'] == row['probability_1']
+    (tmp_path / 'images' / 'broken.png').unlink()
+    one = runs.dataclasses.replace(run, seeds=(0,))
+    reuse.write_predictions(one, tmp_path / 'images', tmp_path / 'one.csv')
+    with (tmp_path / 'one.csv').open() as file:
+        hits = np.mean([row['file'].split('/')[0] == row['class'] for row in csv.DictReader(file)])
+    found = reuse.evaluate(one, tmp_path / 'images')
+    assert found['accuracy']['mean'] == pytest.approx(hits) and found['images'] == len(rows)
+
+
+def test_views_are_the_image_and_moved_copies(fake_images):
+    one = fake_images(3)
+    views = list(predict.views(one, 4, flip=True))
+    assert np.array_equal(views[0].images, one.images)
+    assert np.array_equal(views[1].images, one.images[:, :, ::-1])
+    assert np.array_equal(views[2].images[:, :, 1:], one.images[:, :, :-1])  # to the right by one
+    assert np.array_equal(views[3].images, views[2].images[:, :, ::-1])
+    plain = list(predict.views(one, 3, flip=False))
+    assert np.array_equal(plain[2].images[:, :, :-1], one.images[:, :, 1:])
+    assert all(np.array_equal(view.labels, one.labels) for view in views)
+
+
+def test_samples_are_functions_of_class_and_seed(run, tmp_path):
+    names = run.class_names()[:2]
+    assert reuse.sample(run, tmp_path / 'a', classes=names, count=2, first_seed=3) == 4
+    reuse.sample(run, tmp_path / 'b', classes=names[1:], count=1, first_seed=4)
+    one, other = (tmp_path / x / names[1] / '00000004.png' for x in 'ab')
+    assert one.read_bytes() == other.read_bytes()
+    reuse.sample(run, tmp_path / 'c', classes=names[1:], count=1, first_seed=4, guidance=5.0)
+    assert (tmp_path / 'c' / names[1] / '00000004.png').read_bytes() != one.read_bytes()
+    assert Image.open(tmp_path / 'a' / 'sheet.png').width > 2 * 32
+    with pytest.raises(ValueError, match="no class 'x'"):
+        reuse.sample(run, tmp_path, classes=['x'], count=1)
+
+
+LOAD = '''
+import json, sys, numpy, jax.export
+assert not any(name.split('.')[0] in ('train', 'eval', 'models', 'flax') for name in sys.modules)
+exported = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))
+facts = json.load(open(sys.argv[1] + '.json'))
+numpy.save('found.npy', exported.call(numpy.load(sys.argv[2])))
+print(facts['image_size'], len(facts['class_names']))
+'''
+
+
+def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
+    one = runs.dataclasses.replace(run, seeds=(0,))
+    reuse.export_classifier(one, tmp_path / 'model')
+    test = run.parts().test
+    np.save(tmp_path / 'images.npy', np.asarray(test.images[:13]))
+    done = subprocess.run(
+        [sys.executable, '-I', '-c', LOAD, tmp_path / 'model', tmp_path / 'images.npy'],
+        cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
+        env={name: value for name, value in env.items() if name != 'PYTHONPATH'},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
+    expected = reuse.probabilities(one, one.classifiers(), test.take(slice(13)))[0]
+    np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
+
+
+def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
+    """All layers but the last fit a set of two classes; a step of zero keeps them."""
+    fields = run.config.to_dict()
+    fields['classifier'] |= {'init_from': str(folder), 'learning_rate': 1e-12, 'steps': 1}
+    config = ml_collections.FrozenConfigDict(fields)
+    few = run.parts()
+    two = [s.take(np.flatnonzero(s.labels < 2)) for s in (few.train, few.validation, few.test)]
+    parts = experiment.splits.Splits(*two, class_names=few.class_names[:2])
+    model, made = experiment.train_classifier(tmp_path, config, parts, None, 'original', 1)
+    (_, first), (_, second) = run.classifiers()  # seed 1 starts from seed 1
+    assert model.num_classes == 2
+    for name in ('Conv_0', 'Dense_0'):
+        layer = made['params'][name]
+        np.testing.assert_allclose(layer['kernel'], second['params'][name]['kernel'], atol=1e-6)
+        assert not np.allclose(layer['kernel'], first['params'][name]['kernel'], atol=1e-3)
+    with_start = experiment.arm_reads(config, parts, 'original', 0)
+    assert with_start['init'].endswith(run.digest('classifiers/augmented/seed_0'))
+    assert with_start['init'] != experiment.arm_reads(config, parts, 'original', 1)['init']
+
+
+def test_a_warm_start_takes_what_fits():
+    zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
+    fresh = {'params': {'a': zeros(2, 3), 'b': {'c': zeros(4)}, 'd': zeros(1)}}
+    saved = {'params': {'a': np.ones((2, 3)), 'b': {'c': np.ones(5)}, 'e': np.ones(1)}}
+    made, count = state_lib.warm_start(fresh, saved)
+    assert count == 1 and made['params']['a'].all()
+    assert not made['params']['b']['c'].any() and not made['params']['d'].any()
+
+
+def test_the_command_says_where_the_result_is(folder, env, tmp_path):
+    done = main(['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], env)
+    assert done.returncode == 0 and 'Accuracy' in done.stdout, done.stderr
+    assert json.loads((tmp_path / 'e.json').read_text())['images'] == 898
+    for flags, said in (
+        (['--mode=predict', f'--checkpoint={folder}'], '--images'),
+        (['--mode=export'], '--checkpoint'),
+        (['--mode=sample', f'--checkpoint={tmp_path}'], 'is no run'),
+        (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),
+    ):
+        done = main(flags, env)
+        assert done.returncode == 2 and done.stderr.count('\n') == 1 and said in done.stderr

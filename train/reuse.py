@@ -1,0 +1,210 @@
+"""What a finished run is good for: classify images, measure again, draw more, take it along."""
+
+import csv
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax import export as jax_export
+from PIL import Image
+
+from data import augment, sources, splits
+from data.decode import BadImage
+from eval import predict, report, results
+from generation import export, samples
+from train import experiment, generator, parallel, runs
+from train.progress import progress, say, show
+
+MODES = ('predict', 'evaluate', 'sample', 'export')
+CHUNK = 4096  # images decoded at a time
+TOP = 5
+
+
+def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, guidance):
+    """Does what one of MODES says with a finished run, and says where the result is.
+
+    Args:
+        out: a path; None: in the run's folder. The others: see the functions below.
+    """
+    if checkpoint is None:
+        raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
+    run = runs.open_run(checkpoint)
+    parallel.set_up(run.config.cpu_devices)
+    names = {'predict': 'predictions.csv', 'evaluate': 'evaluation.json', 'sample': 'samples',
+             'export': 'classifier.jaxexport'}  # fmt: skip
+    out = pathlib.Path(out or run.folder / names[mode])
+    if mode == 'predict':
+        if images is None:
+            raise ValueError('--mode=predict needs --images=FOLDER or a zip')
+        total, bad = write_predictions(run, images, out, views)
+        say(f'{total} images, {bad} of them unusable, by {run.words()}: {out}')
+    elif mode == 'evaluate':
+        scores = evaluate(run, images, split, views)
+        show(report.scores_table(run.words(), scores))
+        _write(out, json.dumps(results.jsonable(scores), indent=1).encode())
+        say(f'Per class: {out}')
+    elif mode == 'sample':
+        total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
+        say(f'{total} images, unchecked: {out / "sheet.png"}')
+    else:
+        export_classifier(run, out)
+        say(f'{run.words()}: {out}, its classes in {out.name}.json')
+
+
+def probabilities(run, models, image_set, views=1):
+    """Class probabilities float32 [S, N, C] by each of the run's classifiers.
+
+    Args:
+        views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
+    """
+    size, flip = run.config.classifier.batch_size, run.config.classifier.augment_flip
+    found = []
+    for model, variables in models:
+        moved = [
+            predict.predict(model, variables, view, size)[0]
+            for view in predict.views(image_set, views, flip)
+        ]
+        found.append(np.mean(moved, axis=0))
+    return np.stack(found)
+
+
+def write_predictions(run, images, out, views=1):
+    """Classifies every image below a folder or in a zip; (images, unusable ones).
+
+    Writes `out`, a CSV: file, class, probability, and the classes and probabilities of the best
+    five; an unusable image has its reason in the last column and nothing else.
+    """
+    source = sources.open_images(images, run.config.data.image_size)
+    names, models, unusable = run.class_names(), run.classifiers(), 0
+    top = range(1, min(TOP, len(names)) + 1)
+    unfinished = out.with_name(f'unfinished_{out.name}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished.open('w', newline='', encoding='utf-8') as file, progress('images') as update:
+        writer = csv.writer(file)
+        writer.writerow(['file', 'class', 'probability',
+                         *(f'{name}_{k}' for k in top for name in ('class', 'probability')),
+                         'error'])  # fmt: skip
+        for first in range(0, len(source), CHUNK):
+            image_set, bad = _decoded(source, range(first, min(first + CHUNK, len(source))))
+            unusable += len(bad)
+            if len(image_set):
+                mean = probabilities(run, models, image_set, views).mean(axis=0)
+                for name, row in zip(image_set.names, mean, strict=True):
+                    best = np.argsort(-row, kind='stable')[: len(top)]
+                    cells = [(names[k], f'{row[k]:.4f}') for k in best]
+                    writer.writerow([name, *cells[0], *(x for cell in cells for x in cell), ''])
+            for name, reason in bad:
+                writer.writerow([name, *[''] * (2 + 2 * len(top)), reason])
+            update(min(first + CHUNK, len(source)), len(source))
+    unfinished.rename(out)
+    return len(source), unusable
+
+
+def _decoded(source, rows):
+    """(ImageSet of the rows that can be decoded, [(name, reason)] of the others)."""
+    items, bad = [], []
+    for i in rows:
+        try:
+            items.append(source[i])
+        except BadImage as error:
+            bad.append((error.name, error.reason))
+    return splits.ImageSet(
+        np.stack([item['image'] for item in items]) if items else np.zeros((0, 1, 1, 3), np.uint8),
+        np.array([item['label'] for item in items], np.int32),
+        tuple(item['name'] for item in items),
+    ), bad
+
+
+def evaluate(run, images=None, split='test', views=1):
+    """metrics.json's entry of one arm, on a split of the run or on class folders.
+
+    Args:
+        images: a folder or zip with one sub-folder a class; None: the run's own `split`.
+    """
+    parts, config = run.parts(), run.config
+    if images:
+        source = sources.open_folder(images, config.data.image_size, parts.class_names)
+        image_set, bad = _decoded(source, range(len(source)))
+        if bad:
+            raise ValueError(f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}')
+    else:
+        image_set = getattr(parts, split)
+    found = probabilities(run, run.classifiers(), image_set, views)
+    groups = {'many': config.report.many, 'few': config.report.few}
+    return results.compare(
+        image_set.labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
+    )['arms'][run.arm] | {'images': len(image_set)}
+
+
+def sample(run, out, *, classes, count, first_seed=0, guidance=None):
+    """Draws `count` images of each class, unchecked, as out/<class>/<seed>.png and out/sheet.png.
+
+    Args:
+        classes: names; () is all of them.
+        first_seed: an image is a function of its class, its seed and the generator.
+        guidance: the scale; None: the run's.
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: an unknown class.
+    """
+    names, config = run.class_names(), run.config
+    unknown = [name for name in classes if name not in names]
+    if unknown:
+        raise ValueError(f'the run has no class {unknown[0]!r}; it has {", ".join(names)}')
+    if guidance is not None:
+        with (changed := ml_collections.ConfigDict(config.to_dict())).unlocked():
+            changed.synthesis.guidance_scale = float(guidance)
+        config = ml_collections.FrozenConfigDict(changed)
+    params, _ = generator.load(run.stage('generator'))
+    chosen = [k for k, name in enumerate(names) if not classes or name in classes]
+    labels = np.tile(chosen, count)
+    seeds = np.repeat(first_seed + np.arange(count), len(chosen))
+    side = config.data.image_size
+    draw = experiment.make_draw(config, len(names), (side, side, 3), len(labels))
+    with progress('images') as update:
+        images = draw(params, labels, seeds, update)
+    for image, label, seed in zip(images, labels, seeds, strict=True):
+        path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    sheet = samples.sheet(images, min(len(chosen), samples.COLUMNS))
+    Image.fromarray(sheet).save(out / 'sheet.png')
+    return len(images)
+
+
+def export_classifier(run, out):
+    """One classifier as a single file that needs JAX and nothing of this project.
+
+    `jax.export.deserialize(bytearray(file)).call(images)` gives the probabilities float32 [N, C] of
+    images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
+    """
+    (model, variables), *_ = run.classifiers()
+    side = run.config.data.image_size
+
+    def classify(images):
+        logits, _ = model.apply(variables, augment.to_float(images))
+        return jax.nn.softmax(logits.astype(jnp.float32))
+
+    shape = jax_export.symbolic_shape(f'n, {side}, {side}, 3')
+    exported = jax_export.export(jax.jit(classify), platforms=('cpu', 'cuda', 'tpu'))(
+        jax.ShapeDtypeStruct(shape, jnp.uint8)
+    )
+    facts = {
+        'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seed': run.seeds[0],
+        'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
+        'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
+    }  # fmt: skip
+    _write(out.with_name(out.name + '.json'), json.dumps(facts, indent=1).encode())
+    _write(out, exported.serialize())
+
+
+def _write(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'unfinished_{path.name}')
+    unfinished.write_bytes(data)
+    unfinished.rename(path)

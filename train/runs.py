@@ -1,0 +1,99 @@
+"""A finished run, opened again: its config, its classes, its stages and its classifiers."""
+
+import dataclasses
+import json
+import pathlib
+
+import ml_collections
+
+from configs import default
+from data import splits
+from train import arms, classifier, stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, and the classifiers of it that are meant.
+
+    Attributes:
+        folder: the run's folder; config: the frozen config it was made with.
+        arm, seeds: of the classifiers.
+    """
+
+    folder: pathlib.Path
+    config: ml_collections.FrozenConfigDict
+    arm: str
+    seeds: tuple[int, ...]
+
+    def stage(self, name):
+        """The folder of a finished stage.
+
+        Raises:
+            ValueError: there is none.
+        """
+        folder = self.folder / stages.folders(self.folder).get(name, name)
+        if not folder.is_dir():
+            raise ValueError(f'{self.folder} has no finished {name}; finish the run first')
+        return folder
+
+    def parts(self):
+        """The run's `Splits`."""
+        return splits.load(self.stage('data'))
+
+    def class_names(self):
+        """The classes, in the order of the networks' outputs."""
+        listing = (self.stage('data') / 'splits.json').read_text('utf-8')
+        return tuple(json.loads(listing)['class_names'])
+
+    def classifiers(self):
+        """[(model, variables)], one a seed."""
+        config = arms.settings(self.config.classifier, self.arm)
+        return [
+            classifier.load(self.stage(f'classifiers/{self.arm}/seed_{seed}'), config,
+                            len(self.class_names()))
+            for seed in self.seeds
+        ]  # fmt: skip
+
+    def digest(self, name):
+        """The fingerprint of a finished stage."""
+        return json.loads((self.stage(name) / stages.FILE).read_text('utf-8'))['digest']
+
+    def words(self):
+        """Which classifiers they are."""
+        count = len(self.seeds)
+        which = f'seed {self.seeds[0]}' if count == 1 else f'the mean of {count} seeds'
+        return f'{self.folder}, arm {self.arm}, {which}'
+
+
+def open_run(checkpoint):
+    """The `Run` that a path names: a run's folder, or in it classifiers/<arm>/seed_<n>.
+
+    Of a run's folder all seeds of the arm `augmented` are meant or, without it, of `original`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    path = pathlib.Path(checkpoint)
+    folder, arm, seeds = path, None, None
+    if len(path.parts) > 3 and path.parts[-3] == 'classifiers':
+        folder, arm, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)
+    saved = folder / 'config.json'
+    if not saved.exists():
+        raise ValueError(
+            f'{checkpoint} is no run: {saved} is missing; name the folder of a run, '
+            'or in it classifiers/<arm>/seed_<n>'
+        )
+    config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
+    arm = arm or ('augmented' if 'augmented' in config.arms else 'original')
+    return Run(folder, config, arm, tuple(map(int, seeds or range(config.classifier.seeds))))
+
+
+def _frozen(saved):
+    """The config of config.json; a field that is newer than the run has its default."""
+    config = default.get_config()
+    known = default.flat(config)
+    for name, value in default.flat(saved).items():
+        if name in known:
+            value = tuple(value) if isinstance(value, list) else value
+            config.update_from_flattened_dict({name: value})
+    return ml_collections.FrozenConfigDict(config)
