@@ -127,6 +127,29 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
     return _png(figure, dpi=120)
 
 
+def reliability(arms: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
+    """Accuracy by confidence, and below it the share of the images in each bin; one line an arm.
+
+    Args: arms: name -> `metrics.reliability`. Bins of under 10 images have no dot.
+    """
+    figure = _figure(7.0, 5.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=':', label='calibrated')
+    for color, marker, (arm, found) in zip(_colors(arms), 'oDs^vP', arms.items()):
+        images = np.asarray(found['images'])
+        filled = images >= 10
+        upper.plot(found['confidence'][filled], found['accuracy'][filled], color=color,
+                   marker=marker, markersize=4.5, linewidth=1.4, label=arm)
+        lower.stairs(images / max(images.sum(), 1), np.linspace(0, 1, len(images) + 1),
+                     color=color, linewidth=1.4)
+    upper.set(ylabel='share of right predictions', xlim=(0, 1), ylim=(0, 1))
+    lower.set(ylabel='share of images', xlabel='confidence: the top probability')
+    for axes in (upper, lower):
+        axes.grid(color='#e4e4e4')
+    _legend(figure, upper)
+    return _png(figure)
+
+
 def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
           synthetic_labels: np.ndarray, class_names: Sequence[str], *,
           classes: Sequence[int] | None = None, k: int = 8, tile: int = 64) -> bytes:
@@ -191,6 +214,28 @@ def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float
     return _encoded(page)
 
 
+def rejected(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 64) -> bytes:
+    """Rejected images, one row a reason, each with the class that it was made for below it.
+
+    Args: rows: the reason as it is to be written -> (class name, uint8 [H, W, 3]) of each image.
+    """
+    side = _tile_side(max(max(pixels.shape[:2]) for row in rows.values() for _, pixels in row),
+                      tile)
+    pitch, height, top = side + 6, side + 26, 8
+    font, small = (ImageFont.truetype(FONT, size) for size in (14, 12))
+    left = 16 + int(max(font.getlength(line) for reason in rows for line in reason.split('\n')))
+    columns = max(map(len, rows.values()))
+    page = Image.new('RGB', (left + columns * pitch, top + len(rows) * height), 'white')
+    draw = ImageDraw.Draw(page)
+    for i, (reason, row) in enumerate(rows.items()):
+        y = top + i * height
+        draw.text((8, y + side / 2), reason, 'black', font, anchor='lm')
+        for x, (name, pixels) in zip(range(left, page.width, pitch), row):
+            page.paste(_enlarged(pixels, side), (x, y))
+            draw.text((x, y + side + 3), _fitted(name, small, side), GREY, small)
+    return _encoded(page)
+
+
 def by_count(train_counts: np.ndarray) -> np.ndarray:
     """Class indices from the most to the fewest training images; ties in class order."""
     return np.argsort(-np.asarray(train_counts), kind='stable')
@@ -205,6 +250,15 @@ def _enlarged(pixels: np.ndarray, side: int) -> Image.Image:
     method = Image.NEAREST if max(pixels.shape) <= side else Image.LANCZOS
     height, width = (round(side * length / max(pixels.shape[:2])) for length in pixels.shape[:2])
     return Image.fromarray(pixels).resize((width, height), method)
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, cut so that it is no wider than so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + '…') > width:
+        text = text[:-1]
+    return text + '…'
 
 
 def _names(class_names: Sequence[str], order: Sequence[int]) -> list[str]:

@@ -60,17 +60,51 @@ def group_accuracy(labels: np.ndarray, predictions: np.ndarray,
             for name, member in members.items()}
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
-                               bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over bins of equal width, in [0, 1].
+def reliability(labels: np.ndarray, probabilities: np.ndarray,
+                bins: int = 15) -> dict[str, np.ndarray]:
+    """How often predictions of each confidence are right, in bins of equal width over [0, 1].
 
+    The confidence is the top probability.
     Args: labels: int [N]; probabilities: float [N, C], rows sum to 1.
-    Source: Guo et al. 2017, eq. 3 (arXiv 1706.04599); bins are (lower, upper].
+    Returns: `images` int [bins]; `confidence` and `accuracy` float [bins], their means, 0 where
+        there is no image. Bins are (lower, upper].
+    Source: Guo et al. 2017, sec. 2 (arXiv 1706.04599).
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    # |sum of gaps| in a bin is its size times |accuracy - confidence|.
-    gaps = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    images = np.bincount(bin_of, minlength=bins)
+    sums = {'confidence': np.bincount(bin_of, weights=confidence, minlength=bins),
+            'accuracy': np.bincount(bin_of, weights=correct, minlength=bins)}
+    return {'images': images, **{key: value / np.maximum(images, 1) for key, value in sums.items()}}
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
+                               bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over the bins of `reliability`, in [0, 1].
+
+    Source: Guo et al. 2017, eq. 3 (arXiv 1706.04599).
+    """
+    found = reliability(labels, probabilities, bins)
+    gaps = np.abs(found['accuracy'] - found['confidence'])
+    return float((found['images'] * gaps).sum() / len(labels))
+
+
+def confusion_changes(before: np.ndarray, after: np.ndarray, top: int = 10) -> list[dict]:
+    """The confusions whose rate changed most, largest change first; those that did not, left out.
+
+    Args: before, after: counts [C, C] on the same test images, rows true and columns predicted.
+    Returns: rows with `true` and `predicted`, class indices that differ; `rates`, before and after,
+        and their `difference`: shares of the true class's images.
+    """
+    rates = [counts / np.maximum(np.sum(counts, axis=1, keepdims=True), 1)
+             for counts in (np.asarray(before), np.asarray(after))]
+    difference = rates[1] - rates[0]
+    np.fill_diagonal(difference, 0)
+    order = np.argsort(-np.abs(difference), axis=None, kind='stable')[:top]
+    pairs = [divmod(int(i), len(difference)) for i in order]
+    return [{'true': true, 'predicted': predicted,
+             'rates': [float(rate[true, predicted]) for rate in rates],
+             'difference': float(difference[true, predicted])}
+            for true, predicted in pairs if difference[true, predicted]]

@@ -14,24 +14,33 @@ from rich.table import Table
 from rich.text import Text
 from sklearn.metrics import confusion_matrix
 
-from eval import figures, generative, results, statistics
+from eval import figures, generative, metrics, results, wording
 from eval.results import BASELINE, CLAIM, METRICS
+from eval.wording import interval, mean_std, number, p_value, percent, points
+
+REASONS = {  # of the quality check, in a few words
+    'blank': 'too little contrast', 'saturated': 'too many extreme pixels',
+    'copy': 'a copy of a training image', 'duplicate': 'like another synthetic image',
+    'off_class': 'the judge does not see its class', 'far': 'far from its class in feature space',
+    'surplus': 'good, but its class was full'}
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
           synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
           curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping,
-          copies: Path | None = None, validation: Mapping | None = None) -> dict:
+          copies: Path | None = None, rejected: bytes | None = None,
+          validation: Mapping | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
         groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
         predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
-        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; validation: what
-        each arm reached there, for metrics.json only (`results.validation`); facts: `seeds`,
-        `steps`, `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of
+        rejected ones; validation: what each arm reached there, for metrics.json only
+        (`results.validation`); facts: `seeds`, `steps`, `seconds`, `hardware`, `versions`,
+        `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
@@ -46,22 +55,13 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'synthetic': quality, 'validation': validation,
         **{key: facts.get(key)
            for key in ('seconds', 'hardware', 'versions', 'commit', 'date', 'command')}})
-    shown = _shown(result)
-    pictures = _pictures(class_names, train_counts, synthetic_counts, labels,
-                         {arm: probabilities[arm] for arm in shown}, result, curves,
-                         {'sheet': sheet, 'copies': copies})
-    context = {'m': result, 'shown': shown, 'pictures': pictures, 'facts': results.jsonable(facts),
-               'generative': generative.MEASURES, 'notes': _notes(quality or {}),
-               'metrics': METRICS, 'baseline': BASELINE, 'answer': _answer(result, shown),
-               'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
-               'made': _made(result, synthetic_counts, facts)}
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, png in pictures.items():
-        (folder / f'{name}.png').write_bytes(png)
-    (folder / 'metrics.json').write_text(_json(result), 'utf-8')
-    for template, name in (('report.html', 'index.html'), ('report.md', 'report.md')):
-        (folder / name).write_text(templates().get_template(template).render(context), 'utf-8')
+    probabilities = {arm: probabilities[arm] for arm in _shown(result)}
+    by_class = class_names, train_counts, synthetic_counts, result
+    confusion = _confusion(labels, probabilities, len(class_names))
+    pictures = (_class_pictures(*by_class, confusion) | _curves(curves)
+                | {'reliability': _reliability(labels, probabilities)}
+                | _given(sheet=sheet, copies=copies, rejected=rejected))
+    _save(folder, result, pictures, _context(*by_class, confusion, facts))
     return result
 
 
@@ -74,7 +74,7 @@ def console_table(metrics: Mapping) -> Table:
     for key in METRICS:
         table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
     for arm, scores in metrics['arms'].items():
-        table.add_row(Text(arm), *(_mean_std(scores[key]) for key in METRICS))
+        table.add_row(Text(arm), *(mean_std(scores[key]) for key in METRICS))
     table.add_section()
     for pair, difference in metrics['differences'].items():
         cells = (Text(f'{points(difference[key]["mean"])}\n{interval(difference[key]["ci95"])}')
@@ -90,8 +90,31 @@ def scores_table(title: str, scores: Mapping) -> Table:
     for name in ('', 'Mean', '95% interval'):
         table.add_column(name)
     for key, name in METRICS.items():
-        table.add_row(name, _mean_std(scores[key]), interval(scores[key]['ci95'], '{:.1f}'))
+        table.add_row(name, mean_std(scores[key]), interval(scores[key]['ci95'], '{:.1f}'))
     return table
+
+
+def _save(folder: Path, result: Mapping, pictures: Mapping[str, bytes], context: Mapping):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, png in pictures.items():
+        (folder / f'{name}.png').write_bytes(png)
+    (folder / 'metrics.json').write_text(_json(result), 'utf-8')
+    for template, name in (('report.html', 'index.html'), ('report.md', 'report.md')):
+        text = templates().get_template(template).render(context, pictures=pictures)
+        (folder / name).write_text(text, 'utf-8')
+
+
+def _context(class_names, train_counts, synthetic_counts, result, confusion, facts) -> dict:
+    """What the templates read, but for the pictures."""
+    shown = list(confusion)
+    return {
+        'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
+        'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
+        'reasons': REASONS, 'baseline': BASELINE,
+        'answer': wording.answer(result, shown), 'evidence': wording.evidence(result, shown),
+        'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
+        'changes': _changes(class_names, confusion),
+        'made': _made(result, synthetic_counts, facts)}
 
 
 def _shown(result: Mapping) -> list[str]:
@@ -101,23 +124,12 @@ def _shown(result: Mapping) -> list[str]:
     return [arm for arm in (BASELINE, best) if arm in result['arms']]
 
 
-def _answer(result: Mapping, shown: Sequence[str]) -> str:
-    """Is the claim better than the baseline and, where there is one, than the best control?"""
-    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
-    if difference:
-        control = results.strongest_control(result['arms'])
-        against = result['differences'].get(f'{CLAIM}-{control}')
-        if not against:
-            return difference['verdict']
-        macro_f1 = _percent(result['arms'][control]['macro_f1']['mean'])
-        beaten = statistics.verdict(CLAIM, control, {'macro-F1': against['macro_f1']},
-                                    result['test_images'])
-        return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
-                f'{macro_f1}%. {beaten}')
-    accuracy = result['arms'][shown[0]]['accuracy']
-    return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
-            f'{_percent(accuracy["mean"])}% (95% interval {interval(accuracy["ci95"], "{:.1f}")}) '
-            f'on {result["test_images"]:,} test images.')
+def _changes(class_names, confusion) -> list[dict]:
+    """The confusions that changed most between two arms, with the classes' names."""
+    if len(confusion) < 2:
+        return []
+    return [{**row, 'true': class_names[row['true']], 'predicted': class_names[row['predicted']]}
+            for row in metrics.confusion_changes(*confusion.values())]
 
 
 def _class_rows(class_names, train_counts, synthetic_counts, result, shown) -> list[dict]:
@@ -145,7 +157,7 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
     rows = {
         'Seeds': ', '.join(map(str, facts['seeds'])), 'Steps of a classifier': result['steps'],
         'Synthetic images used': dose,
-        'Synthetic share of a batch': None if share is None else f'{_percent(share)}%',
+        'Synthetic share of a batch': None if share is None else f'{percent(share)}%',
         'Sampler': quality.get('sampler'), 'Sampling steps': quality.get('sampling_steps'),
         'Guidance scale (1 = off)': quality.get('guidance_scale'),
         'Thresholds': _listed(quality.get('thresholds')),
@@ -156,8 +168,11 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
 
 
 def _notes(quality: Mapping) -> dict[str, str]:
-    """How to read the tables on the synthetic images, where there are such tables."""
-    notes = {}
+    """How to read the tables of calibration and, where there are such, on the synthetic images."""
+    notes = {'calibration': (
+        'The mean gap between confidence, the top probability, and the share of right predictions, '
+        'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
+        'deviation over seeds; no difference is tested. It is no measure of accuracy.')}
     if found := quality.get('generative'):
         notes['generative'] = (
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
@@ -181,22 +196,40 @@ def _listed(values: Mapping | None) -> str:
                      for name, value in (values or {}).items())
 
 
-def _pictures(class_names, train_counts, synthetic_counts, labels, probabilities, result,
-              curves, ready) -> dict[str, bytes]:
-    """Name -> PNG where there is data.
+def _confusion(labels, probabilities, num_classes: int) -> dict[str, np.ndarray]:
+    """Arm -> counts [C, C] of all its seeds; probabilities: arm -> [S, N, C]."""
+    classes = range(num_classes)
+    return {arm: sum(confusion_matrix(labels, p.argmax(-1), labels=classes) for p in seeds)
+            for arm, seeds in probabilities.items()}
 
-    Args: probabilities: of the arms to show, [S, N, C]; ready: name -> PNG file or None.
-    """
+
+def _reliability(labels, probabilities) -> bytes:
+    """PNG of the confidence of each arm, all seeds together; probabilities: arm -> [S, N, C]."""
+    return figures.reliability({
+        arm: metrics.reliability(np.tile(labels, len(p)), np.concatenate(p))
+        for arm, p in probabilities.items()})
+
+
+def _given(**pictures: Path | bytes | None) -> dict[str, bytes]:
+    """Name -> PNG of those that there are, as files or as bytes."""
+    return {name: png if isinstance(png, bytes) else Path(png).read_bytes()
+            for name, png in pictures.items() if png}
+
+
+def _class_pictures(class_names, train_counts, synthetic_counts, result,
+                    confusion) -> dict[str, bytes]:
+    """Name -> PNG of what is drawn by class; confusion: of the arms to show, counts [C, C]."""
     f1 = {arm: [result['arms'][arm]['per_class'][name]['f1'] for name in class_names]
-          for arm in probabilities}
-    classes = range(len(class_names))
-    confusion = {arm: sum(confusion_matrix(labels, p.argmax(-1), labels=classes) for p in seeds)
-                 for arm, seeds in probabilities.items()}
-    pictures = {
+          for arm in confusion}
+    return {
         'class_counts': figures.class_counts(class_names, train_counts, synthetic_counts),
         'per_class_f1': figures.per_class_f1(class_names, train_counts, f1),
         'confusion': figures.confusion_matrices(class_names, train_counts, confusion)}
-    pictures |= {name: Path(path).read_bytes() for name, path in ready.items() if path}
+
+
+def _curves(curves: Mapping[str, Sequence[Path]]) -> dict[str, bytes]:
+    """Name -> PNG of the losses that were logged."""
+    pictures = {}
     runs = {name: [_read_rows(path) for path in paths] for name, paths in curves.items() if paths}
     if generator := runs.pop('generator', None):
         pictures['generator_curve'] = figures.generator_curve(generator)
@@ -213,31 +246,6 @@ def _json(value) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
 
 
-def _percent(value: float | None) -> str:
-    return '–' if value is None else f'{100 * value:.1f}'
-
-
-def points(value: float) -> str:
-    return f'{100 * value:+z.1f}'  # z: no -0.0
-
-
-def interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
-    return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
-
-
-def _mean_std(score: Mapping) -> str:
-    spread = '' if score['std'] is None else f' ± {100 * score["std"]:.1f}'
-    return _percent(score['mean']) + spread
-
-
-def _figure(value: float | None) -> str:
-    return '–' if value is None else f'{value:.3g}'
-
-
-def _p_value(p: float) -> str:
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'
-
-
 def _cell(text) -> Markup:
     """Text for a Markdown table cell: as HTML, and with Markdown's own signs escaped."""
     return Markup(re.sub(r'([\\`*_|\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
@@ -249,7 +257,6 @@ def templates() -> jinja2.Environment:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
-        percent=_percent, points=points, interval=interval, mean_std=_mean_std, p_value=_p_value,
-        number=_figure,
-        cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
+        percent=percent, points=points, interval=interval, mean_std=mean_std, p_value=p_value,
+        number=number, cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
     return environment

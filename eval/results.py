@@ -109,8 +109,9 @@ def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:
     interval = statistics.bootstrap_interval(labels, predictions, num_classes, groups=masks)
     keys = [key for key in seeds[0] if key not in ('per_class', 'confusion')]
     arm = {key: _over_seeds([s[key] for s in seeds], interval.get(key)) for key in keys}
-    arm['expected_calibration_error'] = _over_seeds(
-        [metrics.expected_calibration_error(labels, p) for p in probabilities])
+    error = _over_seeds([metrics.expected_calibration_error(labels, p) for p in probabilities])
+    arm['expected_calibration_error'] = error  # its name in earlier reports
+    arm['calibration'] = {'ece': error}
     mean = {key: np.mean([s['per_class'][key] for s in seeds], axis=0)
             for key in ('precision', 'recall', 'f1')}
     support = seeds[0]['per_class']['support']

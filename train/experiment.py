@@ -5,8 +5,10 @@ Every function writes into the folder it is given. `config` is the whole, frozen
 
 import dataclasses
 import json
+import urllib.parse
 
 import numpy as np
+from PIL import Image
 
 from data import sources, splits
 from eval import figures, generative, predict, report, results
@@ -230,7 +232,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
     """metrics.json, report.md, index.html and the figures."""
     counts = parts.train_counts
     seconds = _by_topic(seconds)
-    synthetic_counts = summary = sheet = copies = None
+    synthetic_counts = summary = sheet = copies = rejected = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
     validation = results.validation(curves, config.classifier.select)
     if synthetic_folder:
@@ -240,6 +242,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
             summary['share'] = synthetic_share(config, parts, synthetic)
         sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
         copies = copies if copies.exists() else None  # no training image has a second to compare
+        rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
         curves['generator'] = [generator_folder / 'metrics.jsonl']
     report.write(
         folder, dataset=config.data.source, class_names=parts.class_names, train_counts=counts,
@@ -247,13 +250,37 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         groups={'many': config.report.many, 'few': config.report.few},
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},
-        quality=summary, curves=curves, sheet=sheet, copies=copies, validation=validation,
+        quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
+        validation=validation,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **provenance.facts(),
         },
     )  # fmt: skip
+
+
+def _rejected_sheet(folder, counts, shown=12):
+    """PNG of some rejected images of each reason, spread over the classes; None without any.
+
+    Args:
+        folder: with <reason>/<class>_<seed>.png; counts: images rejected for each reason.
+    """
+    rows = {}
+    for reason, count in counts.items():
+        paths = sorted((folder / reason).glob('*.png'))
+        chosen = np.linspace(0, len(paths) - 1, min(shown, len(paths))).astype(int)
+        if len(paths):
+            rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = [
+                _read_rejected(paths[i]) for i in chosen
+            ]
+    return figures.rejected(rows) if rows else None
+
+
+def _read_rejected(path):
+    """(class name, uint8 [H, W, 3]) of an image that `export.write` wrote."""
+    with Image.open(path, formats=('PNG',)) as image:
+        return urllib.parse.unquote(path.stem.rsplit('_', 1)[0]), np.asarray(image)
 
 
 def _by_topic(seconds):

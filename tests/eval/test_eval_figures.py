@@ -28,7 +28,10 @@ def opened(png: bytes) -> Image.Image:
     lambda: figures.classifier_curves(
         {'original': [[{'step': 1, 'loss': 2.0}, {'step': 1, 'val_loss': 2.1, 'val_accuracy': 0.2}],
                       []]}),
-], ids=['counts', 'counts-synthetic', 'f1', 'confusion', 'generator', 'generator-nan', 'curves'])
+    lambda: figures.reliability({arm: {'images': np.array([0, 30, 5]), 'accuracy': np.ones(3),
+                                       'confidence': np.ones(3)} for arm in ('$a', 'b')}),
+], ids=['counts', 'counts-synthetic', 'f1', 'confusion', 'generator', 'generator-nan', 'curves',
+        'reliability'])
 def test_figures_are_pictures_of_readable_size(png):
     width, height = opened(png()).size
     assert 400 < width < 2000 and 100 < height < 1500
@@ -86,6 +89,21 @@ def test_copies_show_each_image_beside_its_neighbours(count):
                for k in range(count) for i in range(3)]
     np.testing.assert_array_equal(np.array(corners)[:, 0], shades.ravel())
     assert page.shape[0] == 26 + 112 * (1 if count == 1 else 2)
+
+
+def test_rejected_images_stand_in_the_row_of_their_reason():
+    def tiles(*shades):
+        return [(NAMES[2], np.full((16, 16, 3), shade, np.uint8)) for shade in shades]
+    page = np.asarray(opened(figures.rejected({'copy\n2 in all': tiles(10, 20),
+                                               'far\n900 in all': tiles(30, 40, 50)})))
+    left = page.shape[1] - 3 * 70
+    for row, shades in enumerate([(10, 20), (30, 40, 50)]):
+        for column, shade in enumerate(shades):
+            y, x = 8 + row * 90, left + column * 70
+            assert (page[y:y + 64, x:x + 64] == shade).all()
+            assert (page[y:y + 90, x + 64:x + 70] == 255).all()  # no name runs into the next
+            assert (page[y + 64:y + 90, x:x + 64] < 255).any()
+    assert (page[8:72, left + 140:] == 255).all()  # the first row is shorter
 
 
 def test_sheet_refuses_floats():

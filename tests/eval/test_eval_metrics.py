@@ -82,3 +82,32 @@ def test_calibration_error_of_calibrated_confidence_is_small():
     labels = (rng.random(20_000) > confidence).astype(int)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     assert metrics.expected_calibration_error(labels, probabilities) < 0.015
+
+
+def test_calibration_error_of_exactly_calibrated_bins_is_zero():
+    """In bins of 0.55, 0.75 and 0.95 as many of 100 are right as the confidence says."""
+    confidence = np.repeat([0.55, 0.75, 0.95], 100)
+    labels = np.concatenate([np.arange(100) >= right for right in (55, 75, 95)]).astype(int)
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    assert metrics.expected_calibration_error(labels, probabilities) == pytest.approx(0, abs=1e-12)
+    wrong = metrics.expected_calibration_error(1 - labels, probabilities)
+    assert wrong == pytest.approx((0.10 + 0.50 + 0.90) / 3)  # as many are wrong as should be right
+
+
+def test_reliability_by_hand():
+    probabilities = np.array([[0.6, 0.4], [0.56, 0.44], [0.2, 0.8], [1.0, 0.0]])
+    found = metrics.reliability(np.array([0, 1, 1, 0]), probabilities, bins=5)
+    assert found['images'].tolist() == [0, 0, 2, 1, 1]  # 0.6 and 0.8 end their bins
+    np.testing.assert_allclose(found['confidence'], [0, 0, 0.58, 0.8, 1])
+    np.testing.assert_allclose(found['accuracy'], [0, 0, 0.5, 1, 1])
+
+
+def test_confusion_changes_by_hand():
+    before = np.array([[8, 2, 0], [5, 10, 5], [0, 0, 0]])
+    after = np.array([[5, 0, 5], [6, 10, 4], [0, 0, 0]])
+    found = metrics.confusion_changes(before, after)
+    assert [(row['true'], row['predicted']) for row in found] == [(0, 2), (0, 1), (1, 0), (1, 2)]
+    assert [row['difference'] for row in found] == pytest.approx([0.5, -0.2, 0.05, -0.05])
+    assert found[1]['rates'] == pytest.approx([0.2, 0.0])
+    assert len(metrics.confusion_changes(before, after, top=2)) == 2
+    assert metrics.confusion_changes(before, before) == []

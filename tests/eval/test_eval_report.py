@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import figures, generative, report, results
+from eval import figures, generative, metrics, report, results, wording
 from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
@@ -83,6 +83,7 @@ def finished(tmp_path_factory):
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
     given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(
         synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet, copies=sheet,
+        rejected=sheet.read_bytes(),
         curves={'generator': [curve], 'original': [curve, curve]})
     return folder / 'report', report.write(folder / 'report', **given)
 
@@ -93,7 +94,7 @@ def test_page_is_whole_and_escaped(finished):
     for text in (*NAMES, 'ddim', '30.0%', '</pre><i>', '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
     assert not {'b', 'i', 'script'} & page.tags
-    assert len(page.images) == 7 and all(image['alt'] for image in page.images)
+    assert len(page.images) == 9 and all(image['alt'] for image in page.images)
     assert all(image['src'].startswith('data:image/png;base64,') for image in page.images)
 
 
@@ -101,7 +102,7 @@ def test_markdown_and_figures(finished):
     folder, _ = finished
     stems = {path.stem for path in folder.glob('*.png')}
     assert stems == {'class_counts', 'sheet', 'copies', 'per_class_f1', 'confusion',
-                     'generator_curve', 'classifier_curves'}
+                     'generator_curve', 'classifier_curves', 'reliability', 'rejected'}
     markdown = (folder / 'report.md').read_text('utf-8')
     assert set(re.findall(r'\]\((\w+)\.png\)', markdown)) == stems
     assert '<b>' not in markdown and 'pipe\\|' in markdown
@@ -163,7 +164,7 @@ def test_a_difference_in_metrics_json(finished):
 
 def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
-    answer = report._answer(result, ['original', 'augmented'])
+    answer = wording.answer(result, ['original', 'augmented'])
     assert answer.startswith(result['differences']['augmented-original']['verdict'])
     assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
     low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
@@ -175,6 +176,103 @@ def test_the_answer_names_the_strongest_control(finished):
     assert results.strongest_control(result['arms'] | more) == 'classical'
     assert results.strongest_control({'original': {}, 'augmented': {}}) is None
     assert set(results.CONTROLS) | {results.BASELINE, results.CLAIM} <= set(ARMS)
+
+
+def evidence(groups=(), classes=(), **more):
+    """The sentence on differences: (mean, p) of each group and name -> (recall, Holm p)."""
+    difference = {
+        'groups': {name: {'accuracy': {'mean': mean, 'p': p}}
+                   for name, (mean, p) in dict(groups).items()},
+        'per_class': {name: {'recall': {'mean': mean}, 'holm_p': p}
+                      for name, (mean, p) in dict(classes).items()}}
+    result = {'differences': {'augmented-original': difference}, 'groups': GROUPS,
+              'synthetic': None, 'seconds': None, 'hardware': None} | more
+    return wording.evidence(result, ['original', 'augmented'])
+
+
+def test_the_evidence_says_where_it_gained_and_lost():
+    groups = {'many': (-0.03, 0.01), 'medium': (0.02, 0.4), 'few': (0.04, 0.001)}
+    classes = {'A': (0.2, 0.04), 'B': (0.3, 0.06), 'C': (-0.1, 0.01)}
+    assert evidence(groups, classes) == (
+        'Augmented gained beyond chance on A (+20.0 points), the classes with at most 25 training '
+        'images (+4.0 points) and lost beyond chance on C (-10.0 points), the classes with over 40 '
+        'training images (-3.0 points).')
+
+
+def test_the_evidence_counts_a_group_only_after_holm():
+    nothing = 'On no class and no group of classes is there a change beyond chance.'
+    assert evidence({'many': (0.1, 0.04), 'few': (0.1, 0.03)}) == nothing  # 2 x 0.03 = 0.06
+    assert evidence({'few': (0.1, 0.03)}).startswith('Augmented gained')
+
+
+def test_the_evidence_names_five_classes_and_counts_the_rest():
+    found = evidence(classes={f'c{i}': (0.1 + i / 100, 0.01) for i in range(7)})
+    assert 'c6 (+16.0' in found and 'c2 (+12.0 points) and 2 more.' in found and 'c1' not in found
+
+
+def test_the_evidence_leaves_out_what_is_unknown():
+    copies = {'accepted': {'either': 0.0}, 'real_held_out': {'either': 0.021}}
+    known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
+                     seconds={'data': 6.0, 'generator': 60.0})
+    assert known.endswith('; 0.0% of the accepted synthetic images count as copies of training '
+                          'images, and 2.1% of real held-out ones; all of it took 1.1 minutes on '
+                          '1 GPU.')
+    unknown = {'accepted': {'either': 0.0}, 'real_held_out': {'either': None}}
+    text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
+    assert 'cop' not in text and 'minutes' not in text
+    alone = {'differences': {}, 'synthetic': None, 'seconds': {}, 'hardware': 'x'}
+    assert wording.evidence(alone, ['original']) == ''
+
+
+def test_the_sections_come_in_the_order_of_a_sceptic(finished):
+    page = (finished[0] / 'index.html').read_text('utf-8')
+    markdown = (finished[0] / 'report.md').read_text('utf-8')
+    headings = ['Training data', 'Synthetic images: accepted and rejected', 'Scores', 'Differences',
+                'Accuracy by number of training images', 'Classes', 'Confusions', 'Calibration',
+                'Copies of training images', 'Likeness to real images', 'Training',
+                'How it was made']
+    assert re.findall('<h[23]>(.*)</h[23]>', page) == headings
+    assert re.findall('^##+ (.*)$', markdown, re.MULTILINE) == headings
+    assert 'class="answer"' in page.split('<h2>')[0]
+    pictures = re.findall(r'\((\w+)\.png\)', markdown)
+    assert pictures == ['class_counts', 'sheet', 'rejected', 'per_class_f1', 'confusion',
+                        'reliability', 'copies', 'classifier_curves', 'generator_curve']
+
+
+def test_calibration_stands_in_every_report(finished):
+    folder, result = finished
+    for scores in result['arms'].values():
+        error = scores['calibration']['ece']
+        assert error == scores['expected_calibration_error'] and len(error['per_seed']) == 2
+        assert error['mean'] == pytest.approx(np.mean(error['per_seed']))
+        assert error['std'] == pytest.approx(np.std(error['per_seed'], ddof=1))
+    with np.load(folder.parent / 'augmented_1.npz') as stored:
+        expected = metrics.expected_calibration_error(stored['labels'], stored['probabilities'])
+    assert result['arms']['augmented']['calibration']['ece']['per_seed'][1] == expected
+    written = wording.mean_std(result['arms']['oversampled']['calibration']['ece'])
+    section = (folder / 'report.md').read_text('utf-8').split('## Calibration')[1]
+    assert f'| oversampled | {written} |' in section.split('##')[0]
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    assert written in page.split('Expected calibration')[1].split('Copies of')[0]
+
+
+def test_confusion_changes_are_means_over_seeds_in_both_reports(finished):
+    folder, _ = finished
+    rates = {}
+    for arm in ('original', 'augmented'):
+        stored = [np.load(folder.parent / f'{arm}_{s}.npz') for s in range(2)]
+        rates[arm] = np.mean([[(p[LABELS == t] == c).mean() for t in range(3) for c in range(4)]
+                              for p in (one['probabilities'].argmax(-1) for one in stored)], axis=0)
+    change = (rates['augmented'] - rates['original']).reshape(3, 4)
+    np.fill_diagonal(change, 0)
+    section = (folder / 'report.md').read_text('utf-8').split('## Confusions')[1].split('##')[0]
+    rows = [row.strip('|').split(' | ') for row in section.splitlines() if row.startswith('| ')][1:]
+    assert len(rows) == min(10, (np.abs(change) > 0).sum())
+    assert float(rows[0][-1]) == pytest.approx(
+        100 * change.flat[np.abs(change).argmax()], abs=0.051)
+    assert 'prove nothing by themselves' in section
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    assert all(row[-1].strip() in page.split('Confusions')[1] for row in rows)
 
 
 def test_every_arm_and_difference_stands_in_every_table(finished):
@@ -205,7 +303,8 @@ def test_one_arm_has_nothing_to_compare(tmp_path):
     page = Page((tmp_path / 'report/index.html').read_text('utf-8'))
     assert 'Only original was trained' in page.text
     assert result['differences'] == {} and result['synthetic'] is None
-    assert 'McNemar p' not in page.text and 'Quality check' not in page.text
+    assert 'McNemar p' not in page.text and 'Synthetic images' not in page.text
+    assert 'changed most' not in page.text and not (tmp_path / 'report/rejected.png').exists()
     assert report.console_table(result).row_count == 1
 
 

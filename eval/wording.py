@@ -1,0 +1,95 @@
+"""How numbers are written, and what they say in a sentence. Scores and shares are given in %."""
+
+from collections.abc import Mapping, Sequence
+
+from eval import results, statistics
+from eval.results import BASELINE, CLAIM
+
+
+def answer(result: Mapping, shown: Sequence[str]) -> str:
+    """Is the claim better than the baseline and, where there is one, than the best control?"""
+    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
+    if difference:
+        control = results.strongest_control(result['arms'])
+        against = result['differences'].get(f'{CLAIM}-{control}')
+        if not against:
+            return difference['verdict']
+        macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
+        beaten = statistics.verdict(CLAIM, control, {'macro-F1': against['macro_f1']},
+                                    result['test_images'])
+        return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
+                f'{macro_f1}%. {beaten}')
+    accuracy = result['arms'][shown[0]]['accuracy']
+    return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
+            f'{percent(accuracy["mean"])}% (95% interval {interval(accuracy["ci95"], "{:.1f}")}) '
+            f'on {result["test_images"]:,} test images.')
+
+
+def evidence(result: Mapping, shown: Sequence[str]) -> str:
+    """A sentence: what changed beyond chance, how many are copies, the cost; '' if none is known.
+
+    Classes and groups of classes count if their p-value, adjusted by Holm among their like, is
+    under 0.05.
+    """
+    clauses = []
+    if difference := result['differences'].get(f'{shown[-1]}-{BASELINE}'):
+        clauses.append(_beyond_chance(difference, shown[-1], result['groups']))
+    copies = (result['synthetic'] or {}).get('copies') or {}
+    accepted, real = ((copies.get(images) or {}).get('either')
+                      for images in ('accepted', 'real_held_out'))
+    if None not in (accepted, real):
+        clauses.append(f'{percent(accepted)}% of the accepted synthetic images count as copies of '
+                       f'training images, and {percent(real)}% of real held-out ones')
+    seconds = list((result['seconds'] or {}).values())
+    if seconds and None not in seconds:
+        where = f' on {result["hardware"]}' if result['hardware'] else ''
+        clauses.append(f'all of it took {sum(seconds) / 60:.1f} minutes{where}')
+    text = '; '.join(clauses)
+    return f'{text[0].upper()}{text[1:]}.' if text else ''
+
+
+def _beyond_chance(difference: Mapping, arm: str, limits: Mapping, most: int = 5) -> str:
+    """The groups and classes whose accuracy `arm` changed beyond chance, `most` each way."""
+    images = {'many': f'over {limits["many"]}', 'few': f'at most {limits["few"]}',
+              'medium': f'{limits["few"] + 1} to {limits["many"]}'}
+    groups, classes = difference['groups'], difference['per_class']
+    adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
+    found = [(f'the classes with {images[name]} training images', group['accuracy']['mean'])
+             for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]
+    found += [(name, row['recall']['mean']) for name, row in classes.items()
+              if row['holm_p'] < 0.05]
+    clauses = []
+    for verb, sign in (('gained', 1), ('lost', -1)):
+        own = sorted((row for row in found if sign * row[1] > 0), key=lambda row: -abs(row[1]))
+        if own:
+            listed = ', '.join(f'{name} ({points(mean)} points)' for name, mean in own[:most])
+            rest = f' and {len(own) - most} more' if len(own) > most else ''
+            clauses.append(f'{verb} beyond chance on {listed}{rest}')
+    if not clauses:
+        return 'on no class and no group of classes is there a change beyond chance'
+    return f'{arm} {" and ".join(clauses)}'
+
+
+def percent(value: float | None) -> str:
+    return '–' if value is None else f'{100 * value:.1f}'
+
+
+def points(value: float) -> str:
+    return f'{100 * value:+z.1f}'  # z: no -0.0
+
+
+def interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
+    return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
+
+
+def mean_std(score: Mapping) -> str:
+    spread = '' if score['std'] is None else f' ± {100 * score["std"]:.1f}'
+    return percent(score['mean']) + spread
+
+
+def number(value: float | None) -> str:
+    return '–' if value is None else f'{value:.3g}'
+
+
+def p_value(p: float) -> str:
+    return '< 0.001' if p < 0.001 else f'{p:.3f}'

@@ -1,0 +1,23 @@
+"""The programs of docs/extend.md, as they stand there."""
+
+import pathlib
+import re
+
+import pytest
+
+PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'extend.md'
+SECTIONS = PAGE.read_text('utf-8').split('\n## ')[1:]
+PROGRAMS = {
+    section.splitlines()[0]: program
+    for section in SECTIONS for program in re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+}  # fmt: skip
+
+
+def test_there_is_one_for_each_thing_to_add():
+    assert list(PROGRAMS) == ['A data source', 'A network', 'A quality filter']
+    assert all(len(program.splitlines()) < 40 for program in PROGRAMS.values())
+
+
+@pytest.mark.parametrize('name', PROGRAMS)
+def test_a_program_runs(name):
+    exec(compile(PROGRAMS[name], f'docs/extend.md, {name}', 'exec'), {'__name__': 'example'})

@@ -1,0 +1,43 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from generation import export
+from train import experiment
+
+NAMES = ['a_b', 'dot/../%']
+
+
+def made(reasons):
+    """Rows as the synthesis makes them, each image of its own grey."""
+    n = len(reasons)
+    greys = np.arange(n, dtype=np.uint8)[:, None, None, None]
+    return {'images': np.broadcast_to(greys, (n, 8, 8, 3)), 'labels': np.arange(n) % 2,
+            'seeds': np.arange(n), 'reasons': np.array(reasons)}
+
+
+def test_what_export_writes_is_shown_by_reason(tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(experiment.figures, 'rejected', lambda rows: shown.update(rows) or b'png')
+    export.write(tmp_path, made(['copy', 'off_class', '', 'surplus'] + ['far'] * 40), NAMES, {})
+    counts = {'copy': 1, 'off_class': 1, 'far': 1040, 'surplus': 1}
+    assert experiment._rejected_sheet(tmp_path / 'rejected', counts) == b'png'
+    assert list(shown) == ['copy\n1 in all', 'off class\n1 in all', 'far\n1,040 in all']
+    (name, pixels), = shown['off class\n1 in all']
+    assert name == NAMES[1] and pixels.shape == (8, 8, 3) and (pixels == 1).all()
+    names = [name for name, _ in shown['far\n1,040 in all']]
+    assert len(names) == 12 and set(names) == set(NAMES)  # not only the first class
+    assert len({pixels.tobytes() for _, pixels in shown['far\n1,040 in all']}) == 12
+
+
+def test_a_run_without_rejected_images_has_no_sheet(tmp_path):
+    export.write(tmp_path, made(['', 'surplus']), NAMES, {})
+    assert experiment._rejected_sheet(tmp_path / 'rejected', {'surplus': 1}) is None
+    assert experiment._rejected_sheet(tmp_path / 'rejected', {}) is None
+
+
+def test_the_sheet_is_a_picture(tmp_path):
+    export.write(tmp_path, made(['copy'] * 3), NAMES, {})
+    png = experiment._rejected_sheet(tmp_path / 'rejected', {'copy': 3})
+    assert Image.open(io.BytesIO(png)).height < 120
