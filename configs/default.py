@@ -26,17 +26,17 @@ def get_config():
     c.data.on_bad_image = 'error'  # error | skip (named in data/bad_images.json)
 
     c.splits = ml_collections.ConfigDict()
-    c.splits.seed = 0
+    c.splits.seed = 0  # which images are held out
     c.splits.test_fraction = 0.3  # of each class, where no test set is given
     c.splits.validation_fraction = 0.1  # of each class of the training images
 
     c.generator = g = ml_collections.ConfigDict()
-    g.seed = 0
+    g.seed = 0  # of initialisation, order, noise
     g.steps = 13_000  # optimizer steps
     g.batch_size = 16  # over all devices and hosts
     g.learning_rate = 1e-3  # Adam
-    g.adam_b2 = 0.99
-    g.warmup_steps = 100
+    g.adam_b2 = 0.99  # Adam's decay of squared gradients
+    g.warmup_steps = 100  # in which the learning rate rises from 0
     g.cosine_decay = True  # of the learning rate, to 0 at the last step
     g.clip_norm = 1.0  # of the gradient; 0: off
     g.ema_decay = 0.999  # of the parameters that draw the images
@@ -48,7 +48,7 @@ def get_config():
     g.attention = (False, True)  # unet: per level
     g.width = 128  # dit: channels of a patch, a multiple of 32
     g.depth = 6  # dit: transformer blocks
-    g.dropout = 0.0
+    g.dropout = 0.0  # in residual and transformer blocks
     g.schedule = 'cosine'  # cosine | linear
     g.prediction = 'v'  # eps | x0 | v
     g.min_snr_gamma = 5.0  # loss weight min(SNR, gamma) / SNR (in eps); 0: off
@@ -73,7 +73,7 @@ def get_config():
     g.select = 'last'  # step whose EMA is used: last | best_validation (lowest kernel distance)
 
     c.synthesis = s = ml_collections.ConfigDict()
-    s.seed = 0
+    s.seed = 0  # of the noise that images start from
     s.fill = '4x'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.spacing = 'karras'  # of the noise levels: karras | uniform (in t)
@@ -81,7 +81,7 @@ def get_config():
     s.guidance_scale = 1.2  # 1: off
     s.guidance_interval = (0.0, 1.0)  # of time t, 1 pure noise: outside it guidance is off
     s.batch_size = 256  # over all devices and hosts
-    s.rounds = 6  # rejected images are replaced this many times at most, then reported
+    s.rounds = 6  # draws at most; each but the first replaces rejected images
 
     c.quality = q = ml_collections.ConfigDict()
     q.min_relevance = 0.02  # judge's probability of the class, in [0, 1]
@@ -100,12 +100,12 @@ def get_config():
     k.steps = 3000  # optimizer steps, in every arm
     k.batch_size = 64  # over all devices and hosts
     k.learning_rate = 1e-3  # Adam
-    k.warmup_steps = 0
+    k.warmup_steps = 0  # in which the learning rate rises from 0
     k.cosine_decay = True  # of the learning rate, to 0 at the last step
     k.select = 'last'  # final weights: last | best_validation_loss
     k.init_from = ''  # a run's folder, or its classifiers/<arm>/seed_<n>: start there, every arm
     k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
-    k.augment_flip = True
+    k.augment_flip = True  # mirror left-right
     k.augment_shift = 0.1  # of the side
     k.randaugment_ops = 2  # operations an image
     k.randaugment_magnitude = 9.0  # their strength, of 30
@@ -114,12 +114,13 @@ def get_config():
     k.synthetic_share = 0.0  # of a batch of the augmented arm; 0: in proportion to the set's size
     k.synthetic_weight = 1.0  # of a synthetic image in the loss
     k.synthetic_until = 2 / 3  # share of the steps; after them it sees real images only
-    k.dtype = 'auto'
+    k.dtype = 'auto'  # as the generator's
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
     k.max_skipped_steps = 0  # as the generator's
 
     c.report = r = ml_collections.ConfigDict()
-    r.many, r.few = 40, 25  # classes with more / at most so many training images
+    r.many = 40  # classes with more training images
+    r.few = 25  # classes with at most so many
     return c
 
 

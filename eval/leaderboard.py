@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from configs.default import flat
-from eval import report
+from eval import report, wording
 from eval.results import BASELINE, CLAIM
 
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
@@ -91,7 +91,7 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
 def _difference(row, key):
     difference = row['difference'].get(key)
     return '–' if not difference else (
-        f'{report.points(difference["mean"])}\n{report.interval(difference["ci95"])}')
+        f'{wording.points(difference["mean"])}\n{wording.interval(difference["ci95"])}')
 
 
 def _csv(found, fields):
