@@ -16,12 +16,13 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from configs import sweeps
+from configs import auto, sweeps
 from configs.check import check
 from configs.default import flat
 from data import splits
 from eval import leaderboard, report
 from train import (
+    doctor,
     experiment,
     lock,
     loop,
@@ -44,8 +45,9 @@ _SWEEP = flags.DEFINE_string('sweep', None, 'Many runs, one after another: confi
 _SWEEP_INDEX = flags.DEFINE_integer('sweep_index', None, 'Only this run of the sweep, from 0.')
 _SWEEP_LIST = flags.DEFINE_bool('sweep_list', False, "Prints the sweep's runs, a command a line.")
 _MODE = flags.DEFINE_enum(
-    'mode', 'run', ['run', *reuse.MODES],
-    'run: the experiment. The others need --checkpoint. predict: classify --images into the CSV '
+    'mode', 'run', ['run', 'doctor', *reuse.MODES],
+    'run: the experiment. doctor: what is in the images, and what a run costs. Others need '
+    '--checkpoint. predict: classify --images into the CSV '
     '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
     'export: the classifier as one file --out.',
 )  # fmt: skip
@@ -203,7 +205,7 @@ def settings(argv):
 def main(argv):
     with one_line_errors(*MISTAKES):
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
-        if _MODE.value != 'run':
+        if _MODE.value in reuse.MODES:
             reuse.use(
                 _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
                 split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
@@ -211,8 +213,8 @@ def main(argv):
             )  # fmt: skip
             return
         config, name = settings(argv)
+        given = config_flags.get_override_values(flags.FLAGS['config'])
         points, chosen = sweeps.choose(_SWEEP.value, _SWEEP_INDEX.value)
-        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
         if _SWEEP_LIST.value and not _SWEEP.value:
             raise ValueError('--sweep_list needs --sweep')
         if _SWEEP_LIST.value:
@@ -223,6 +225,13 @@ def main(argv):
             detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
             num_processes=_PROCESSES.value, process_id=_PROCESS.value,
         )  # fmt: skip
+        if _MODE.value == 'doctor':
+            doctor.examine(config, sweeps.flags(given))
+            return
+        if config.auto:
+            for line in auto.apply(config, doctor.facts(config), given):
+                say(line)
+        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
     refused = OSError, lock.Held, loop.Diverged, stages.Changed
     with processes.ending_together(), loop.stopping():
         with one_line_errors(*MISTAKES):

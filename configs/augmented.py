@@ -4,6 +4,8 @@
     python main.py --config=configs/augmented.py:digits      real handwritten digits, the quickest
     python main.py --config=configs/augmented.py:folder \\
         --config.data.train=train.zip --config.data.test=test.zip      your own images, 32x32
+    python main.py --config=configs/augmented.py:auto --config.data.train=photos.zip
+                                                       the same, sizes and steps from the images
     python main.py --config=configs/augmented.py:tfds --config.data.source=tfds:NAME
     python main.py --config=configs/augmented.py:cifar \\
         --config.data.train=train.zip --config.data.test=test.zip
@@ -67,6 +69,12 @@ def folder(config):
     _little_training(config)
     config.classifier.augment = 'flip_shift'
     config.classifier.synthetic_weight = 0.3  # their colours are right, their shapes less so
+
+
+def auto(config):
+    """Class folders at a size, with networks, steps and a dose that fit them: configs/auto.py."""
+    folder(config)
+    config.auto = True
 
 
 def _little_training(config):
@@ -184,7 +192,7 @@ def _unet_for_a_gpu(config):
 
 
 VARIANTS = {
-    '': glyphs, 'digits': digits, 'folder': folder, 'tfds': tfds, 'cifar': cifar,
+    '': glyphs, 'digits': digits, 'folder': folder, 'auto': auto, 'tfds': tfds, 'cifar': cifar,
     'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
     'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
 }  # fmt: skip

@@ -13,6 +13,7 @@ def get_config():
 
     # Ways to train the classifier, of those in train/arms.py; 'original' is the baseline.
     c.arms = ('original', 'augmented')
+    c.auto = False  # choose sizes, steps and dose from the images and the device: configs/auto.py
     c.trackers = ()  # of tensorboard, wandb, mlflow: where else the training curves go
     c.cpu_devices = 0  # devices the CPU is split into; 0: one per core, up to 8
 

@@ -67,9 +67,10 @@ def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_pat
     """Bit for bit: one process of four devices, and two of two that were killed and stopped."""
     workdir = tmp_path / 'two'
     first, killed = interrupt(workdir, env, GENERATOR, 50, signal.SIGKILL)
-    assert killed[0] == -signal.SIGKILL and first[0] == 75, first
-    assert first[2].splitlines()[-1].startswith('error: the processes have lost each other')
-    assert 'Traceback' not in first[2]
+    assert killed[0] == -signal.SIGKILL and first[0] in (75, -signal.SIGABRT), first
+    if first[0] == 75:  # JAX itself aborts a process that it tells of the loss before we do
+        assert first[2].splitlines()[-1].startswith('error: the processes have lost each other')
+        assert 'Traceback' not in first[2]
     stopped = interrupt(workdir, env, GENERATOR, 90, signal.SIGTERM)
     assert [status for status, _, _ in stopped] == [75, 75]
     assert 'the same command goes on' in stopped[0][1]

@@ -43,12 +43,17 @@ def prepare_data(folder, config):
     )
 
 
-def read_splits(config, **options):
-    """The `Splits` that the config describes; `options` go to `splits.prepare`."""
-    train, test = sources.open_source(
+def open_source(config):
+    """(training pool, test source or None) that the config names; see `sources.open_source`."""
+    return sources.open_source(
         config.data.source, image_size=config.data.image_size, train=config.data.train,
         test=config.data.test, seed=config.data.seed,
     )  # fmt: skip
+
+
+def read_splits(config, **options):
+    """The `Splits` that the config describes; `options` go to `splits.prepare`."""
+    train, test = open_source(config)
     return splits.prepare(
         train, test, test_fraction=config.splits.test_fraction,
         validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,

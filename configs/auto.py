@@ -1,0 +1,84 @@
+"""`:auto`: image size, networks, steps and dose from the data and the device, and why.
+
+    python main.py --config=configs/augmented.py:auto --config.data.train=photos.zip
+
+The rules are those by which the other variants were set: they were made on glyphs, groceries and 37
+classes of CIFAR-100, and are a start, not an optimum. What is set on the command line stays.
+"""
+
+import dataclasses
+
+import numpy as np
+
+STEPS, IMAGES = 8000, 1000  # generator's steps of `:folder`, for about so many training images
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a choice rests on.
+
+    Attributes:
+        counts: training images of each class, int [C].
+        side: median of the images' smaller sides, pixels.
+        grey: whether all looked at have no colour.
+        accelerator: whether there is a GPU or TPU.
+    """
+
+    counts: np.ndarray
+    side: int
+    grey: bool
+    accelerator: bool
+
+
+def choose(facts):
+    """[({field: value}, why)], in the order in which they apply on top of `:folder`."""
+    total, counts = int(facts.counts.sum()), facts.counts
+    chosen = []
+    large = facts.accelerator and facts.side >= 48
+    size = 64 if large else 16 if facts.side <= 20 else 32
+    where = 'an accelerator carries 64' if large else 'what two CPU cores can learn to draw'
+    if facts.accelerator and not large:
+        where = 'they hold no more'
+    why = f'images of {facts.side} pixels at {size}x{size}: {where}'
+    chosen.append(({'data.image_size': size}, why))
+    if size == 16:
+        chosen.append(({'generator.patch_size': 2}, 'patches of 2 pixels: the grid of 32x32'))
+    if large:
+        chosen.append(({
+            'generator.channels': 96, 'generator.multipliers': (1, 2, 3),
+            'generator.attention': (False, True, True), 'generator.patch_size': 2,
+            'generator.batch_size': 64, 'generator.dropout': 0.1,
+            'generator.learning_rate': 2e-4, 'generator.warmup_steps': 1000,
+            'generator.ema_decay': 0.9995, 'synthesis.batch_size': 1024,
+            'classifier.widths': (32, 64, 128, 256),
+        }, 'the networks of :grocery, for one GPU'))  # fmt: skip
+    grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
+    steps = int(round((30_000 if large else STEPS) * grown, -2))
+    chosen.append(({
+        'generator.steps': steps, 'generator.sample_every': steps // 4,
+        'classifier.steps': int(round(3000 * grown, -2)),
+    }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
+    uneven = counts.max() / max(counts.min(), 1)
+    fill = 'largest' if uneven >= 2 else '2x'
+    why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
+    chosen.append(({'synthesis.fill': fill}, why))
+    few, many = (int(np.quantile(counts, q)) for q in (1 / 3, 2 / 3))
+    if few < many:
+        why = f'few: up to {few}, many: over {many}, thirds of the classes'
+        chosen.append(({'report.few': few, 'report.many': many}, why))
+    if facts.grey:
+        chosen.append(({'generator.augment_flip': False, 'classifier.augment_flip': False},
+                       'no colour, perhaps writing: not mirrored'))  # fmt: skip
+    chosen.append(({'classifier.seeds': 5}, 'five classifiers an arm, as a claim needs'))
+    return chosen
+
+
+def apply(config, facts, given):
+    """Sets what `choose` says in `config`, but for the fields `given`; the reasons, a line each."""
+    lines = []
+    for fields, why in choose(facts):
+        kept = {name: value for name, value in fields.items() if name not in given}
+        config.update_from_flattened_dict(kept)
+        stays = '' if len(kept) == len(fields) else ' (but for what was set by hand)'
+        lines.append(f'auto: {why}{stays}')
+    return lines

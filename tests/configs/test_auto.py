@@ -1,0 +1,54 @@
+import ml_collections
+import numpy as np
+import pytest
+
+from configs import augmented, auto, check
+from configs.default import flat
+
+
+def facts(counts=(12, 30, 60), side=64, grey=False, accelerator=False):
+    return auto.Facts(np.array(counts), side, grey, accelerator)
+
+
+CASES = {
+    'photographs': facts(), 'few': facts([3, 4]), 'many': facts([5000] * 10),
+    'small': facts(side=16), 'grey': facts(grey=True), 'even': facts([20, 20, 21]),
+    'gpu': facts(accelerator=True), 'small on a gpu': facts(side=32, accelerator=True),
+    'large': facts(side=1000), 'large on a gpu': facts(side=1000, accelerator=True),
+}  # fmt: skip
+
+
+def applied(found, given=()):
+    config = augmented.get_config('auto')
+    lines = auto.apply(config, found, given)
+    return flat(config), lines, config
+
+
+@pytest.mark.parametrize('devices', [1, 2, 8])
+@pytest.mark.parametrize('name', CASES)
+def test_what_is_chosen_can_be_run(name, devices):
+    _, lines, config = applied(CASES[name])
+    check.check(ml_collections.FrozenConfigDict(config), devices)
+    assert lines and all(line.startswith('auto: ') for line in lines)
+
+
+def test_the_choice_follows_the_images_and_the_device():
+    size = {name: applied(found)[0]['data.image_size'] for name, found in CASES.items()}
+    assert (size['photographs'], size['small'], size['gpu']) == (32, 16, 64)
+    assert (size['small on a gpu'], size['large']) == (32, 32)
+    assert not applied(CASES['grey'])[0]['classifier.augment_flip']
+    assert applied(CASES['even'])[0]['synthesis.fill'] == '2x'
+    assert applied(CASES['photographs'])[0]['synthesis.fill'] == 'largest'
+
+
+def test_steps_grow_as_the_square_root_of_the_images_within_limits():
+    steps = {n: applied(facts([n // 2] * 2))[0]['generator.steps'] for n in (10, 1000, 4000, 10**6)}
+    assert steps == {10: 4000, 1000: 8000, 4000: 16_000, 10**6: 32_000}
+
+
+def test_what_is_set_by_hand_stays():
+    given = {'data.image_size': 48, 'generator.steps': 7}
+    fields, lines, _ = applied(facts(), given)
+    assert fields['data.image_size'] == augmented.get_config('auto').data.image_size
+    assert fields['generator.steps'] == augmented.get_config('auto').generator.steps
+    assert fields['classifier.seeds'] == 5 and sum('set by hand' in line for line in lines) == 2

@@ -1,0 +1,64 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from configs import augmented
+from train import doctor, progress
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Two classes of 12 and 20 grey images of 40 pixels: one broken, one twice."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / 'images.zip', 'w') as archive:
+        for name, count in (('rare', 12), ('common', 20)):
+            for i in range(count):
+                file = io.BytesIO()
+                grey = rng.integers(0, 256, (40, 50), np.uint8)
+                Image.fromarray(grey).save(file, 'PNG')
+                data = b'no image' if (name, i) == ('common', 3) else file.getvalue()
+                archive.writestr(f'{name}/{i}.png', data)
+                if (name, i) == ('rare', 5):
+                    archive.writestr('rare/again.png', data)
+    config = augmented.get_config('folder')
+    config.data.train = str(tmp_path / 'images.zip')
+    return config
+
+
+def test_facts_are_those_of_the_files(config):
+    found = doctor.facts(config)
+    assert found.side == 40 and found.grey and not found.accelerator
+    assert found.counts.tolist() == [13, 8]  # common, rare: after the test and validation images
+
+
+def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, monkeypatch):
+    heard = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress, '_console', heard)
+    monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
+    measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
+    monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
+    doctor.examine(config, '--config.data.train=images.zip')
+    said = heard.file.getvalue()
+    assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
+    assert '1 groups of equal images' in said and 'rare/again.png' in said
+    assert ':folder' in said and ':auto' in said
+    assert said.splitlines()[-1].strip() == (
+        'python main.py --config=configs/augmented.py:auto --config.data.train=images.zip'
+    )
+
+
+@pytest.mark.parametrize(('minutes', 'said'), [
+    (1.4, '1 min'), (119, '119 min'), (130, '2 hours'), (60 * 72, '3 days'),
+])  # fmt: skip
+def test_times_are_said_in_the_unit_that_fits(minutes, said):
+    assert doctor._time(minutes) == said
+
+
+def test_a_step_is_timed_by_running_it(tiny_config):
+    work = doctor._Work(doctor.classifier, tiny_config(), 2)
+    seconds, size = work.measure()
+    assert 0 < seconds * work.flops < 60 and size >= 0 and work.steps == 2

@@ -1,0 +1,183 @@
+"""What is in these images, what is wrong with them, what will it cost, and what to run next."""
+
+import io
+import time
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image
+from rich import box
+from rich.table import Table
+
+from configs import augmented, auto
+from data import sources, splits
+from data.decode import FORMATS, BadImage
+from train import classifier, experiment, generator, parallel
+from train.progress import progress, say, show
+
+LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
+PRESETS = ('folder', 'auto', 'grocery', 'folder128')
+SHOWN = 5
+TIMED = 5  # steps
+
+
+def facts(config):
+    """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
+    source, test = experiment.open_source(config)
+    counts = np.bincount(source.labels, minlength=len(source.class_names))
+    kept = 1 - config.splits.validation_fraction
+    kept *= 1 if test is not None else 1 - config.splits.test_fraction
+    rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
+    sides, grey = [], True
+    for i in rows:
+        try:
+            if isinstance(source, sources.EncodedSource):
+                with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
+                    sides.append(min(image.size))
+            pixels = source[int(i)]['image']
+            grey &= bool(np.ptp(pixels.astype(int), axis=-1).max() <= 8)
+        except (BadImage, OSError):
+            continue  # the data stage will name it
+    return auto.Facts(
+        counts=np.maximum(np.rint(counts * kept), 1).astype(int),
+        side=int(np.median(sides)) if sides else config.data.image_size,
+        grey=grey,
+        accelerator=jax.default_backend() != 'cpu',
+    )
+
+
+def examine(config, command):
+    """Says all of it, of the images that `config` names, as do the flags in `command`.
+
+    Raises:
+        ValueError, FileNotFoundError: the images cannot be used at all.
+    """
+    with config.unlocked():
+        config.data.on_bad_image = 'skip'
+    found = facts(config)
+    with progress('images') as update:
+        parts = experiment.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
+    _show_counts(parts, found)
+    _show_trouble(parts)
+    _show_costs(parts, found)
+    say('Next:')
+    say(f'  python main.py --config=configs/augmented.py:auto {command}')
+
+
+def _show_counts(parts, found):
+    counts, order = parts.train_counts, np.argsort(parts.train_counts, kind='stable')
+    table = Table(box=box.SIMPLE_HEAD, title='Images')
+    for name in ('', 'Train', 'Validation', 'Test'):
+        table.add_column(name, justify='right' if name else 'left')
+    sizes = [len(getattr(parts, split)) for split in splits.SPLITS]
+    table.add_row('all', *map(str, sizes))
+    tests = np.bincount(parts.test.labels, minlength=len(counts))
+    held = np.bincount(parts.validation.labels, minlength=len(counts))
+    for words, rows in (('fewest: ', order[:SHOWN]), ('most: ', order[::-1][:SHOWN])):
+        for row in rows:
+            cells = counts[row], held[row], tests[row]
+            table.add_row(words + parts.class_names[row], *map(str, cells))
+    show(table)
+    say(
+        f'{len(counts)} classes, {counts.min()} to {counts.max()} training images each, imbalance '
+        f'factor {counts.max() / counts.min():.1f}; files of about {found.side} pixels'
+    )
+    if counts.min() < 5:
+        say('  classes of fewer than 5 training images teach neither network much; add some')
+    if len(parts.test) < 1000:
+        say(
+            f'  {len(parts.test)} test images: a difference of less than '
+            f'{100 / len(parts.test) ** 0.5:.0f} points will hardly be told from chance'
+        )
+
+
+def _show_trouble(parts):
+    for kind, entries, text in (
+        ('unusable', parts.bad_images, lambda e: f'{e["name"]}: {e["error"]}'),
+        ('groups of equal images', parts.duplicates,
+         lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
+    ):  # fmt: skip
+        say(f'{len(entries)} {kind}')
+        for entry in entries[:SHOWN]:
+            say(f'  {text(entry)}')
+        if len(entries) > SHOWN:
+            say(f'  and {len(entries) - SHOWN} more; a run lists them in its folder data/')
+    leaks = [entry for entry in parts.duplicates if 'kept' not in entry['action']]
+    if leaks:
+        say(
+            f'{len(leaks)} of them lay in two splits, which would have told a test its answers; a '
+            'run moves or drops them'
+        )
+
+
+def _show_costs(parts, found):
+    """Minutes and memory of each preset: the first is timed, the others go by their FLOPs."""
+    table = Table(box=box.SIMPLE_HEAD, title=f'Expected on {parallel.describe()}, 5 seeds, 2 arms')
+    for name in ('Preset', 'Side', 'Generator', 'Classifiers', 'In all', 'Memory'):
+        table.add_column(name, justify='left' if name == 'Preset' else 'right')
+    timed = {}
+    for preset in PRESETS:
+        config = augmented.get_config(preset)
+        config.classifier.seeds = 5
+        if preset == 'auto':
+            auto.apply(config, found, given=())
+        config = ml_collections.FrozenConfigDict(config)
+        minutes, memory = {}, len(parts.train) * 3 * config.data.image_size**2
+        for model in (generator, classifier):
+            work = _Work(model, config, len(parts.class_names))
+            if model not in timed:
+                timed[model] = work.measure()
+            seconds, size = timed[model]
+            minutes[model] = work.steps * seconds * work.flops / 60
+            memory = max(memory, work.state_bytes + size * work.flops)
+        minutes[classifier] *= 2 * config.classifier.seeds + 1  # and the judge
+        cells = (*minutes.values(), 1.15 * sum(minutes.values()))
+        cells = [*map(_time, cells), f'{memory / 1e9:.1f} GB']
+        table.add_row(f':{preset}', str(config.data.image_size), *cells)
+    show(table)
+    say(
+        f'An estimate: :{PRESETS[0]} is timed, the others go by the number of operations; '
+        'synthesis and evaluation count as 15% more.'
+    )
+
+
+def _time(minutes):
+    """A length of time in the unit that fits it."""
+    for limit, unit, name in ((120, 1, 'min'), (48 * 60, 60, 'hours'), (np.inf, 24 * 60, 'days')):
+        if minutes < limit:
+            return f'{minutes / unit:,.0f} {name}'
+
+
+class _Work:
+    """A model's training step by a config: FLOPs of a device, and what they take here."""
+
+    def __init__(self, model, config, num_classes):
+        self.name = name = model.__name__.rpartition('.')[2]
+        settings, shape = config[name], (config.data.image_size, config.data.image_size, 3)
+        network, optimizer, self._step = model.build(settings, num_classes)
+        seed = (0,) if model is classifier else ()
+        self._create = lambda: model.create_state(network, optimizer, settings, shape, *seed)
+        self._batch = parallel.shard({
+            'image': np.zeros((settings.batch_size, *shape), np.uint8),
+            'label': np.zeros(settings.batch_size, np.int32),
+            'weight': np.ones(settings.batch_size, np.float32),
+        })  # fmt: skip
+        with jax.disable_jit():  # `state.init` has its own compiler options, and nothing runs here
+            state = jax.eval_shape(self._create)
+        self._lowered = self._step.lower(state, self._batch)
+        self.flops, self.steps = self._lowered.cost_analysis()['flops'], settings.steps
+        self.state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+    def measure(self):
+        """(seconds, bytes of temporary memory) a FLOP of the step."""
+        size = self._lowered.compile().memory_analysis().temp_size_in_bytes
+        state = parallel.replicate(self._create())
+        for i in range(1 + TIMED):
+            state, metrics = self._step(state, self._batch)
+            if i == 0:  # the first one compiles
+                jax.block_until_ready(metrics)
+                start = time.perf_counter()
+        jax.block_until_ready(metrics)
+        seconds = (time.perf_counter() - start) / TIMED
+        return seconds / self.flops, jax.local_device_count() * size / self.flops
