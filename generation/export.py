@@ -23,13 +23,12 @@ def write(folder, rows, class_names, facts):
     images = folder / 'images'
     images.mkdir(parents=True, exist_ok=True)
     scores = [name for name in rows if name not in ('images', 'labels', 'seeds', 'reasons')]
-    shown = {}
+    shown = _some_of_each_reason(rows.get('reasons', np.empty(0, str)))
     with (images / 'metadata.jsonl').open('w', encoding='utf-8') as metadata:
         for i, reason in enumerate(rows.get('reasons', ())):
             name, seed = class_names[rows['labels'][i]], int(rows['seeds'][i])
             if reason:
-                shown[reason] = shown.get(reason, 0) + 1
-                if shown[reason] <= REJECTED_SHOWN and reason != 'surplus':
+                if i in shown:
                     path = folder / 'rejected' / reason / f'{safe_name(name)}_{seed:08d}.png'
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(rows['images'][i]).save(path)
@@ -41,6 +40,16 @@ def write(folder, rows, class_names, facts):
             line = {'file_name': file_name, 'class': name, 'label': int(rows['labels'][i]),
                     'seed': seed, **facts, **values}  # fmt: skip
             metadata.write(json.dumps(line) + '\n')
+
+
+def _some_of_each_reason(reasons):
+    """Rows of rejected images, at most REJECTED_SHOWN a reason, evenly spread over all of them."""
+    rows = set()
+    for reason in set(reasons.tolist()) - {'', 'surplus'}:
+        found = np.flatnonzero(reasons == reason)
+        spread = np.linspace(0, len(found) - 1, min(len(found), REJECTED_SHOWN)).astype(int)
+        rows |= set(found[spread].tolist())
+    return rows
 
 
 def read(folder):
