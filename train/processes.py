@@ -96,6 +96,7 @@ def ending_together():
         _end(1)
     on_main(lambda: _tell(None))  # all are here: nobody waits for anybody any more
     watcher.join()
+    jax.distributed.shutdown()  # meets the others: process 0 must not take the store away before
 
 
 def _tell(status):
