@@ -144,6 +144,7 @@ def on_main(work):
     if not parallel.is_main():
         answer = json.loads(_client().blocking_key_value_get(key, _FOREVER))
         if not answer:
+            time.sleep(30)  # process 0 says why, and then ends all
             raise SystemExit(2)
         return answer[0]
     try:
