@@ -99,18 +99,36 @@ def ending_together():
     jax.distributed.shutdown()  # meets the others: process 0 must not take the store away before
 
 
-def _tell(status):
+def _tell(status, key=_ENDED):
     try:
-        _client().key_value_set(_ENDED, json.dumps(status))
+        _client().key_value_set(key, json.dumps(status))
     except jax.errors.JaxRuntimeError:  # another one has ended, too, or process 0 is gone
         pass
+
+
+def _part(seconds=5.0):
+    """Process 0 has the store: it stays until the others have read how all end, or are gone."""
+    index, count = parallel.process()
+    if index:
+        _tell(None, f'left/{index}')
+        return
+    deadline = time.monotonic() + seconds
+    for other in range(1, count):
+        left = max(1, round(1000 * (deadline - time.monotonic())))
+        try:
+            _client().blocking_key_value_get(f'left/{other}', left)
+        except jax.errors.JaxRuntimeError:
+            continue
+    time.sleep(0.5)  # for the answer to what they said last
 
 
 def end(message, status):
     """Ends this process at once, and the others with it; see `progress.leave`."""
     if parallel.process()[1] > 1:
+        if not parallel.is_main():
+            time.sleep(0.5)  # process 0 may end for the same reason, and is the one to say why
         _tell(status)
-        time.sleep(1.0 if parallel.is_main() else 0.0)  # it has the store: let them read it
+        _part()
     leave(message, status)
 
 
@@ -125,6 +143,7 @@ def _follow():
     except jax.errors.JaxRuntimeError:
         status = _AGAIN  # process 0 died
     if status is not None:
+        _part()
         leave(None, status)
 
 
