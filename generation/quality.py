@@ -7,11 +7,10 @@ training images. Thresholds that need a yardstick take it from the validation im
 import dataclasses
 
 import numpy as np
-import scipy.spatial
 
 REASONS = ('blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far')
 _CHUNK = 1024  # rows and columns of a distance matrix at a time, to bound memory
-_PROJECTED = 8  # directions in which pairs of close images are looked for
+_PROJECTED = 64  # directions in which pairs of close images are looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,9 +231,9 @@ def duplicates(images, labels, earlier, earlier_labels, limits):
 def close_pairs(points, limit):
     """Pairs of points nearer than `limit`, int [P, 2], the smaller row first, sorted by the other.
 
-    Without the matrix of all distances: no two points are nearer than their projections on a few
-    orthogonal directions, so a k-d tree of those along which the points spread most leaves few
-    pairs to be measured.
+    No two points are nearer than their projections on a few orthogonal directions, so those along
+    which the points spread most tell of nearly all pairs that they are not near; the others are
+    measured. Block by block, to bound memory.
 
     Args:
         points: [N, D].
@@ -242,16 +241,19 @@ def close_pairs(points, limit):
     if len(points) < 2:
         return np.empty((0, 2), int)
     sample = np.asarray(points[:: max(1, len(points) // 256)], np.float64)
-    axes = np.linalg.svd(sample - sample.mean(axis=0), full_matrices=False)[2][:_PROJECTED]
-    tree = scipy.spatial.KDTree(np.concatenate(
-        [points[i : i + _CHUNK] @ axes.T for i in range(0, len(points), _CHUNK)]
-    ))
-    pairs = tree.query_pairs(limit * (1 + 1e-9), output_type='ndarray')
-    gaps = [
-        np.square(points[pair[:, 0]].astype(np.float64) - points[pair[:, 1]]).sum(axis=1)
-        for pair in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1)
-    ]
-    pairs = np.sort(pairs[np.concatenate(gaps) < limit**2], axis=1)
+    centre = sample.mean(axis=0)
+    axes = np.linalg.svd(sample - centre, full_matrices=False)[2][:_PROJECTED]
+    starts = range(0, len(points), _CHUNK)
+    shadows = [(points[i : i + _CHUNK] - centre) @ axes.T for i in starts]
+    found = []
+    for a, first in zip(starts, shadows):
+        for b, second in zip(starts[a // _CHUNK :], shadows[a // _CHUNK :]):
+            pairs = np.argwhere(distances(first, second) < limit + 1e-3) + (a, b)
+            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+            for some in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1):
+                gaps = points[some[:, 0]].astype(np.float64) - points[some[:, 1]]
+                found.append(some[np.square(gaps).sum(axis=1) < limit**2])
+    pairs = np.concatenate(found)
     return pairs[np.lexsort(pairs.T)]
 
 
