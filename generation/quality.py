@@ -231,8 +231,8 @@ def duplicates(images, labels, earlier, earlier_labels, limits):
 def close_pairs(points, limit):
     """Pairs of points nearer than `limit`, int [P, 2], the smaller row first, sorted by the other.
 
-    No two points are nearer than their projections on a few orthogonal directions, so those along
-    which the points spread most tell of nearly all pairs that they are not near; the others are
+    No two points are nearer than their projections on a few orthogonal directions; those to some of
+    the points themselves tell of nearly all pairs that they are not near, and the others are
     measured. Block by block, to bound memory.
 
     Args:
@@ -240,15 +240,20 @@ def close_pairs(points, limit):
     """
     if len(points) < 2:
         return np.empty((0, 2), int)
-    sample = np.asarray(points[:: max(1, len(points) // 256)], np.float64)
+    sample = points[:: -(-len(points) // _PROJECTED)].astype(np.float64)
     centre = sample.mean(axis=0)
-    axes = np.linalg.svd(sample - centre, full_matrices=False)[2][:_PROJECTED]
+    axes = np.linalg.qr((sample - centre).T)[0].T
     starts = range(0, len(points), _CHUNK)
-    shadows = [(points[i : i + _CHUNK] - centre) @ axes.T for i in starts]
+    shadows = [((points[i : i + _CHUNK] - centre) @ axes.T).astype(np.float32) for i in starts]
+    squares = [np.square(shadow).sum(axis=1) for shadow in shadows]
+    # in float32, of which a few units in the last place of the squares may be wrong
+    apart = np.float32(limit**2 + 1e-5 * max(square.max() for square in squares))
     found = []
-    for a, first in zip(starts, shadows):
-        for b, second in zip(starts[a // _CHUNK :], shadows[a // _CHUNK :]):
-            pairs = np.argwhere(distances(first, second) < limit + 1e-3) + (a, b)
+    for i, a in enumerate(starts):
+        for j, b in enumerate(starts[: i + 1]):
+            gaps = shadows[i] @ (-2 * shadows[j].T)
+            gaps += squares[i][:, None]
+            pairs = np.argwhere(gaps < apart - squares[j])[:, ::-1] + (b, a)
             pairs = pairs[pairs[:, 0] < pairs[:, 1]]
             for some in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1):
                 gaps = points[some[:, 0]].astype(np.float64) - points[some[:, 1]]
