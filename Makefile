@@ -1,12 +1,15 @@
-# make run: the whole experiment on the embedded images. make test: the tests.
-# Both first make .venv with everything that requirements.txt names.
+# make run: the whole experiment on the embedded images. make test: the tests. make docs-check: those
+# of the documents' commands, links and programs alone.
+# All first make .venv with everything that requirements.txt names. Another Python, beside it:
+# make test VENV=.venv311 VERSIONS=3.11
 
 VENV := .venv
+VERSIONS := 3.13 3.12 3.11
 PYTHON := $(VENV)/bin/python
 # Huge pages halve the time of a convolution step on Linux; other systems ignore this.
 export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 
-.PHONY: run test clean
+.PHONY: run test docs-check clean
 
 run: $(VENV)/ready
 	$(PYTHON) main.py --config=configs/augmented.py
@@ -14,10 +17,13 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-# The newest Python of 3.11 to 3.13 that runs and can make an environment: a name on the PATH may be
+docs-check: $(VENV)/ready
+	$(PYTHON) -m pytest tests/docs
+
+# The newest Python of VERSIONS that runs and can make an environment: a name on the PATH may be
 # a shim that fails, and pyenv keeps versions that are not on the PATH at all.
 $(VENV)/ready: requirements.txt
-	@for version in 3.13 3.12 3.11; do \
+	@for version in $(VERSIONS); do \
 	  for python in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python python3; do \
 	    if $$python -c "import sys, ssl, ctypes, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" >/dev/null 2>&1; then \
 	      echo "Making $(VENV) with $$($$python --version)"; \
@@ -27,7 +33,7 @@ $(VENV)/ready: requirements.txt
 	    fi; \
 	  done; \
 	done; \
-	echo "No working Python 3.11, 3.12 or 3.13 was found; install one and run make again."; exit 1
+	echo "No working Python of $(VERSIONS) was found; install one and run make again."; exit 1
 
 clean:
 	rm -rf $(VENV) .jax_cache

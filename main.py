@@ -1,10 +1,13 @@
 """Do images made by a diffusion model that saw only my training images make my classifier better?
 
-    python main.py --config=configs/augmented.py [--workdir=DIR] [--config.KEY=VALUE ...]
-                   [--sweep=configs/sweeps/dose.py]
+    python main.py --config=configs/augmented.py[:VARIANT] [--config.KEY=VALUE ...] [--workdir=DIR]
+    python main.py --mode=doctor --config=configs/augmented.py:folder --config.data.train=IMAGES
+    python main.py --config=configs/augmented.py --sweep=configs/sweeps/dose.py
     python main.py --mode=predict|evaluate|sample|export --checkpoint=RUN_FOLDER ...
 
-The same command again does nothing, or goes on where it was interrupted.
+README.md says which variants there are (:digits is the quickest, :auto is for images of your own),
+docs/config.md what each KEY does. The same command again does nothing, or goes on where it was
+interrupted.
 """
 
 import contextlib
@@ -49,7 +52,7 @@ _MODE = flags.DEFINE_enum(
     'run: the experiment. doctor: what is in the images, and what a run costs. Others need '
     '--checkpoint. predict: classify --images into the CSV '
     '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
-    'export: the classifier as one file --out.',
+    'export: the classifier or the images, as --what says, to --out.',
 )  # fmt: skip
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, "A run's folder, or in it classifiers/<arm>/seed_<n>."
@@ -61,16 +64,21 @@ _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1
 _CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the first image of each class to sample.', 0)
+_WHAT = flags.DEFINE_enum(
+    'what', 'classifier', reuse.EXPORTS,
+    'To export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
+    'TensorFlow Datasets, in array_record.',
+)  # fmt: skip
 _GUIDANCE = flags.DEFINE_float('guidance', None, "The guidance scale; default the run's.")
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', None, 'Join the processes that JAX detects (Cloud TPU, Kubernetes); SLURM and '
     'Open MPI are joined without it.'
 )  # fmt: skip
 _COORDINATOR = flags.DEFINE_string(
-    'coordinator_address', None, "Where nothing is detected: process 0's host:port,"
+    'coordinator_address', None, "Where JAX detects no cluster: host:port of process 0."
 )
-_PROCESSES = flags.DEFINE_integer('num_processes', None, 'how many processes there are')
-_PROCESS = flags.DEFINE_integer('process_id', None, 'and which of them this is, from 0.')
+_PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
+_PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
 _STAGE = ['train/experiment.py', 'train/parallel.py']
 _LEARN = [
@@ -210,6 +218,7 @@ def main(argv):
                 _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
                 split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
                 count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
+                what=_WHAT.value,
             )  # fmt: skip
             return
         config, name = settings(argv)
@@ -237,7 +246,7 @@ def main(argv):
         with one_line_errors(*MISTAKES):
             for one in configs:
                 check(one, parallel.device_count())
-        if chosen is not None:
+        if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
         command = sweeps.command(sys.argv)

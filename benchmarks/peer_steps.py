@@ -41,7 +41,7 @@ def fastest_threads(run):
             run()
             spent.append(time.perf_counter() - start)
         times[threads] = sorted(spent[1:])[1]
-    best = min(times, key=times.get)
+    best = min(times, key=times.__getitem__)
 
     def with_threads(*arguments):
         torch.set_num_threads(best)

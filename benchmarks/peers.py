@@ -23,7 +23,8 @@ def twin(model, image_shape):
         model: the Flax module; its dtype does not matter, the twin's parameters are float32.
         image_shape: (H, W, C).
     """
-    made = {'UNet': UNet, 'DiT': DiT, 'CNN': CNN}[type(model).__name__](model, image_shape)
+    networks: dict[str, type[nn.Module]] = {'UNet': UNet, 'DiT': DiT, 'CNN': CNN}
+    made = networks[type(model).__name__](model, image_shape)
     return made.to(memory_format=torch.channels_last)
 
 

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = f'--config={ROOT}/configs/augmented.py:digits'
-FIELDS = {
+FIELDS: dict = {
     'cpu_devices': 2, 'data.image_size': 8, 'data.imbalance': 'range:4-8',
     'generator.steps': 150, 'generator.channels': 8, 'generator.multipliers': '(1,)',
     'generator.attention': '(False,)', 'generator.batch_size': 4, 'generator.warmup_steps': 0,
@@ -72,7 +72,7 @@ def start(flags, output):
         try:
             app.run(main.main, flags_parser=main.parse)
         except SystemExit as end:
-            status = end.code or 0
+            status = int(end.code or 0)
         finally:
             sys.stdout.flush()
             os._exit(status)  # the parent's open files and folders are not the child's to close

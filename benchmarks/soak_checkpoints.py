@@ -160,8 +160,8 @@ def main():
     rng, rows = random.Random(options.seed), []
     from train import checkpoints  # noqa: F401 once, for all forks
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as made:
+        folder = pathlib.Path(made)
         for name, count in (('writing', options.writing), ('deleting', options.deleting)):
             if count:
                 broken = kill(folder / name, count, rng, deleting=name == 'deleting')

@@ -109,8 +109,8 @@ def main():
         for pid in rng.choice((pids, pids[:1], pids[1:])):
             os.kill(pid, number)
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as made:
+        folder = pathlib.Path(made)
         if ends(start(folder / 'whole'), 300) != [0, 0]:
             raise RuntimeError((folder / 'whole.0.txt').read_text('utf-8'))
         expected = small_run.aside(small_run.outcome, folder / 'whole')

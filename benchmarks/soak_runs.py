@@ -162,8 +162,8 @@ def main():
         kills=100, signals=50, twice=50, disks=8, seed=0,
     )  # fmt: skip
     rng = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory() as made:
+        folder = pathlib.Path(made)
         if _run(folder / 'whole', folder / 'whole.txt'):
             raise RuntimeError((folder / 'whole.txt').read_text('utf-8'))
         expected = small_run.aside(small_run.outcome, folder / 'whole')

@@ -33,7 +33,7 @@ class Facts:
 def choose(facts):
     """[({field: value}, why)], in the order in which they apply on top of `:folder`."""
     total, counts = int(facts.counts.sum()), facts.counts
-    chosen = []
+    chosen: list[tuple[dict[str, object], str]] = []
     large = facts.accelerator and facts.side >= 48
     size = 64 if large else 16 if facts.side <= 20 else 32
     where = 'an accelerator carries 64' if large else 'what two CPU cores can learn to draw'

@@ -43,7 +43,7 @@ def meanings(source):
             part = targets[0].partition('.')[2]
             aliases |= {name: f'{part}.' if part else '' for name in targets}
             continue
-        meaning = comments.get(node.end_lineno) or comments.get(node.lineno, '')
+        meaning = comments.get(node.end_lineno or node.lineno) or comments.get(node.lineno, '')
         for name in targets[0].strip('()').split(', '):
             alias, _, field = name.rpartition('.')
             found[aliases[alias] + field] = meaning

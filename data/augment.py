@@ -137,8 +137,10 @@ def _warp(pixels, matrix, fill=GREY):
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     place = jnp.stack([v, u]) - 0.5
     warped = jax.vmap(
-        lambda channel: jax.scipy.ndimage.map_coordinates(channel, place, 1, mode='nearest'), -1, -1
-    )(pixels)
+        lambda channel: jax.scipy.ndimage.map_coordinates(
+            channel, place, 1, mode='nearest'  # type: ignore[arg-type]  # takes an array, too
+        ), -1, -1
+    )(pixels)  # fmt: skip
     return warped if fill is None else jnp.where(inside[..., None], warped, fill)
 
 

@@ -36,7 +36,7 @@ def decode(data, name, image_size):
 
 def _decode(data, name, image_size):
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image, name)
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
         image.load()

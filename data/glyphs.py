@@ -88,8 +88,8 @@ def _ink_mask(character, size, rng):
     font = _font(int(rng.integers(len(FONT_FILES))), round(side * 0.82))
     canvas = Image.new('L', (side, side))
     ImageDraw.Draw(canvas).text((side / 2, side / 2), character, fill=255, font=font, anchor='mm')
-    left, top, right, bottom = canvas.getbbox()
-    centre = np.array([left + right, top + bottom]) / 2  # the ink's own centre, not the font's box
+    box = np.array(canvas.getbbox())  # left, top, right, bottom
+    centre = (box[:2] + box[2:]) / 2  # the ink's own centre, not the font's box
     scale = rng.uniform(0.8, 1.05)
     rotation, shear = rng.uniform(-0.15, 0.15), rng.uniform(-0.1, 0.1)
     shift = rng.uniform(-0.07, 0.07, 2) * side

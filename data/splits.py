@@ -22,7 +22,7 @@ class ImageSet:
     The images are an array or, of a set that lies on disk, `store.Rows` of one.
     """
 
-    images: np.ndarray
+    images: np.ndarray | store.Rows
     labels: np.ndarray
     names: tuple[str, ...]
 
@@ -124,7 +124,7 @@ def _decode(source, rows, progress, bad_images, path):
         bad_images: a list that takes {'name', 'error'} of each unusable image; None raises.
         path: of the file that holds them all; None: memory.
     """
-    names, labels, splits = [], [], []
+    names, label_of, split_of = [], [], []
     out = store.Writer(path, sum(map(len, rows.values())))
     for split, i in ((split, i) for split, numbers in rows.items() for i in numbers):
         try:
@@ -136,11 +136,11 @@ def _decode(source, rows, progress, bad_images, path):
         else:
             out.add(item['image'])
             names.append(item['name'])
-            labels.append(item['label'])
-            splits.append(split)
+            label_of.append(item['label'])
+            split_of.append(split)
         if progress:
             progress()
-    images, labels, splits = out.finish(), np.array(labels, np.int32), np.array(splits, object)
+    images, labels, splits = out.finish(), np.array(label_of, np.int32), np.array(split_of, object)
     found = {split: np.flatnonzero(splits == split) for split in rows}
     return {
         split: ImageSet(store.Rows(images, at), labels[at], tuple(names[i] for i in at))
@@ -161,11 +161,11 @@ def stratified_cut(labels, fraction, seed):
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
         raise ValueError(f'found {len(classes)} class(es) with images; a classifier needs two')
-    cut = [np.zeros(0, np.int64)]
+    chosen = [np.zeros(0, np.int64)]
     for k, n in zip(classes, counts):
         size = min(max(round(fraction * n), 1), n - 1) if fraction > 0 else 0
-        cut.append(_choose(labels, k, size, seed))
-    cut = np.sort(np.concatenate(cut))
+        chosen.append(_choose(labels, k, size, seed))
+    cut = np.sort(np.concatenate(chosen))
     return np.setdiff1d(np.arange(len(labels)), cut), cut
 
 
@@ -181,20 +181,19 @@ def long_tail(labels, imbalance, seed):
     if not imbalance:
         return np.arange(len(labels))
     kind, _, value = imbalance.partition(':')
+    sizes = None
     try:
-        if kind == 'exp':
-            factor = float(value)
-            valid = 1 <= factor < float('inf')
+        if kind == 'exp' and 1 <= (factor := float(value)) < float('inf'):
             exponents = np.arange(len(classes)) / max(len(classes) - 1, 1)
-            sizes = np.floor(counts.max() * factor**-exponents + 1e-9) if valid else None
-        else:
+            sizes = np.floor(counts.max() * factor**-exponents + 1e-9)
+        elif kind == 'range':
             low, high = (int(number) for number in value.split('-'))
-            valid = kind == 'range' and 1 <= low <= high
-            sizes = np.rint(np.linspace(low, high, len(classes)))
-            sizes = np.random.default_rng(seed).permutation(sizes)
+            if 1 <= low <= high:
+                sizes = np.rint(np.linspace(low, high, len(classes)))
+                sizes = np.random.default_rng(seed).permutation(sizes)
     except ValueError:
-        valid = False
-    if not valid:
+        pass  # no numbers: as bad as numbers out of range
+    if sizes is None:
         raise ValueError(
             f"imbalance must be '', 'exp:<factor of at least 1>' or 'range:<low>-<high>', "
             f'such as exp:100 or range:12-60, not {imbalance!r}'

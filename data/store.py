@@ -49,7 +49,6 @@ class Writer:
 
     def __init__(self, path, count):
         self._path, self._count, self._done = path and pathlib.Path(path), count, 0
-        self._file = self._array = None
 
     def add(self, image):
         """The next image; OSError if the disk is full (a memory map would end the process)."""
@@ -58,7 +57,7 @@ class Writer:
             self._header(self._count, image.shape)
         elif not self._done:
             self._array = np.empty((self._count, *image.shape), np.uint8)
-        if self._file:
+        if self._path:
             self._file.write(np.ascontiguousarray(image, np.uint8))
         else:
             self._array[self._done] = image
@@ -73,7 +72,7 @@ class Writer:
         """The array of all images, memory-mapped if there is a path."""
         if not self._done:
             return np.zeros((0, 0, 0, 3), np.uint8)
-        if self._array is not None:
+        if not self._path:
             return self._array[: self._done]
         self._file.seek(0)
         self._header(self._done, self._shape)
@@ -87,8 +86,9 @@ def save(folder, name, images):
     Rows of a file that lies there already are noted; others are written to <name>_images.npy.
     """
     at = getattr(images, 'array', None)
-    if isinstance(at, np.memmap) and pathlib.Path(at.filename).parent == folder.resolve():
-        return {'file': pathlib.Path(at.filename).name, 'rows': images.rows.tolist()}
+    file = isinstance(at, np.memmap) and at.filename and pathlib.Path(at.filename)
+    if file and file.parent == folder.resolve():
+        return {'file': file.name, 'rows': images.rows.tolist()}
     np.save(folder / f'{name}_images.npy', np.asarray(images), allow_pickle=False)
     return {'file': f'{name}_images.npy', 'rows': None}
 

@@ -84,8 +84,8 @@ def _portable(value):
 def _portable_command(command: str) -> str:
     """The command without this machine's paths, and without --workdir."""
     first, *flags = command.split(' --')
-    kept = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
-    kept = [''.join(map(_portable, parts)) for parts in kept if parts[0] != 'workdir']
+    split = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
+    kept = [''.join(map(_portable, parts)) for parts in split if parts[0] != 'workdir']
     return ' --'.join([first, *kept])
 
 

@@ -4,7 +4,7 @@ Colours: Okabe and Ito's palette, which readers with any colour vision can tell 
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -75,7 +75,7 @@ def classifier_curves(arms: Mapping[str, Sequence[Sequence[Mapping]]]) -> bytes:
 
 
 def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
-                 f1: Mapping[str, np.ndarray]) -> bytes:
+                 f1: Mapping[str, Sequence[float] | np.ndarray]) -> bytes:
     """F1 of each class under each arm as joined dots, largest training class on top.
 
     Args: train_counts: [C]; f1: arm -> [C] in [0, 1], one to three arms.
@@ -152,7 +152,7 @@ def reliability(arms: Mapping[str, Mapping[str, np.ndarray]]) -> bytes:
 
 def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
           synthetic_labels: np.ndarray, class_names: Sequence[str], *,
-          classes: Sequence[int] | None = None, k: int = 8, tile: int = 64) -> bytes:
+          classes: Collection[int] | None = None, k: int = 8, tile: int = 64) -> bytes:
     """The first k real (left) and k synthetic (right) images of each class, one row a class.
 
     Args: images uint8 [N, H, W, 3], labels int [N]; classes: the rows, top to bottom (all);
@@ -185,9 +185,9 @@ def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
     return _encoded(page)
 
 
-def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float],
-           spaces: Sequence[str], names: Sequence[str], kept: Sequence[bool], *,
-           columns: int = 3, tile: int = 64) -> bytes:
+def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float] | np.ndarray,
+           spaces: Sequence[str] | np.ndarray, names: Sequence[str],
+           kept: Sequence[bool] | np.ndarray, *, columns: int = 3, tile: int = 64) -> bytes:
     """Each synthetic image beside its two nearest training images, with the ratio below.
 
     Args: synthetic uint8 [K, H, W, 3]; neighbours uint8 [K, 2, H, W, 3], nearest first; [K] each:
@@ -247,7 +247,7 @@ def _tile_side(image_side: int, tile: int) -> int:
 
 
 def _enlarged(pixels: np.ndarray, side: int) -> Image.Image:
-    method = Image.NEAREST if max(pixels.shape) <= side else Image.LANCZOS
+    method = Image.Resampling.NEAREST if max(pixels.shape) <= side else Image.Resampling.LANCZOS
     height, width = (round(side * length / max(pixels.shape[:2])) for length in pixels.shape[:2])
     return Image.fromarray(pixels).resize((width, height), method)
 
@@ -261,18 +261,19 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return text + '…'
 
 
-def _names(class_names: Sequence[str], order: Sequence[int]) -> list[str]:
+def _names(class_names: Sequence[str], order: Iterable[int]) -> list[str]:
     shown = (str(class_names[i]) for i in order)
     return [name if len(name) <= 24 else name[:23] + '…' for name in shown]
 
 
-def _colors(arms: Sequence) -> list[str]:
+def _colors(arms: Collection) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(len(arms))]
 
 
 def _series(rows: Sequence[Mapping], key: str) -> tuple[np.ndarray, np.ndarray]:
     found = [(row['step'], row[key]) for row in rows if row.get(key) is not None]
-    return tuple(np.array(found, np.float64).reshape(-1, 2).T)
+    steps, values = np.array(found, np.float64).reshape(-1, 2).T
+    return steps, values
 
 
 def _smooth(steps: np.ndarray, values: np.ndarray, bins: int = 60) -> tuple[np.ndarray, ...]:

@@ -26,7 +26,7 @@ def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> di
         return precision_recall_fscore_support(
             labels, predictions, labels=classes, average=average, zero_division=0)
 
-    result = {'accuracy': float(accuracy_score(labels, predictions))}
+    result: dict = {'accuracy': float(accuracy_score(labels, predictions))}
     for average in ('macro', 'weighted'):
         for name, value in zip(('precision', 'recall', 'f1'), scores(average)):
             result[f'{average}_{name}'] = float(value)

@@ -120,8 +120,8 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
 def _shown(result: Mapping) -> list[str]:
     """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
     others = [arm for arm in result['arms'] if arm != BASELINE]
-    best = CLAIM if CLAIM in others else next(iter(others), None)
-    return [arm for arm in (BASELINE, best) if arm in result['arms']]
+    best = [CLAIM] if CLAIM in others else others[:1]
+    return [arm for arm in (BASELINE, *best) if arm in result['arms']]
 
 
 def _changes(class_names, confusion) -> list[dict]:

@@ -67,13 +67,13 @@ def read(predictions: Mapping[str, Sequence[Path]],
     Args: predictions: arm -> one predictions.npz a seed.
     Raises: ValueError, with the file's name, if test sets differ or a file does not fit.
     """
-    labels, first, arms = None, None, {}
+    labels, first, arms = np.zeros(0, int), None, {}
     for arm, paths in predictions.items():
         arms[arm] = []
         for path in paths:
             with np.load(path) as stored:
                 own_labels, probabilities = stored['labels'], stored['probabilities']
-            labels, first = (own_labels, path) if labels is None else (labels, first)
+            labels, first = (own_labels, path) if first is None else (labels, first)
             if not np.array_equal(own_labels, labels):
                 raise ValueError(f'{path}: its test labels are not those of {first}, so the '
                                  'classifiers cannot be compared; predict both on one test set')
@@ -118,7 +118,7 @@ def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:
     arm['per_class'] = {
         name: {**{key: mean[key][i] for key in mean}, 'support': support[i],
                'train_count': train_counts[i]} for i, name in enumerate(class_names)}
-    accuracy = [metrics.group_accuracy(labels, p, masks) for p in predictions]
+    accuracy: list[dict] = [metrics.group_accuracy(labels, p, masks) for p in predictions]
     arm['groups'] = {
         group: {'classes': mask.sum(), 'test_images': support[mask].sum(),
                 'accuracy': _over_seeds([a[group] for a in accuracy], interval[f'{group}_accuracy'])

@@ -12,7 +12,7 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
     if difference:
         control = results.strongest_control(result['arms'])
         against = result['differences'].get(f'{CLAIM}-{control}')
-        if not against:
+        if not control or not against:
             return difference['verdict']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
         beaten = statistics.verdict(CLAIM, control, {'macro-F1': against['macro_f1']},

@@ -77,8 +77,8 @@ def loss_weight(log_snr, prediction, min_snr_gamma):
     if not min_snr_gamma:
         return jnp.ones_like(log_snr)
     snr = jnp.exp(log_snr)
-    error_in_x0 = {'x0': 1.0, 'eps': snr, 'v': snr + 1}[prediction]
-    return jnp.minimum(snr, min_snr_gamma) / error_in_x0
+    error_in_x0: dict[str, jax.Array | float] = {'x0': 1.0, 'eps': snr, 'v': snr + 1}
+    return jnp.minimum(snr, min_snr_gamma) / error_in_x0[prediction]
 
 
 def class_balancing(output, other, t, tau, commitment):

@@ -1,8 +1,11 @@
 """Synthetic images on disk: class folders, metadata.jsonl, what was rejected and why."""
 
+import contextlib
+import io
 import json
 import pathlib
 import re
+import tempfile
 
 import numpy as np
 from PIL import Image
@@ -55,14 +58,83 @@ def _some_of_each_reason(reasons):
 def read(folder):
     """The accepted images: (images uint8 [N, H, W, 3], labels int32 [N], file names)."""
     folder = pathlib.Path(folder) / 'images'
-    lines = (folder / 'metadata.jsonl').read_text('utf-8').splitlines()
-    lines = [json.loads(line) for line in lines]
-    images = []
+    lines, images = _metadata(folder), []
     for line in lines:
         with Image.open(folder / line['file_name'], formats=('PNG',)) as image:
             images.append(np.asarray(image))
     labels = np.array([line['label'] for line in lines], np.int32)
     return images, labels, [line['file_name'] for line in lines]
+
+
+def write_tfds(folder, out, class_names):
+    """The accepted images as the TensorFlow Datasets set out/synthetic/1.0.0, in array_record.
+
+    `tfds.data_source('synthetic', split='train', data_dir=out)` reads it without TensorFlow.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ValueError: there are none.
+    """
+    import tensorflow_datasets as tfds  # slow to import, and only this needs it
+
+    images = pathlib.Path(folder) / 'images'
+    lines = _metadata(images)
+    if not lines:
+        raise ValueError(f'{images} holds no images: the quality check kept none')
+    with Image.open(images / lines[0]['file_name'], formats=('PNG',)) as first:
+        shape = (first.height, first.width, 3)
+
+    with tfds.core.registered.skip_registration():
+
+        class Synthetic(tfds.core.GeneratorBasedBuilder):
+            """Images drawn by a diffusion model, and kept by a quality check."""
+
+            VERSION = tfds.core.Version('1.0.0')
+            url_infos = {}  # nothing to download; found by a package that TFDS does not require
+
+            def _info(self):
+                features = {
+                    'image': tfds.features.Image(shape=shape, encoding_format='png'),
+                    'label': tfds.features.ClassLabel(names=list(class_names)),
+                    'seed': np.int64,
+                    'file_name': tfds.features.Text(),
+                }
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features),
+                    description=self.__doc__, disable_shuffling=True,
+                )  # fmt: skip
+
+            def _split_generators(self, dl_manager):
+                return {'train': self._generate_examples()}
+
+            def _generate_examples(self):
+                for i, line in enumerate(lines):
+                    example = {key: line[key] for key in ('label', 'seed', 'file_name')}
+                    # encoded bytes: pixels would be encoded by TensorFlow
+                    data = (images / line['file_name']).read_bytes()
+                    yield i, example | {'image': io.BytesIO(data)}
+
+    again = tfds.GenerateMode.REUSE_CACHE_IF_EXISTS  # in place of an earlier one
+    tfds.disable_progress_bar()
+    with (
+        tempfile.TemporaryDirectory() as downloads,
+        contextlib.redirect_stdout(io.StringIO()),  # it speaks of a download
+    ):
+        Synthetic(data_dir=out, file_format='array_record').download_and_prepare(
+            download_dir=downloads,
+            download_config=tfds.download.DownloadConfig(
+                download_mode=again, try_download_gcs=False
+            ),
+        )
+    return len(lines)
+
+
+def _metadata(folder):
+    """The lines of metadata.jsonl."""
+    lines = (folder / 'metadata.jsonl').read_text('utf-8').splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def safe_name(name):

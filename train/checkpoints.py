@@ -88,7 +88,7 @@ def restore(folder, template):
         ValueError: the newest checkpoint belongs to another network or optimizer.
     """
     newest = _newest(folder)
-    return newest and _rebuild(*newest, template)
+    return newest and _rebuild(template, *newest)
 
 
 def load(folder):
@@ -185,7 +185,7 @@ def _named(tree):
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 
 
-def _rebuild(saved, path, template):
+def _rebuild(template, saved, path):
     expected = _named(template)
     wrong = [
         name

@@ -132,8 +132,8 @@ def _show_costs(parts, found):
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
         minutes[classifier] *= 2 * config.classifier.seeds + 1  # and the judge
-        cells = (*minutes.values(), 1.15 * sum(minutes.values()))
-        cells = [*map(_time, cells), f'{memory / 1e9:.1f} GB']
+        times = (*minutes.values(), 1.15 * sum(minutes.values()))
+        cells = [*map(_time, times), f'{memory / 1e9:.1f} GB']
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
     show(table)
     say(

@@ -23,7 +23,7 @@ def open_judge(folder, config, parts):
     model, variables = classifier.load(folder, config.classifier, len(parts.class_names))
 
     def judge(images, labels):
-        image_set = splits.ImageSet(images, np.int32(labels), ('',) * len(labels))
+        image_set = splits.ImageSet(images, np.asarray(labels, np.int32), ('',) * len(labels))
         return predict.predict(model, variables, image_set, config.classifier.batch_size)
 
     train, held_out = parts.train, parts.validation

@@ -28,7 +28,7 @@ def set_up(cpu_devices):
     """
     given = os.environ.get('XLA_FLAGS', '')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    count = cpu_devices or 2 ** min(3, int(math.log2(cores)))
+    count = cpu_devices or 2 ** min(3, int(math.log2(cores or 1)))
     wanted = ['--xla_backend_optimization_level=1']  # the time is in library calls: compile faster
     if count > 1:
         wanted += [

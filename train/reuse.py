@@ -19,22 +19,24 @@ from train import experiment, generator, parallel, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
+EXPORTS = ('classifier', 'tfds')
 CHUNK = 4096  # images decoded at a time
 TOP = 5
 
 
-def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, guidance):
+def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, guidance, what):
     """Does what one of MODES says with a finished run, and says where the result is.
 
     Args:
-        out: a path; None: in the run's folder. The others: see the functions below.
+        out: a path; None: in the run's folder.
+        what: of EXPORTS, to export. The others: see the functions below.
     """
     if checkpoint is None:
         raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
     run = runs.open_run(checkpoint)
     parallel.set_up(run.config.cpu_devices)
     names = {'predict': 'predictions.csv', 'evaluate': 'evaluation.json', 'sample': 'samples',
-             'export': 'classifier.jaxexport'}  # fmt: skip
+             'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what]}  # fmt: skip
     out = pathlib.Path(out or run.folder / names[mode])
     if mode == 'predict':
         if images is None:
@@ -49,6 +51,9 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     elif mode == 'sample':
         total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
         say(f'{total} images, unchecked: {out / "sheet.png"}')
+    elif what == 'tfds':
+        total = export.write_tfds(run.stage('synthetic'), out, run.class_names())
+        say(f"{total} images: tfds.data_source('synthetic', split='train', data_dir='{out}')")
     else:
         export_classifier(run, out)
         say(f'{run.words()}: {out}, its classes in {out.name}.json')

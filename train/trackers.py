@@ -78,7 +78,9 @@ class MLflow:
         self._package.end_run()
 
 
-TRACKERS = {'tensorboard': TensorBoard, 'wandb': WandB, 'mlflow': MLflow}
+TRACKERS: dict[str, type[TensorBoard | WandB | MLflow]] = {
+    'tensorboard': TensorBoard, 'wandb': WandB, 'mlflow': MLflow
+}  # fmt: skip
 
 
 @contextlib.contextmanager

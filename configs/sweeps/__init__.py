@@ -4,7 +4,9 @@ the fields of the config that each of its runs sets. Like configs, sweeps are co
 
 import importlib.util
 import itertools
+import pathlib
 import shlex
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +38,10 @@ def read(path):
     Raises:
         ValueError: it is no sweep.
     """
+    if pathlib.PurePath(path).suffix != '.py':
+        raise ValueError(f'--sweep={path} is no sweep; it must be a .py file with get_sweep()')
     try:
-        spec = importlib.util.spec_from_file_location('sweep', path)
+        spec: Any = importlib.util.spec_from_file_location('sweep', path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         points = module.get_sweep()

@@ -54,6 +54,8 @@ def test_what_is_no_sweep_is_said(tmp_path, text, said):
         path.write_text(text)
     with pytest.raises(ValueError, match=said):
         sweeps.read(path)
+    with pytest.raises(ValueError, match='one.txt is no sweep; it must be a .py file'):
+        sweeps.read(tmp_path / 'one.txt')
 
 
 @pytest.mark.parametrize(('point', 'said'), [

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import small_run
+from data import sources
 from eval import predict
+from generation import export
 from train import experiment, reuse, runs
 from train import state as state_lib
 
@@ -132,6 +134,37 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
     expected = reuse.probabilities(one, one.classifiers(), test.take(slice(13)))[0]
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
+
+
+def test_the_synthetic_images_are_a_set_of_tensorflow_datasets(folder, run, tmp_path, env):
+    """Written again in place of the first time; read by our own source, without TensorFlow."""
+    flags = ['--mode=export', '--what=tfds', f'--checkpoint={folder}', f'--out={tmp_path / "out"}']
+    for _ in range(2):
+        done = main(flags, env)
+        assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['synthetic']
+    found, test = sources.open_source('tfds:synthetic', image_size=8, train=tmp_path / 'out')
+    images, labels, _ = export.read(run.stage('synthetic'))
+    assert test is None and found.class_names == run.class_names()
+    assert f'{len(labels)} images' in done.stdout and np.array_equal(found.labels, labels)
+    assert all(np.array_equal(found[i]['image'], images[i]) for i in range(len(labels)))
+
+
+@pytest.mark.parametrize('what', ['', 'classifiers/original/seed_1'])
+def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, env, tmp_path, what):
+    notebook = json.loads((small_run.ROOT / 'docs' / 'look.ipynb').read_text('utf-8'))
+    cells = [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
+    assert not any(cell['outputs'] for cell in cells)  # of a run on someone's disk
+    program = '\n'.join(''.join(cell['source']) for cell in cells)
+    (tmp_path / 'cells.py').write_text(program, 'utf-8')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore::UserWarning', tmp_path / 'cells.py'], cwd=small_run.ROOT,
+        env=env | {'RUN': str(folder / what)}, capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 'augmented -' in done.stdout
+    assert (folder / 'samples' / 'sheet.png').exists() == (not what)
+    shutil.rmtree(folder / 'samples', ignore_errors=True)
 
 
 def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
