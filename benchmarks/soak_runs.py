@@ -1,6 +1,6 @@
 """What does a run lose when it is killed, stopped, started twice, or when the disk is full?
 
-    python -m benchmarks.soak_runs [--kills=100] [--signals=50] [--twice=50] [--disks=8]
+    python -m benchmarks.soak_runs [--kills=100] [--signals=50] [--twice=50] [--disks=8] [--fill=5]
 
 Small whole runs (`small_run`) are interrupted at random moments and started again with the same
 command until they end; what they end with is compared, bit for bit, with a run that was left alone.
@@ -8,9 +8,11 @@ Disks are small file systems that are mounted for the purpose, which takes the r
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,6 +21,8 @@ import time
 from benchmarks import common, small_run
 
 LONGEST = 10.0  # seconds until an interruption, at most
+STAGES = ('data', 'judge', 'generator', 'synthetic', 'classifiers/original/seed_0',
+          'classifiers/augmented/seed_0', 'report')  # fmt: skip
 NOTES = (
     'survived: the run went on and ended bit for bit like one that was left alone (checkpoints, '
     'images, predictions, logs, report), or was refused with one line where that is right',
@@ -87,27 +91,57 @@ def twice(folder, count, rng):
 def full(folder, expected, count):
     """Disks from too small for the first stage to just too small for the last."""
     whole = _size(folder / 'whole')
-    disk = folder / 'disk'
-    disk.mkdir()
     refused, broken = 0, 0
     for i in range(count):
-        subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', str(disk)], check=True)
-        try:
-            size = int(whole * (i + 0.5) / count)
-            _resize(disk, size)
+        with _disk(folder / 'disk', int(whole * (i + 0.5) / count)) as disk:
             status = _run(disk / 'run', folder / 'full.txt')
-            last = (folder / 'full.txt').read_text('utf-8').splitlines()[-1]
             if status:
                 refused += 1
-                one_line = last.startswith('error: ') and (
-                    'No space left' in last or 'MB more' in last
-                )
-                broken += status != 2 or not one_line
+                broken += status != 2 or not _says_it_is_full(folder / 'full.txt')
             _resize(disk, 4 * whole + 2**22)
             broken += not _ends_like(disk / 'run', expected)
-        finally:
-            subprocess.run(['umount', str(disk)], check=True)
     return _row('a full disk', count, broken, f'{refused} runs stopped with one line')
+
+
+def fill(folder, expected, count, rng):
+    """Disks that are full from a moment on, `count` moments of each stage, early or late in it."""
+    plenty = 4 * _size(folder / 'whole') + 2**22
+    tried, broken, where = 0, 0, collections.Counter()
+    for stage in STAGES:
+        for _ in range(count):
+            with _disk(folder / 'disk', plenty) as disk:
+                pid = small_run.start(small_run.arguments(disk / 'run'), folder / 'full.txt')
+                while not (disk / 'run' / f'{stage}.unfinished').exists():
+                    time.sleep(0.001)
+                time.sleep(rng.choice((0.0, rng.uniform(0, 0.3), rng.uniform(0, 2))))
+                os.kill(pid, signal.SIGSTOP)  # or it takes what is measured to be left
+                where[_stage(disk / 'run')] += 1
+                _resize(disk, shutil.disk_usage(disk).used)
+                os.kill(pid, signal.SIGCONT)
+                status = small_run.wait(pid)
+                if status:  # else what was left to write fitted into blocks that it had
+                    tried += 1
+                    broken += status != 2 or not _says_it_is_full(folder / 'full.txt')
+                _resize(disk, plenty)
+                broken += not _ends_like(disk / 'run', expected)
+    row = _row('a disk that fills up', tried, broken, f'{tried} runs stopped with one line')
+    return row | {'where': ', '.join(f'{name} {n}' for name, n in where.most_common())}
+
+
+@contextlib.contextmanager
+def _disk(folder, size):
+    """A file system of so many bytes, mounted at `folder`."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', str(folder)], check=True)
+
+
+def _says_it_is_full(output):
+    last = output.read_text('utf-8').splitlines()[-1]
+    return last.startswith('error: ') and ('No space left' in last or 'MB more' in last)
 
 
 def _interrupted(workdir, number, after):
@@ -159,7 +193,7 @@ def _row(fault, tried, broken, worst):
 def main():
     options = common.arguments(
         'Whole runs killed, stopped, started twice, on full disks.',
-        kills=100, signals=50, twice=50, disks=8, seed=0,
+        kills=100, signals=50, twice=50, disks=8, fill=5, seed=0,
     )  # fmt: skip
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as made:
@@ -176,6 +210,8 @@ def main():
             refused.append(twice(folder, options.twice, rng))
         if options.disks and os.geteuid() == 0:
             refused.append(full(folder, expected, options.disks))
+        if options.fill and os.geteuid() == 0:
+            refused.append(fill(folder, expected, options.fill, rng))
     notes = *NOTES, f'Seed {options.seed}.'
     title = 'Small whole runs'
     for name, rows in (('soak_runs', interrupted), ('soak_folders', refused)):
