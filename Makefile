@@ -1,6 +1,6 @@
 # make run: the whole experiment on the embedded images. make test: the tests. make docs-check: those
-# of the documents' commands, links and programs alone.
-# All first make .venv with everything that requirements.txt names. Another Python, beside it:
+# of the documents' commands, links and programs alone. make install: nothing but what all of them do
+# first, .venv with everything that requirements.txt names. Another Python, beside it:
 # make test VENV=.venv311 VERSIONS=3.11
 
 VENV := .venv
@@ -9,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 # Huge pages halve the time of a convolution step on Linux; other systems ignore this.
 export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 
-.PHONY: run test docs-check clean
+.PHONY: run test docs-check install clean
 
 run: $(VENV)/ready
 	$(PYTHON) main.py --config=configs/augmented.py
@@ -19,6 +19,8 @@ test: $(VENV)/ready
 
 docs-check: $(VENV)/ready
 	$(PYTHON) -m pytest tests/docs
+
+install: $(VENV)/ready
 
 # The newest Python of VERSIONS that runs and can make an environment: a name on the PATH may be
 # a shim that fails, and pyenv keeps versions that are not on the PATH at all.
