@@ -6,7 +6,7 @@
 VENV := .venv
 VERSIONS := 3.13 3.12 3.11
 PYTHON := $(VENV)/bin/python
-# Huge pages halve the time of a convolution step on Linux; other systems ignore this.
+# As train/hugepages.py, which main.py asks: for the tests.
 export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 
 .PHONY: run test docs-check install clean

@@ -10,6 +10,11 @@ docs/config.md what each KEY does. The same command again does nothing, or goes 
 interrupted.
 """
 
+if __name__ == '__main__':
+    from train import hugepages
+
+    hugepages.ask()
+
 import contextlib
 import json
 import pathlib
