@@ -16,6 +16,7 @@ MEASURES = {'frechet_distance': 'Fréchet distance (0 is best)',
             'density': 'Density: crowding near real images (1 is right)',
             'coverage': 'Coverage: share of real images with one near (1 is best)'}
 MIN_IMAGES = 10  # of each set; below it `measures` has no figure to give
+MAX_IMAGES = 10_000  # of each set that `compare` takes: time and memory are quadratic
 _CHUNK = 1024  # rows of a kernel matrix at a time, to bound memory
 _MEBIBYTES = 64  # of a distance matrix at a time
 
@@ -133,7 +134,8 @@ def compare(synthetic: tuple, validation: tuple, train: tuple, seed: int = 0) ->
 
     Synthetic images fill the rare classes, and small sets look worse than large ones; so the
     synthetic and the validation images that are compared are as many as each other in every
-    class, drawn by `seed`, and the training images are those of the same classes.
+    class, drawn by `seed`, and the training images are those of the same classes. Of a set larger
+    than MAX_IMAGES so many are drawn.
 
     Args: each (features float [N, D], labels int [N]), arrays.
     Returns: `images` and `classes` compared; `measures` of `synthetic_train`,
@@ -147,10 +149,16 @@ def compare(synthetic: tuple, validation: tuple, train: tuple, seed: int = 0) ->
         count = min(map(len, rows))
         for part, own in zip(chosen, rows):
             part.extend(rng.choice(own, count, replace=False))
-    fake = synthetic[0][np.array(chosen[0], int)]
-    held_out = validation[0][np.array(chosen[1], int)]
-    real = train[0][np.isin(train[1], shared)]
+    paired = _some(np.arange(len(chosen[0])), rng)
+    fake = synthetic[0][np.array(chosen[0], int)[paired]]
+    held_out = validation[0][np.array(chosen[1], int)[paired]]
+    real = train[0][_some(np.flatnonzero(np.isin(train[1], shared)), rng)]
     return {'images': len(fake), 'classes': len(shared),
             'synthetic_train': measures(real, fake),
             'validation_train': measures(real, held_out),
             'synthetic_validation': measures(held_out, fake)}
+
+
+def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rows, or MAX_IMAGES of them."""
+    return rows if len(rows) <= MAX_IMAGES else rng.choice(rows, MAX_IMAGES, replace=False)

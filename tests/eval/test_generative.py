@@ -235,6 +235,21 @@ def test_compare_is_worse_for_worse_images():
         assert found['synthetic_train'][name] > 3 * abs(found['validation_train'][name])
 
 
+def test_of_a_large_set_some_are_drawn_and_say_about_the_same(monkeypatch):
+    sets = labelled(0, [300, 400]), labelled(1, [300, 400]), labelled(2, [600, 700])
+    whole = generative.compare(*sets)
+    monkeypatch.setattr(generative, 'MAX_IMAGES', 500)
+    seen, measures = [], generative.measures
+    monkeypatch.setattr(generative, 'measures', lambda *two: seen.append(two) or measures(*two))
+    some = generative.compare(*sets)
+    assert [(len(a), len(b)) for a, b in seen] == [(500, 500)] * 3
+    assert (some['images'], some['classes']) == (500, 2)
+    for name in ('precision', 'recall', 'coverage'):
+        expected = pytest.approx(whole['synthetic_train'][name], abs=0.15)
+        assert some['synthetic_train'][name] == expected
+    assert generative.compare(*sets) == some
+
+
 @pytest.mark.parametrize('synthetic, validation', [
     ([2, 1], [3, 0]), ([0, 50], [50, 0]), ([50, 50], [0, 0]), ([0, 0], [9, 9])])
 def test_compare_survives_few_images_and_absent_classes(synthetic, validation):
