@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 STEPS, IMAGES = 8000, 1000  # generator's steps of `:folder`, for about so many training images
+RARE = 10  # images of a class, below which a classifier hardly ever names it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,9 @@ def choose(facts):
     fill = 'largest' if uneven >= 2 else '2x'
     why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
     chosen.append(({'synthesis.fill': fill}, why))
+    if counts.min() < RARE:
+        why = f'classes of under {RARE} images: no judge names them, so distance alone decides'
+        chosen.append(({'quality.min_relevance': 0.0}, why))
     few, many = (int(np.quantile(counts, q)) for q in (1 / 3, 2 / 3))
     if few < many:
         why = f'few: up to {few}, many: over {many}, thirds of the classes'

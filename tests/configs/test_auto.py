@@ -46,6 +46,11 @@ def test_steps_grow_as_the_square_root_of_the_images_within_limits():
     assert steps == {10: 4000, 1000: 8000, 4000: 16_000, 10**6: 32_000}
 
 
+def test_a_judge_is_not_asked_about_classes_that_it_cannot_know():
+    assert applied(facts([9, 30]))[0]['quality.min_relevance'] == 0
+    assert applied(facts([10, 30]))[0]['quality.min_relevance'] > 0
+
+
 def test_what_is_set_by_hand_stays():
     given = {'data.image_size': 48, 'generator.steps': 7}
     fields, lines, _ = applied(facts(), given)
