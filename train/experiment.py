@@ -250,8 +250,8 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
         curves['generator'] = [generator_folder / 'metrics.jsonl']
     report.write(
-        folder, dataset=config.data.source, class_names=parts.class_names, train_counts=counts,
-        synthetic_counts=synthetic_counts,
+        folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
+        train_counts=counts, synthetic_counts=synthetic_counts,
         groups={'many': config.report.many, 'few': config.report.few},
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},

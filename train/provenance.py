@@ -58,3 +58,12 @@ def write_config(workdir, config):
 def input_digests(data):
     """Digests of the files that `config.data` names, so that a changed image is noticed."""
     return [stages.file_digest(path) for path in (data.train, data.test) if path]
+
+
+def dataset_name(data):
+    """What a reader calls the images of `config.data`: their source, or a folder's own name."""
+    if data.source != 'folder':
+        return data.source
+    path = pathlib.Path(data.train)
+    name = path.stem if path.suffix == '.zip' else path.name
+    return '/'.join([*path.parts[-2:-1], name]).lstrip('/')
