@@ -60,7 +60,7 @@ _MODE = flags.DEFINE_enum(
     'export: the classifier or the images, as --what says, to --out.',
 )  # fmt: skip
 _CHECKPOINT = flags.DEFINE_string(
-    'checkpoint', None, "A run's folder, or in it classifiers/<arm>/seed_<n>."
+    'checkpoint', None, "A run's folder, or in it classifiers/<arm>[/seed_<n>]."
 )
 _IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images.')
 _OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
@@ -240,7 +240,7 @@ def main(argv):
             num_processes=_PROCESSES.value, process_id=_PROCESS.value,
         )  # fmt: skip
         if _MODE.value == 'doctor':
-            doctor.examine(config, sweeps.flags(given))
+            doctor.examine(config, _WORKDIR.value or 'runs/mine', sweeps.flags(given))
             return
         if config.auto:
             for line in auto.apply(config, doctor.facts(config), given):

@@ -91,6 +91,10 @@ def scores_table(title: str, scores: Mapping) -> Table:
         table.add_column(name)
     for key, name in METRICS.items():
         table.add_row(name, mean_std(scores[key]), interval(scores[key]['ci95'], '{:.1f}'))
+    if averaged := scores.get('averaged'):
+        table.add_section()
+        for key in averaged:
+            table.add_row(f'{METRICS[key]}, of the mean prediction', percent(averaged[key]), '')
     return table
 
 
@@ -180,7 +184,9 @@ def _notes(quality: Mapping) -> dict[str, str]:
             'on Inception features, nor with another run. The yardstick is what real validation '
             f'images reach. Compared are {found["images"]} synthetic and as many validation '
             f'images, equally many of each of {found["classes"]} classes, with the training images '
-            f'of these classes; below {generative.MIN_IMAGES} images there is no figure.')
+            f'of these classes; below {generative.MIN_IMAGES} images there is no figure. The '
+            'synthetic images were chosen by the judge in whose features they are measured, which '
+            'flatters them, the more the fewer passed.')
     if quality.get('copies'):
         ratio = (quality.get('thresholds') or {}).get('copy_ratio')
         notes['copies'] = (

@@ -34,7 +34,9 @@ def evidence(result: Mapping, shown: Sequence[str]) -> str:
     clauses = []
     if difference := result['differences'].get(f'{shown[-1]}-{BASELINE}'):
         clauses.append(_beyond_chance(difference, shown[-1], result['groups']))
-    copies = (result['synthetic'] or {}).get('copies') or {}
+    made = result['synthetic'] or {}
+    clauses += _quality(made)
+    copies = made.get('copies') or {}
     accepted, real = ((copies.get(images) or {}).get('either')
                       for images in ('accepted', 'real_held_out'))
     if None not in (accepted, real):
@@ -46,6 +48,17 @@ def evidence(result: Mapping, shown: Sequence[str]) -> str:
         clauses.append(f'all of it took {sum(seconds) / 60:.1f} minutes{where}')
     text = '; '.join(clauses)
     return f'{text[0].upper()}{text[1:]}.' if text else ''
+
+
+def _quality(made: Mapping) -> list[str]:
+    """A clause if most synthetic images were rejected: a warning of what the rest are worth."""
+    drawn = made.get('made', 0) - (made.get('rejected') or {}).get('surplus', 0)
+    if not drawn or made['accepted'] >= drawn / 2:
+        return []
+    short = len(made.get('unfilled') or ())
+    lack = f', and {short} classes lack some' if short else ''
+    return [f'only {percent(made["accepted"] / drawn)}% of the synthetic images passed the quality '
+            f'check{lack}']
 
 
 def _beyond_chance(difference: Mapping, arm: str, limits: Mapping, most: int = 5) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 from generation import quality
 from train import parallel
 
-COLUMNS, TILE = 40, 32  # of a sheet at most; pixels to which small images are enlarged
+COLUMNS, TILE = 40, 64  # of a sheet at most; pixels to which small images are enlarged
 
 
 def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, first_step,

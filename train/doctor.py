@@ -1,6 +1,8 @@
 """What is in these images, what is wrong with them, what will it cost, and what to run next."""
 
 import io
+import pathlib
+import sys
 import time
 
 import jax
@@ -20,6 +22,7 @@ LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
 TIMED = 5  # steps
+LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 
 def facts(config):
@@ -47,8 +50,11 @@ def facts(config):
     )
 
 
-def examine(config, command):
-    """Says all of it, of the images that `config` names, as do the flags in `command`.
+def examine(config, workdir, given):
+    """Says all of it, of the images that `config` names, and how to run them into `workdir`.
+
+    Args:
+        given: the flags that set fields of `config`.
 
     Raises:
         ValueError, FileNotFoundError: the images cannot be used at all.
@@ -62,7 +68,9 @@ def examine(config, command):
     _show_trouble(parts)
     _show_costs(parts, found)
     say('Next:')
-    say(f'  python main.py --config=configs/augmented.py:auto {command}')
+    path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
+    python = path.relative_to(here) if path.is_relative_to(here) else 'python'
+    say(f'  {python} main.py --config=configs/augmented.py:auto --workdir={workdir} {given}')
 
 
 def _show_counts(parts, found):
@@ -83,8 +91,12 @@ def _show_counts(parts, found):
         f'{len(counts)} classes, {counts.min()} to {counts.max()} training images each, imbalance '
         f'factor {counts.max() / counts.min():.1f}; files of about {found.side} pixels'
     )
-    if counts.min() < 5:
-        say('  classes of fewer than 5 training images teach neither network much; add some')
+    if rare := int((counts < auto.RARE).sum()):
+        say(f'  {rare} classes have under {auto.RARE} training images: neither network learns much '
+            'of them; more images would')
+    if untested := int((tests < auto.RARE).sum()):
+        say(f'  {untested} classes have under {auto.RARE} test images: of each of them alone '
+            'nothing can be said')
     if len(parts.test) < 1000:
         say(
             f'  {len(parts.test)} test images: a difference of less than '
@@ -116,7 +128,7 @@ def _show_costs(parts, found):
     table = Table(box=box.SIMPLE_HEAD, title=f'Expected on {parallel.describe()}, 5 seeds, 2 arms')
     for name in ('Preset', 'Side', 'Generator', 'Classifiers', 'In all', 'Memory'):
         table.add_column(name, justify='left' if name == 'Preset' else 'right')
-    timed = {}
+    timed, left_out = {}, []
     for preset in PRESETS:
         config = augmented.get_config(preset)
         config.classifier.seeds = 5
@@ -132,14 +144,19 @@ def _show_costs(parts, found):
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
         minutes[classifier] *= 2 * config.classifier.seeds + 1  # and the judge
+        if sum(minutes.values()) > LONGEST:
+            left_out.append(f':{preset}')
+            continue
         times = (*minutes.values(), 1.15 * sum(minutes.values()))
         cells = [*map(_time, times), f'{memory / 1e9:.1f} GB']
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
     show(table)
     say(
         f'An estimate: :{PRESETS[0]} is timed, the others go by the number of operations; '
-        'synthesis and evaluation count as 15% more.'
+        'synthesis and evaluation count as 15% more, other work on the machine not at all.'
     )
+    if left_out:
+        say(f'{" and ".join(left_out)} would take weeks here: they are for GPUs.')
 
 
 def _time(minutes):

@@ -123,7 +123,8 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
     init = _start(config, seed)
-    with progress(f'{arm} seed {seed}') as update:
+    name = f'{arm} seed {seed}' if seed < config.classifier.seeds else 'judge'
+    with progress(name) as update:
         return classifier.train(
             folder, arms.settings(config.classifier, arm), sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,
@@ -216,9 +217,11 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
 
     processes.on_main(write)
-    say(f'  {summary["accepted"]} of {summary["made"]} accepted; rejected {summary["rejected"]}')
-    if summary['unfilled']:
-        say(f'  still short after {config.synthesis.rounds} rounds: {summary["unfilled"]}')
+    rejected = ''.join(f', {n:,} {reason}' for reason, n in summary['rejected'].items())
+    say(f'  {summary["accepted"]:,} of {summary["made"]:,} accepted{rejected}')
+    if short := summary['unfilled']:
+        say(f'  {len(short)} classes lack {sum(short.values()):,} images, which were not drawn in '
+            f'{config.synthesis.rounds} rounds')
 
 
 def read_synthetic(folder):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data import augment, sources, splits
 from data.decode import BadImage
-from eval import predict, report, results
+from eval import metrics, predict, report, results
 from generation import export, samples
 from train import experiment, generator, parallel, runs
 from train.progress import progress, say, show
@@ -50,7 +50,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         say(f'Per class: {out}')
     elif mode == 'sample':
         total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
-        say(f'{total} images, unchecked: {out / "sheet.png"}')
+        say(f'{total} images, not checked, in {out}/<class>; all of them: {out / "sheet.png"}')
     elif what == 'tfds':
         total = export.write_tfds(run.stage('synthetic'), out, run.class_names())
         say(f"{total} images: tfds.data_source('synthetic', split='train', data_dir='{out}')")
@@ -128,6 +128,9 @@ def evaluate(run, images=None, split='test', views=1):
 
     Args:
         images: a folder or zip with one sub-folder a class; None: the run's own `split`.
+    Returns:
+        The entry, over the single classifiers; with `averaged`, of several: what their mean
+        prediction, that of `write_predictions`, reaches.
     """
     parts, config = run.parts(), run.config
     if images:
@@ -139,9 +142,13 @@ def evaluate(run, images=None, split='test', views=1):
         image_set = getattr(parts, split)
     found = probabilities(run, run.classifiers(), image_set, views)
     groups = {'many': config.report.many, 'few': config.report.few}
-    return results.compare(
+    scores = results.compare(
         image_set.labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
     )['arms'][run.arm] | {'images': len(image_set)}
+    if len(found) > 1:
+        mean = metrics.summary(image_set.labels, found.mean(axis=0).argmax(-1), found.shape[-1])
+        scores['averaged'] = {key: mean[key] for key in results.METRICS}
+    return scores
 
 
 def sample(run, out, *, classes, count, first_seed=0, guidance=None):
@@ -183,24 +190,24 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
 
 
 def export_classifier(run, out):
-    """One classifier as a single file that needs JAX and nothing of this project.
+    """The classifiers' mean as a single file that needs JAX and nothing of this project.
 
     `jax.export.deserialize(bytearray(file)).call(images)` gives the probabilities float32 [N, C] of
     images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
     """
-    (model, variables), *_ = run.classifiers()
-    side = run.config.data.image_size
+    models, side = run.classifiers(), run.config.data.image_size
 
     def classify(images):
-        logits, _ = model.apply(variables, augment.to_float(images))
-        return jax.nn.softmax(logits.astype(jnp.float32))
+        x = augment.to_float(images)
+        logits = jnp.stack([model.apply(variables, x)[0] for model, variables in models])
+        return jax.nn.softmax(logits.astype(jnp.float32)).mean(axis=0)
 
     shape = jax_export.symbolic_shape(f'n, {side}, {side}, 3')
     exported = jax_export.export(jax.jit(classify), platforms=('cpu', 'cuda', 'tpu'))(
         jax.ShapeDtypeStruct(shape, jnp.uint8)
     )
     facts = {
-        'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seed': run.seeds[0],
+        'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seeds': run.seeds,
         'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
         'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
     }  # fmt: skip

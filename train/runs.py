@@ -66,9 +66,9 @@ class Run:
 
 
 def open_run(checkpoint):
-    """The `Run` that a path names: a run's folder, or in it classifiers/<arm>/seed_<n>.
+    """The `Run` that a path names: a run's folder, or in it classifiers/<arm>[/seed_<n>].
 
-    Of a run's folder all seeds of the arm `augmented` are meant or, without it, of `original`.
+    Of an arm all seeds are meant; of a run those of `augmented` or, without it, of `original`.
 
     Raises:
         ValueError: it is neither.
@@ -77,11 +77,13 @@ def open_run(checkpoint):
     folder, arm, seeds = path, None, None
     if len(path.parts) > 3 and path.parts[-3] == 'classifiers':
         folder, arm, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)
+    elif len(path.parts) > 2 and path.parts[-2] == 'classifiers':
+        folder, arm = path.parents[1], path.name
     saved = folder / 'config.json'
     if not saved.exists():
         raise ValueError(
             f'{checkpoint} is no run: {saved} is missing; name the folder of a run, '
-            'or in it classifiers/<arm>/seed_<n>'
+            'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
     config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
     arm = arm or ('augmented' if 'augmented' in config.arms else 'original')

@@ -205,6 +205,15 @@ def test_the_evidence_counts_a_group_only_after_holm():
     assert evidence({'few': (0.1, 0.03)}).startswith('Augmented gained')
 
 
+def test_the_evidence_warns_where_most_images_were_rejected():
+    quality = {'made': 110, 'accepted': 40, 'rejected': {'far': 60, 'surplus': 10}}
+    assert 'only 40.0% of the synthetic images passed the quality check.' in evidence(
+        synthetic=quality)
+    found = evidence(synthetic=quality | {'unfilled': {'a': 3, 'b': 1}})
+    assert 'quality check, and 2 classes lack some.' in found
+    assert 'quality check' not in evidence(synthetic=quality | {'accepted': 50})
+
+
 def test_the_evidence_names_five_classes_and_counts_the_rest():
     found = evidence(classes={f'c{i}': (0.1 + i / 100, 0.01) for i in range(7)})
     assert 'c6 (+16.0' in found and 'c2 (+12.0 points) and 2 more.' in found and 'c1' not in found

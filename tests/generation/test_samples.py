@@ -98,8 +98,8 @@ def test_the_sheet_has_a_column_a_class(tmp_path, reference):
 
 
 def test_a_sheet_that_is_not_full_ends_in_white():
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 64, 64, 3), np.uint8)
     found = samples.sheet(images, 3)
-    assert found.shape == (68, 102, 3)
-    middles = found[17::34, 17::34, 0]
+    assert found.shape == (132, 198, 3)
+    middles = found[33::66, 33::66, 0]
     np.testing.assert_array_equal(middles, [[0, 1, 2], [3, 4, 255]])

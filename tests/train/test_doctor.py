@@ -41,14 +41,28 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, monkeypatch
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
-    doctor.examine(config, '--config.data.train=images.zip')
+    doctor.examine(config, 'runs/x', '--config.data.train=images.zip')
     said = heard.file.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
     assert '1 groups of equal images' in said and 'rare/again.png' in said
     assert ':folder' in said and ':auto' in said
-    assert said.splitlines()[-1].strip() == (
-        'python main.py --config=configs/augmented.py:auto --config.data.train=images.zip'
+    assert '1 classes have under 10 training images' in said
+    assert '2 classes have under 10 test images' in said and ':folder128' not in said
+    assert said.splitlines()[-1].strip().endswith(
+        'python main.py --config=configs/augmented.py:auto --workdir=runs/x '
+        '--config.data.train=images.zip'
     )
+
+
+def test_presets_of_weeks_are_named_and_left_out(config, monkeypatch):
+    heard = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress, '_console', heard)
+    monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'folder128'))
+    monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-11, 0.0))
+    doctor.examine(config, 'runs/x', '')
+    table, _, after = heard.file.getvalue().partition('An estimate')
+    assert ':folder ' in table and ':folder128' not in table
+    assert ':folder128 would take weeks here' in after
 
 
 @pytest.mark.parametrize(('minutes', 'said'), [

@@ -48,6 +48,8 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
     assert (run.arm, run.seeds) == ('augmented', (0, 1))
     one = runs.open_run(folder / 'classifiers' / 'original' / 'seed_1')
     assert (one.folder, one.arm, one.seeds) == (folder, 'original', (1,))
+    arm = runs.open_run(folder / 'classifiers' / 'original')
+    assert (arm.folder, arm.arm, arm.seeds) == (folder, 'original', (0, 1))
     assert run.config.generator.multipliers == (1,) and len(run.class_names()) == 10
     with pytest.raises(ValueError, match='is no run'):
         runs.open_run(folder / 'classifiers')
@@ -61,6 +63,12 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     for key in ('accuracy', 'macro_f1'):
         assert found[key]['per_seed'] == metrics['arms']['augmented'][key]['per_seed']
     assert found['images'] == metrics['test_images']
+    saved = [np.load(run.stage(f'classifiers/augmented/seed_{seed}') / 'predictions.npz')
+             for seed in run.seeds]  # fmt: skip
+    mean = np.mean([one['probabilities'] for one in saved], axis=0)
+    hits = (mean.argmax(-1) == saved[0]['labels']).mean()
+    assert found['averaged']['accuracy'] == pytest.approx(hits)
+    assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
 def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path):
@@ -122,8 +130,7 @@ print(facts['image_size'], len(facts['class_names']))
 
 
 def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
-    one = runs.dataclasses.replace(run, seeds=(0,))
-    reuse.export_classifier(one, tmp_path / 'model')
+    reuse.export_classifier(run, tmp_path / 'model')
     test = run.parts().test
     np.save(tmp_path / 'images.npy', np.asarray(test.images[:13]))
     done = subprocess.run(
@@ -132,7 +139,7 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
         env={name: value for name, value in env.items() if name != 'PYTHONPATH'},
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
-    expected = reuse.probabilities(one, one.classifiers(), test.take(slice(13)))[0]
+    expected = reuse.probabilities(run, run.classifiers(), test.take(slice(13))).mean(axis=0)
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
 
 
