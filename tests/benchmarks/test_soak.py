@@ -28,7 +28,7 @@ def test_checkpoints_survive_kills(tmp_path, clean_env):
 
 def test_a_whole_run_survives_a_kill(tmp_path, clean_env):
     """The other soaks of whole runs have their short form in tests/test_main.py."""
-    options = '--kills=1', '--signals=0', '--twice=0', '--disks=0'
+    options = '--kills=1', '--signals=0', '--twice=0', '--disks=0', '--fill=0'
     env = clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
     (row,) = rows('soak_runs', tmp_path, env, *options)
     assert row['tried'] == row['survived'] == 1
