@@ -10,7 +10,15 @@ import dataclasses
 
 import numpy as np
 
-STEPS, IMAGES = 8000, 1000  # generator's steps of `:folder`, for about so many training images
+from configs import augmented
+from configs.default import flat
+
+IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
+NETWORKS = (
+    'generator.channels', 'generator.multipliers', 'generator.attention', 'generator.patch_size',
+    'generator.batch_size', 'generator.dropout', 'generator.learning_rate',
+    'generator.warmup_steps', 'generator.ema_decay', 'synthesis.batch_size', 'classifier.widths',
+)  # fmt: skip
 RARE = 10  # images of a class, below which a classifier hardly ever names it
 
 
@@ -34,6 +42,7 @@ class Facts:
 def choose(facts):
     """[({field: value}, why)], in the order in which they apply on top of `:folder`."""
     total, counts = int(facts.counts.sum()), facts.counts
+    on_a_gpu = flat(augmented.get_config('grocery'))
     chosen: list[tuple[dict[str, object], str]] = []
     large = facts.accelerator and facts.side >= 48
     size = 64 if large else 16 if facts.side <= 20 else 32
@@ -45,19 +54,14 @@ def choose(facts):
     if size == 16:
         chosen.append(({'generator.patch_size': 2}, 'patches of 2 pixels: the grid of 32x32'))
     if large:
-        chosen.append(({
-            'generator.channels': 96, 'generator.multipliers': (1, 2, 3),
-            'generator.attention': (False, True, True), 'generator.patch_size': 2,
-            'generator.batch_size': 64, 'generator.dropout': 0.1,
-            'generator.learning_rate': 2e-4, 'generator.warmup_steps': 1000,
-            'generator.ema_decay': 0.9995, 'synthesis.batch_size': 1024,
-            'classifier.widths': (32, 64, 128, 256),
-        }, 'the networks of :grocery, for one GPU'))  # fmt: skip
+        networks = {name: on_a_gpu[name] for name in NETWORKS}
+        chosen.append((networks, 'the networks of :grocery, for one GPU'))
     grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
-    steps = int(round((30_000 if large else STEPS) * grown, -2))
+    usual = on_a_gpu if large else flat(augmented.get_config('folder'))
+    steps = int(round(usual['generator.steps'] * grown, -2))
     chosen.append(({
         'generator.steps': steps, 'generator.sample_every': steps // 4,
-        'classifier.steps': int(round(3000 * grown, -2)),
+        'classifier.steps': int(round(usual['classifier.steps'] * grown, -2)),
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     fill = 'largest' if uneven >= 2 else '2x'
