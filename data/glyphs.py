@@ -71,7 +71,7 @@ def train_counts(seed=0):
 def draw(character, size, rng):
     """One photograph-like picture of `character`, uint8 [size, size, 3]."""
     ink = _ink_mask(character, size, rng)[..., None]
-    y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
+    y, x = _grid(size)
     angle = rng.uniform(0, 2 * np.pi)
     light = 1 + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)[..., None]
     warmth = rng.uniform(-1, 1) * np.array([0.06, 0.0, -0.06])  # one colour axis: lamp to daylight
@@ -85,11 +85,7 @@ def draw(character, size, rng):
 def _ink_mask(character, size, rng):
     """Coverage of the posed, blurred character, float [size, size] in [0, 1]."""
     side = size * _SUPERSAMPLE
-    font = _font(int(rng.integers(len(FONT_FILES))), round(side * 0.82))
-    canvas = Image.new('L', (side, side))
-    ImageDraw.Draw(canvas).text((side / 2, side / 2), character, fill=255, font=font, anchor='mm')
-    box = np.array(canvas.getbbox())  # left, top, right, bottom
-    centre = (box[:2] + box[2:]) / 2  # the ink's own centre, not the font's box
+    canvas, centre = _letter(character, int(rng.integers(len(FONT_FILES))), side)
     scale = rng.uniform(0.8, 1.05)
     rotation, shear = rng.uniform(-0.15, 0.15), rng.uniform(-0.1, 0.1)
     shift = rng.uniform(-0.07, 0.07, 2) * side
@@ -104,6 +100,23 @@ def _ink_mask(character, size, rng):
     blur = rng.uniform(0.0, 0.7) * _SUPERSAMPLE * size / 16
     posed = posed.filter(ImageFilter.GaussianBlur(blur))
     return np.asarray(posed.resize((size, size), Image.Resampling.BOX), np.float64) / 255
+
+
+@functools.lru_cache(maxsize=1024)  # more than there are characters in all fonts
+def _letter(character, font, side):
+    """(the character in the middle of a grey Pillow image of this side, the ink's centre [2])."""
+    canvas, middle = Image.new('L', (side, side)), (side / 2, side / 2)
+    ImageDraw.Draw(canvas).text(
+        middle, character, fill=255, font=_font(font, round(side * 0.82)), anchor='mm'
+    )
+    box = np.array(canvas.getbbox())  # left, top, right, bottom
+    return canvas, (box[:2] + box[2:]) / 2  # of the ink, not of the font's box
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(size):
+    """Rows and columns in [-0.5, 0.5], float [2, size, size]."""
+    return np.mgrid[:size, :size] / (size - 1) - 0.5
 
 
 @functools.lru_cache(maxsize=64)

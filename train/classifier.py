@@ -99,11 +99,10 @@ def load(folder, config, num_classes):
 
 def create_state(model, optimizer, config, image_shape, seed, init=None):
     """A state at step 0; image_shape = (H, W, C)."""
-    variables = state_lib.init(model)(jax.random.key(seed), jnp.zeros((1, *image_shape)))
-    if init:
-        variables, _ = state_lib.warm_start(variables, init)
-    keep_best = config.select == 'best_validation_loss'
-    return state_lib.create(variables, optimizer, seed=seed, keep_best=keep_best)
+    return state_lib.init(
+        model, optimizer, (np.zeros((1, *image_shape), np.float32),), seed=seed, start=init,
+        keep_best=config.select == 'best_validation_loss',
+    )  # fmt: skip
 
 
 def final_variables(state):

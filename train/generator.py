@@ -91,15 +91,13 @@ def load(folder):
 
 def create_state(model, optimizer, config, image_shape, init=None):
     """A state at step 0; image_shape = (H, W, C)."""
-    one = jnp.zeros(1)
-    variables = state_lib.init(model)(
-        jax.random.key(config.seed), jnp.zeros((1, *image_shape)), one, one.astype(jnp.int32),
-        jnp.zeros((1, augment.CONDITION_SIZE)),
+    one = np.zeros(1, np.float32)
+    inputs = (
+        np.zeros((1, *image_shape), np.float32), one, one.astype(np.int32),
+        np.zeros((1, augment.CONDITION_SIZE), np.float32),
     )  # fmt: skip
-    if init:
-        variables, _ = state_lib.warm_start(variables, {'params': init})
-    return state_lib.create(
-        variables, optimizer, seed=config.seed, ema=True,
+    return state_lib.init(
+        model, optimizer, inputs, seed=config.seed, start=init and {'params': init}, ema=True,
         keep_best=config.select == 'best_validation',
     )  # fmt: skip
 

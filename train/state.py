@@ -1,5 +1,6 @@
 """What a training state is, and how one step changes it: the same for both models."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -38,11 +39,6 @@ class TrainState:
     skipped: Any
 
 
-def init(model):
-    """model.init, jitted without optimisation: it runs once, and its many draws compile slowly."""
-    return jax.jit(model.init, compiler_options={'xla_backend_optimization_level': 0})
-
-
 def warm_start(variables, saved):
     """`variables` with every array of `saved` that has its place and shape; how many those are."""
     found = 0
@@ -57,6 +53,29 @@ def warm_start(variables, saved):
         return jnp.asarray(value, fresh.dtype) if fits else fresh
 
     return jax.tree_util.tree_map_with_path(choose, variables), found
+
+
+def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=False):
+    """A state at step 0 of a freshly initialised Flax module; see `create`.
+
+    Args:
+        inputs: arrays to call the module with, of which only shapes and types count.
+        start: variables of another module, which are taken where they fit; see `warm_start`.
+    """
+    return _init(model, optimizer, ema, keep_best)(inputs, np.uint32(seed % 2**32), start)
+
+
+@functools.lru_cache(maxsize=4)
+def _init(model, optimizer, ema, keep_best):
+    """One program, since it would be 60 small ones; unoptimised, since it runs once."""
+
+    def make(inputs, seed, start):
+        variables = model.init(jax.random.key(seed), *inputs)
+        if start:
+            variables, _ = warm_start(variables, start)
+        return create(variables, optimizer, seed=seed, ema=ema, keep_best=keep_best)
+
+    return jax.jit(make, compiler_options={'xla_backend_optimization_level': 0})
 
 
 def create(variables, optimizer, *, seed, ema=False, keep_best=False):

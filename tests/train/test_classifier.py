@@ -156,7 +156,7 @@ def test_resnet_learns_a_step_through_the_real_loop(
 def loss_of(config, batch, prior=None):
     """(losses [b], logits [b, C]) of an untrained network without dropout on a batch."""
     model, images = classifier.make_model(config, 2), augment.to_float(batch['image'])
-    variables = state_lib.init(model)(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     keys = jax.random.split(jax.random.key(1), len(batch['label']))
     loss_fn = jax.jit(classifier.make_loss(model, config, prior))
     losses, _ = loss_fn(variables['params'], {}, batch, keys)
