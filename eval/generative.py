@@ -5,9 +5,7 @@ caller's choice, and figures from different features cannot be compared.
 """
 
 import numpy as np
-from scipy import linalg
-from sklearn.metrics import pairwise_distances_chunked
-from sklearn.neighbors import NearestNeighbors
+import scipy  # its parts are imported when they are first used
 
 MEASURES = {'frechet_distance': 'Fréchet distance (0 is best)',
             'kernel_distance': 'Kernel distance (about 0 is best)',
@@ -34,7 +32,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     means, roots = zip(*map(_mean_and_root, (a, b)))
     # With S = R'R, tr (S_a S_b)^(1/2) is the sum of the singular values of R_a R_b'. No square is
     # formed, so the zero eigenvalues of N < D stay at rounding error and not at its square root.
-    fidelity = linalg.svdvals(roots[0] @ roots[1].T).sum()
+    fidelity = scipy.linalg.svdvals(roots[0] @ roots[1].T).sum()
     spread = sum(np.square(root).sum() for root in roots)
     return float(max(np.square(means[0] - means[1]).sum() + spread - 2 * fidelity, 0.0))
 
@@ -99,20 +97,28 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     _need(k + 1, real)
     _need(1, fake)
     radii = _radii(real, k)
-    nearest, _ = NearestNeighbors(n_neighbors=1, algorithm='brute').fit(fake).kneighbors(real)
+    nearest = np.concatenate([distances.min(axis=1) for distances in _distances(real, fake)])
     density = _balls_around(fake, real, radii).mean() / k
-    return float(density), float((nearest[:, 0] <= radii).mean())
+    return float(density), float((nearest <= radii).mean())
 
 
 def _radii(features: np.ndarray, k: int) -> np.ndarray:
     """Distance of each row to its k-th neighbour, itself not counted, [N]."""
-    return NearestNeighbors(n_neighbors=k, algorithm='brute').fit(features).kneighbors()[0][:, -1]
+    chunks = _distances(features, features)
+    return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
 
 
 def _balls_around(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """In how many of the balls each point lies, int [N]."""
-    chunks = pairwise_distances_chunked(points, centres, working_memory=_MEBIBYTES)
+    chunks = _distances(points, centres)
     return np.concatenate([(distances <= radii).sum(axis=1) for distances in chunks])
+
+
+def _distances(points: np.ndarray, centres: np.ndarray):
+    """Some rows at a time of the Euclidean distances [N, M], 0 from a point to itself."""
+    from sklearn.metrics import pairwise_distances_chunked  # half a second, and few stages need it
+
+    return pairwise_distances_chunked(points, centres, working_memory=_MEBIBYTES)
 
 
 def _need(rows: int, *sets: np.ndarray):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 
 def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict:
@@ -20,19 +19,26 @@ def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> di
     if labels.shape != predictions.shape or labels.ndim != 1 or not labels.size:
         raise ValueError(f'need labels and predictions of one length > 0, got {labels.shape} '
                          f'and {predictions.shape}')
-    classes = np.arange(num_classes)
+    from sklearn.metrics import precision_recall_fscore_support  # as in `confusion`
 
     def scores(average):
         return precision_recall_fscore_support(
-            labels, predictions, labels=classes, average=average, zero_division=0)
+            labels, predictions, labels=np.arange(num_classes), average=average, zero_division=0)
 
-    result: dict = {'accuracy': float(accuracy_score(labels, predictions))}
+    result: dict = {'accuracy': float((labels == predictions).mean())}
     for average in ('macro', 'weighted'):
         for name, value in zip(('precision', 'recall', 'f1'), scores(average)):
             result[f'{average}_{name}'] = float(value)
     result['per_class'] = dict(zip(('precision', 'recall', 'f1', 'support'), scores(None)))
-    result['confusion'] = confusion_matrix(labels, predictions, labels=classes)
+    result['confusion'] = confusion(labels, predictions, num_classes)
     return result
+
+
+def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Images of each true class, in rows, that were given each class, in columns; int [C, C]."""
+    from sklearn.metrics import confusion_matrix  # half a second that training need not wait for
+
+    return confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 
 def group_masks(train_counts: np.ndarray, many: int, few: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,6 @@ from markupsafe import Markup, escape
 from rich import box
 from rich.table import Table
 from rich.text import Text
-from sklearn.metrics import confusion_matrix
 
 from eval import figures, generative, metrics, results, wording
 from eval.results import BASELINE, CLAIM, METRICS
@@ -204,8 +203,7 @@ def _listed(values: Mapping | None) -> str:
 
 def _confusion(labels, probabilities, num_classes: int) -> dict[str, np.ndarray]:
     """Arm -> counts [C, C] of all its seeds; probabilities: arm -> [S, N, C]."""
-    classes = range(num_classes)
-    return {arm: sum(confusion_matrix(labels, p.argmax(-1), labels=classes) for p in seeds)
+    return {arm: np.sum([metrics.confusion(labels, p.argmax(-1), num_classes) for p in seeds], 0)
             for arm, seeds in probabilities.items()}
 
 

@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.stats import binomtest
+import scipy  # its parts are imported when they are first used
 
 CHUNK = 100  # resamples held in memory at once: [N, CHUNK] weights
 
@@ -101,7 +100,7 @@ def mcnemar(labels, predictions_a, predictions_b) -> float:
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     if only_a + only_b == 0:
         return 1.0
-    return float(binomtest(only_b, only_a + only_b, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_b, only_a + only_b, 0.5).pvalue)
 
 
 def mcnemar_over_seeds(labels, predictions_a, predictions_b) -> dict:
@@ -231,7 +230,8 @@ def _totals(classes, values, weights, num_classes) -> np.ndarray:
     rows = (classes + num_classes * np.arange(seeds)[:, None]).ravel()
     columns = np.tile(np.arange(images), seeds)
     entries = np.ones(rows.size) if values is None else values.ravel().astype(np.float64)
-    indicator = csr_array((entries, (rows, columns)), shape=(seeds * num_classes, images))
+    shape = (seeds * num_classes, images)
+    indicator = scipy.sparse.csr_array((entries, (rows, columns)), shape=shape)
     return (indicator @ weights).reshape(seeds, num_classes, -1)
 
 

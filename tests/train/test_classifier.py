@@ -10,7 +10,6 @@ from data import augment, splits
 from eval import predict
 from models import cnn, resnet
 from train import checkpoints, classifier, parallel
-from train import state as state_lib
 
 
 def logged(folder, name):
