@@ -113,7 +113,8 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
     return {
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
-        'reasons': REASONS, 'baseline': BASELINE,
+        'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
+        'groups': _groups(result),
         'answer': wording.answer(result, shown), 'evidence': wording.evidence(result, shown),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),
@@ -125,6 +126,25 @@ def _shown(result: Mapping) -> list[str]:
     others = [arm for arm in result['arms'] if arm != BASELINE]
     best = [CLAIM] if CLAIM in others else others[:1]
     return [arm for arm in (BASELINE, *best) if arm in result['arms']]
+
+
+def _outcomes(quality: Mapping) -> list[tuple]:
+    """What became of the synthetic images: (outcome, images, their share of all made, why)."""
+    counts = {'Made': quality.get('made', 0), 'Accepted': quality.get('accepted', 0)}
+    rejected = quality.get('rejected', {})
+    counts |= {f'Rejected: {reason.replace("_", " ")}': n for reason, n in rejected.items()}
+    whys = ['', '', *(REASONS.get(reason, '') for reason in rejected)]
+    return [(name, count, count / counts['Made'] if counts['Made'] else None, why)
+            for (name, count), why in zip(counts.items(), whys)]
+
+
+def _groups(result: Mapping) -> dict[str, dict]:
+    """The groups that any class is in, with their bounds in words and their sizes."""
+    many, few = (result['groups'][name] for name in ('many', 'few'))
+    bounds = {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
+    own = next(iter(result['arms'].values()))['groups']
+    return {group: {'bounds': words, **own[group]}
+            for group, words in bounds.items() if own[group]['classes']}
 
 
 def _changes(class_names, confusion) -> list[dict]:

@@ -106,6 +106,7 @@ def test_markdown_and_figures(finished):
     markdown = (folder / 'report.md').read_text('utf-8')
     assert set(re.findall(r'\]\((\w+)\.png\)', markdown)) == stems
     assert '<b>' not in markdown and 'pipe\\|' in markdown
+    assert '| Rejected: off class | 20 | 20.0 | the judge does not see its class |' in markdown
     for table in re.findall(r'(?:^\|.*\n)+', markdown, re.MULTILINE):
         rows = table.replace('\\|', '').splitlines()
         assert len(rows) > 2 and len({row.count('|') for row in rows}) == 1, table
@@ -305,6 +306,15 @@ def test_console_table_ends_with_the_differences(finished):
     assert 'Weighted F1' in text  # the table fits: no column was cut off
     for difference in finished[1]['differences'].values():
         assert f'{100 * difference["accuracy"]["mean"]:+z.1f}' in text
+
+
+def test_a_group_without_classes_has_no_column(tmp_path):
+    given = arguments(tmp_path, original=0.5, augmented=0.6)
+    report.write(tmp_path / 'report', **given | {'groups': {'many': 60, 'few': 25}})
+    markdown = (tmp_path / 'report/report.md').read_text('utf-8')
+    page = Page((tmp_path / 'report/index.html').read_text('utf-8')).text
+    assert '| arm | medium (26 to 60): 2 classes, 30 test images | few (at most 25): 2' in markdown
+    assert 'medium (26 to 60)' in page and 'many (' not in page + markdown
 
 
 def test_one_arm_has_nothing_to_compare(tmp_path):
