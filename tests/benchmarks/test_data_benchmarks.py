@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import common, input_pipeline, scaling, sized, startup, steps
+from benchmarks import backbones, common, input_pipeline, scaling, sized, startup, steps
 
 SMALLEST = {
     'data.source': 'digits', 'data.image_size': 8, 'generator.channels': 8, 'generator.blocks': 1,
@@ -116,6 +116,18 @@ def test_the_stages_of_a_run_are_read_in_their_order(tmp_path):
     assert [row['share'] for row in rows] == [0.125, 0.5, 0.25, 0.125, 1.0]
     with pytest.raises(FileNotFoundError, match='no stage.json'):
         startup.read_run(tmp_path / 'nowhere')
+
+
+# Backbones ------------------------------------------------------------------------------------
+
+
+def test_both_backbones_have_the_same_time():
+    fields = SMALLEST | {'generator.width': 32, 'generator.depth': 1, 'generator.warmup_steps': 0}
+    rows = backbones.measure(steps.get_config('', fields), minutes=2e-4, steps_each=1, rounds=3)
+    assert [row['backbone'] for row in rows] == ['unet', 'dit']
+    for row in rows:
+        assert row['ms_min'] <= row['ms'] <= row['ms_max']
+        assert row['steps'] == max(1, round(12 / row['ms'])) and row['best'] <= row['val_loss'] < 2
 
 
 # Scaling --------------------------------------------------------------------------------------

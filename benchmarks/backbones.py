@@ -1,0 +1,98 @@
+"""Which backbone learns most in the same time?
+
+    python -m benchmarks.backbones [--minutes=3]
+    python -m benchmarks.backbones --variant=folder --train=photos.zip
+
+First the training steps of both take turns, on noise. Then each is trained, whole, for as many
+steps as it does in so many minutes, its learning rate brought to zero over them, and the validation
+loss stands for what it has learnt: the same noise, levels and weights for both, and no test image.
+What else the machine does after the first part changes nothing but the waiting.
+"""
+
+import contextlib
+import json
+import pathlib
+import tempfile
+
+import ml_collections
+
+from benchmarks import common, steps
+from data import pipeline
+from train import experiment, generator, parallel
+from train.progress import progress
+
+NOTES = (
+    'steps: what the minutes hold at the ms that were measured, median, min and max of turns',
+    'val_loss: of the denoising, of the average at the last step; best: the lowest on the way',
+)
+
+
+def measure(config, *, minutes, steps_each, rounds):
+    """Rows, one for each backbone: its step, and what it reaches in so many minutes.
+
+    Args:
+        config: the whole, frozen config, of which all but `generator.backbone` and
+            `generator.steps` is the same for all.
+        steps_each: steps a turn; rounds: turns.
+    """
+    parts, rows = experiment.read_splits(config), []
+    num_classes, batch_size = len(parts.class_names), config.generator.batch_size
+    variants = {name: _with(config.generator, backbone=name) for name in generator.BACKBONES}
+    noise = steps.noise_set(10 * batch_size, config.data.image_size, num_classes)
+
+    def batches():
+        made = pipeline.train_batches([noise], [1.0], batch_size=batch_size, seed=0)
+        return map(parallel.shard, made)
+
+    shape = parts.train.images.shape[1:]
+    turns = {
+        name: steps.feeder(steps.of_settings(settings, shape, num_classes), steps_each, batches)
+        for name, settings in variants.items()
+    }
+    times = common.interleaved(turns, rounds=rounds, repeats=1)
+    for name, settings in variants.items():
+        ms = {key: value / steps_each for key, value in times[name].items()}
+        count = max(1, round(60e3 * minutes / ms['median']))
+        losses = _train(_with(settings, steps=count, validate_every=max(1, count // 20)), parts)
+        rows.append({
+            'backbone': name, 'ms': ms['median'], 'ms_min': ms['min'], 'ms_max': ms['max'],
+            'minutes': minutes, 'steps': count, 'val_loss': losses[-1], 'best': min(losses),
+        })  # fmt: skip
+    return rows
+
+
+def _with(settings, **fields):
+    """The frozen `config.generator` with other fields."""
+    return ml_collections.FrozenConfigDict(settings.to_dict() | fields)
+
+
+def _train(settings, parts):
+    """Validation losses on the way of a generator trained in a folder that then goes."""
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        update = stack.enter_context(progress(settings.backbone))
+        generator.train(
+            folder, settings, parts.train, parts.validation, num_classes=len(parts.class_names),
+            update=update,
+        )  # fmt: skip
+        rows = map(json.loads, (folder / 'metrics.jsonl').read_text('utf-8').splitlines())
+        return [row['val_loss'] for row in rows if 'val_loss' in row]
+
+
+def main():
+    options = common.arguments(
+        'The validation loss that each backbone reaches in the same time.',
+        variant='', train='', minutes=3.0, steps=20, rounds=7,
+    )  # fmt: skip
+    load, config = common.load(), steps.get_config(options.variant, {'data.train': options.train})
+    parallel.set_up(config.cpu_devices)
+    rows = measure(config, minutes=options.minutes, steps_each=options.steps, rounds=options.rounds)
+    size, batch = config.data.image_size, config.generator.batch_size
+    common.report(
+        f'backbones_{options.variant or "glyphs"}', rows, out=options.out, notes=(*NOTES, load),
+        title=f'Backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
+    )  # fmt: skip
+
+
+if __name__ == '__main__':
+    main()
