@@ -24,6 +24,8 @@ from train.progress import progress
 NOTES = (
     'steps: what the minutes hold at the ms that were measured, median, min and max of turns',
     'val_loss: of the denoising, of the average at the last step; best: the lowest on the way',
+    "one seed each; both at the config's learning rate, average and patch size, which were chosen "
+    'for the U-Net',
 )
 
 
@@ -31,8 +33,8 @@ def measure(config, *, minutes, steps_each, rounds):
     """Rows, one for each backbone: its step, and what it reaches in so many minutes.
 
     Args:
-        config: the whole, frozen config, of which all but `generator.backbone` and
-            `generator.steps` is the same for all.
+        config: the whole, frozen config. All but the backbone, the steps and, where these are
+            few, `generator.warmup_steps` is the same for all.
         steps_each: steps a turn; rounds: turns.
     """
     parts, rows = experiment.read_splits(config), []
@@ -53,7 +55,9 @@ def measure(config, *, minutes, steps_each, rounds):
     for name, settings in variants.items():
         ms = {key: value / steps_each for key, value in times[name].items()}
         count = max(1, round(60e3 * minutes / ms['median']))
-        losses = _train(_with(settings, steps=count, validate_every=max(1, count // 20)), parts)
+        fields = {'steps': count, 'validate_every': max(1, count // 20)}
+        fields['warmup_steps'] = min(settings.warmup_steps, count // 10)
+        losses = _train(_with(settings, **fields), parts)
         rows.append({
             'backbone': name, 'ms': ms['median'], 'ms_min': ms['min'], 'ms_max': ms['max'],
             'minutes': minutes, 'steps': count, 'val_loss': losses[-1], 'best': min(losses),
@@ -89,7 +93,7 @@ def main():
     rows = measure(config, minutes=options.minutes, steps_each=options.steps, rounds=options.rounds)
     size, batch = config.data.image_size, config.generator.batch_size
     common.report(
-        f'backbones_{options.variant or "glyphs"}', rows, out=options.out, notes=(*NOTES, load),
+        f'backbones_{options.variant or "glyphs"}', rows, out=options.out, notes=[*NOTES, load],
         title=f'Backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
     )  # fmt: skip
 

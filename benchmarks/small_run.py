@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import socket
 import sys
 import time
 
@@ -33,6 +34,13 @@ def arguments(workdir, **changes):
     fields = FIELDS | {name.replace('__', '.'): value for name, value in changes.items()}
     settings = [f'--config.{name}={value}' for name, value in fields.items()]
     return [CONFIG, f'--workdir={workdir}', *settings]
+
+
+def free_address():
+    """host:port of this machine that nothing listens to, for processes to meet at."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return f'127.0.0.1:{free.getsockname()[1]}'
 
 
 def aside(function, *arguments):

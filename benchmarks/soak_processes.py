@@ -11,7 +11,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import tempfile
 import time
 
@@ -26,9 +25,7 @@ NOTES = (
 
 def start(workdir):
     """The PIDs of two processes that are one run."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = f'127.0.0.1:{free.getsockname()[1]}'
+    address = small_run.free_address()
     flags = [*small_run.arguments(workdir), f'--coordinator_address={address}', '--num_processes=2']
     return [
         small_run.start([*flags, f'--process_id={i}'], f'{workdir}.{i}.txt') for i in range(2)

@@ -4,6 +4,8 @@ All of them compare two sets of feature vectors, float [N, D] and [M, D]. Which 
 caller's choice, and figures from different features cannot be compared.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy  # its parts are imported when they are first used
 
@@ -105,6 +107,7 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
 def _radii(features: np.ndarray, k: int) -> np.ndarray:
     """Distance of each row to its k-th neighbour, itself not counted, [N]."""
     chunks = _distances(features, features)
+    # from 0, which is the row itself
     return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
 
 
@@ -114,8 +117,8 @@ def _balls_around(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) ->
     return np.concatenate([(distances <= radii).sum(axis=1) for distances in chunks])
 
 
-def _distances(points: np.ndarray, centres: np.ndarray):
-    """Some rows at a time of the Euclidean distances [N, M], 0 from a point to itself."""
+def _distances(points: np.ndarray, centres: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time of the Euclidean distances [N, M]; the diagonal is 0 for one array."""
     from sklearn.metrics import pairwise_distances_chunked  # half a second, and few stages need it
 
     return pairwise_distances_chunked(points, centres, working_memory=_MEBIBYTES)

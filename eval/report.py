@@ -130,21 +130,18 @@ def _shown(result: Mapping) -> list[str]:
 
 def _outcomes(quality: Mapping) -> list[tuple]:
     """What became of the synthetic images: (outcome, images, their share of all made, why)."""
-    counts = {'Made': quality.get('made', 0), 'Accepted': quality.get('accepted', 0)}
-    rejected = quality.get('rejected', {})
-    counts |= {f'Rejected: {reason.replace("_", " ")}': n for reason, n in rejected.items()}
-    whys = ['', '', *(REASONS.get(reason, '') for reason in rejected)]
-    return [(name, count, count / counts['Made'] if counts['Made'] else None, why)
-            for (name, count), why in zip(counts.items(), whys)]
+    made = quality.get('made', 0)
+    rows = [('Made', made, ''), ('Accepted', quality.get('accepted', 0), '')]
+    rows += [(f'Rejected: {reason.replace("_", " ")}', count, REASONS.get(reason, ''))
+             for reason, count in quality.get('rejected', {}).items()]
+    return [(name, count, count / made if made else None, why) for name, count, why in rows]
 
 
 def _groups(result: Mapping) -> dict[str, dict]:
     """The groups that any class is in, with their bounds in words and their sizes."""
-    many, few = (result['groups'][name] for name in ('many', 'few'))
-    bounds = {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
     own = next(iter(result['arms'].values()))['groups']
     return {group: {'bounds': words, **own[group]}
-            for group, words in bounds.items() if own[group]['classes']}
+            for group, words in wording.bounds(result['groups']).items() if own[group]['classes']}
 
 
 def _changes(class_names, confusion) -> list[dict]:

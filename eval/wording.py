@@ -61,11 +61,15 @@ def _quality(made: Mapping) -> list[str]:
             f'check{lack}']
 
 
+def bounds(limits: Mapping) -> dict[str, str]:
+    """How many training images a class of each group has; limits: {'many': above, 'few': up to}."""
+    many, few = limits['many'], limits['few']
+    return {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
+
+
 def _beyond_chance(difference: Mapping, arm: str, limits: Mapping, most: int = 5) -> str:
     """The groups and classes whose accuracy `arm` changed beyond chance, `most` each way."""
-    images = {'many': f'over {limits["many"]}', 'few': f'at most {limits["few"]}',
-              'medium': f'{limits["few"] + 1} to {limits["many"]}'}
-    groups, classes = difference['groups'], difference['per_class']
+    images, groups, classes = bounds(limits), difference['groups'], difference['per_class']
     adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
     found = [(f'the classes with {images[name]} training images', group['accuracy']['mean'])
              for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]

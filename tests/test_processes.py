@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,13 +31,11 @@ def env(clean_env):
 
 def start(workdir, env, count=2, joined=True, **changes):
     """Starts main.py as so many processes, of two devices each if nothing else is said."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = f'127.0.0.1:{free.getsockname()[1]}'
     arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
                  *small_run.arguments(workdir, **{'cpu_devices': 2, **changes})]  # fmt: skip
     if joined:
-        arguments += [f'--coordinator_address={address}', f'--num_processes={count}']
+        arguments += [f'--coordinator_address={small_run.free_address()}',
+                      f'--num_processes={count}']
     return [
         subprocess.Popen(arguments + ([f'--process_id={i}'] if joined else []), env=env,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -62,12 +62,15 @@ def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=Fal
         inputs: arrays to call the module with, of which only shapes and types count.
         start: variables of another module, which are taken where they fit; see `warm_start`.
     """
-    return _init(model, optimizer, ema, keep_best)(inputs, np.uint32(seed % 2**32), start)
+    seed = np.uint32(seed % 2**32)  # as `jax.random.key` takes a Python int
+    return _init(model, optimizer, ema, keep_best)(inputs, seed, start)
 
 
 @functools.lru_cache(maxsize=4)
 def _init(model, optimizer, ema, keep_best):
-    """One program, since it would be 60 small ones; unoptimised, since it runs once."""
+    """One program, compiled once for all seeds; in pieces it would be 66. It takes no time, so it
+    is not optimised.
+    """
 
     def make(inputs, seed, start):
         variables = model.init(jax.random.key(seed), *inputs)

@@ -121,13 +121,28 @@ def test_the_stages_of_a_run_are_read_in_their_order(tmp_path):
 # Backbones ------------------------------------------------------------------------------------
 
 
-def test_both_backbones_have_the_same_time():
-    fields = SMALLEST | {'generator.width': 32, 'generator.depth': 1, 'generator.warmup_steps': 0}
-    rows = backbones.measure(steps.get_config('', fields), minutes=2e-4, steps_each=1, rounds=3)
-    assert [row['backbone'] for row in rows] == ['unet', 'dit']
-    for row in rows:
-        assert row['ms_min'] <= row['ms'] <= row['ms_max']
-        assert row['steps'] == max(1, round(12 / row['ms'])) and row['best'] <= row['val_loss'] < 2
+def test_both_backbones_have_the_same_time(monkeypatch):
+    """At 1 and 3 ms a step, 6 ms are 6 and 2 steps; and the turns that are timed do run."""
+
+    def turns(cases, **_):
+        for case in cases.values():
+            case()
+        return {name: dict.fromkeys(('median', 'min', 'max'), 10.0 * ms)
+                for name, ms in (('unet', 1), ('dit', 3))}  # fmt: skip
+
+    trained, train = [], backbones._train
+    monkeypatch.setattr(common, 'interleaved', turns)
+    monkeypatch.setattr(backbones, '_train', lambda settings, parts: (
+        trained.append((settings.backbone, settings.steps, settings.warmup_steps))
+        or train(settings, parts)
+    ))  # fmt: skip
+    fields = SMALLEST | {'generator.width': 32, 'generator.depth': 1}
+    rows = backbones.measure(steps.get_config('', fields), minutes=1e-4, steps_each=10, rounds=3)
+    assert trained == [('unet', 6, 0), ('dit', 2, 0)]
+    assert [(row['backbone'], row['ms'], row['steps']) for row in rows] == [
+        ('unet', 1.0, 6), ('dit', 3.0, 2)
+    ]  # fmt: skip
+    assert all(0 < row['best'] <= row['val_loss'] for row in rows)
 
 
 # Scaling --------------------------------------------------------------------------------------

@@ -91,7 +91,8 @@ def finished(tmp_path_factory):
 def test_page_is_whole_and_escaped(finished):
     page = Page((finished[0] / 'index.html').read_text('utf-8'))
     assert 'Yes, augmented is better than original' in page.text
-    for text in (*NAMES, 'ddim', '30.0%', '</pre><i>', '--note="<i>"'):
+    for text in (*NAMES, 'ddim', '30.0%', 'Rejected: off class', '20.0%', '</pre><i>',
+                 '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
     assert not {'b', 'i', 'script'} & page.tags
     assert len(page.images) == 9 and all(image['alt'] for image in page.images)

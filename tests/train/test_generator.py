@@ -81,6 +81,18 @@ def test_load_gives_the_average(trained, config):
     assert network == generator.make_model(config, CLASSES)
 
 
+def test_another_generator_is_a_start_and_only_where_it_is_asked_for(trained, config):
+    model, optimizer, _ = generator.build(config, CLASSES)
+    params, _ = generator.load(trained[0])
+    begin = lambda **start: generator.create_state(  # noqa: E731
+        model, optimizer, config, (8, 8, 3), **start)
+    fresh, started = begin(), begin(init=params)
+    alike = lambda a, b: all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))  # noqa: E731
+    assert alike(started.params, params) and alike(started.ema, params)
+    assert alike(started.opt_state, fresh.opt_state) and not alike(fresh.params, params)
+    assert alike(begin().params, fresh.params)
+
+
 def test_the_denoiser_knows_the_classes(trained, config):
     """Out of noise alone it must guess a dark image, a light one, and one between without class."""
     network, (params, _) = generator.make_model(config, CLASSES), generator.load(trained[0])
