@@ -18,7 +18,7 @@ import ml_collections
 
 from benchmarks import common, steps
 from data import pipeline
-from train import experiment, generator, parallel
+from train import experiment, generator, parallel, provenance
 from train.progress import progress
 
 NOTES = (
@@ -91,10 +91,11 @@ def main():
     load, config = common.load(), steps.get_config(options.variant, {'data.train': options.train})
     parallel.set_up(config.cpu_devices)
     rows = measure(config, minutes=options.minutes, steps_each=options.steps, rounds=options.rounds)
-    size, batch = config.data.image_size, config.generator.batch_size
+    name, size = provenance.dataset_name(config.data), config.data.image_size
+    batch = config.generator.batch_size
     common.report(
         f'backbones_{options.variant or "glyphs"}', rows, out=options.out, notes=[*NOTES, load],
-        title=f'Backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
+        title=f'{name}: backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
     )  # fmt: skip
 
 
