@@ -9,7 +9,6 @@ loss stands for what it has learnt: the same noise, levels and weights for both,
 What else the machine does after the first part changes nothing but the waiting.
 """
 
-import contextlib
 import json
 import pathlib
 import tempfile
@@ -55,9 +54,11 @@ def measure(config, *, minutes, steps_each, rounds):
     for name, settings in variants.items():
         ms = {key: value / steps_each for key, value in times[name].items()}
         count = max(1, round(60e3 * minutes / ms['median']))
-        fields = {'steps': count, 'validate_every': max(1, count // 20)}
-        fields['warmup_steps'] = min(settings.warmup_steps, count // 10)
-        losses = _train(_with(settings, **fields), parts)
+        settings = _with(
+            settings, steps=count, validate_every=max(1, count // 20),
+            warmup_steps=min(settings.warmup_steps, count // 10),
+        )  # fmt: skip
+        losses = _train(settings, parts)
         rows.append({
             'backbone': name, 'ms': ms['median'], 'ms_min': ms['min'], 'ms_max': ms['max'],
             'minutes': minutes, 'steps': count, 'val_loss': losses[-1], 'best': min(losses),
@@ -72,14 +73,13 @@ def _with(settings, **fields):
 
 def _train(settings, parts):
     """Validation losses on the way of a generator trained in a folder that then goes."""
-    with contextlib.ExitStack() as stack:
-        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        update = stack.enter_context(progress(settings.backbone))
+    with tempfile.TemporaryDirectory() as folder, progress(settings.backbone) as update:
         generator.train(
             folder, settings, parts.train, parts.validation, num_classes=len(parts.class_names),
             update=update,
         )  # fmt: skip
-        rows = map(json.loads, (folder / 'metrics.jsonl').read_text('utf-8').splitlines())
+        log = pathlib.Path(folder, 'metrics.jsonl').read_text('utf-8')
+        rows = map(json.loads, log.splitlines())
         return [row['val_loss'] for row in rows if 'val_loss' in row]
 
 
