@@ -4,7 +4,7 @@ All of them compare two sets of feature vectors, float [N, D] and [M, D]. Which 
 caller's choice, and figures from different features cannot be compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import scipy  # its parts are imported when they are first used
@@ -99,29 +99,31 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     _need(k + 1, real)
     _need(1, fake)
     radii = _radii(real, k)
-    nearest = np.concatenate([distances.min(axis=1) for distances in _distances(real, fake)])
-    density = _balls_around(fake, real, radii).mean() / k
-    return float(density), float((nearest <= radii).mean())
+    held = _per_row(real, fake, lambda away, row: (away <= radii[row:row + len(away), None]).sum(1))
+    return float(held.sum() / (len(fake) * k)), float((held > 0).mean())
 
 
 def _radii(features: np.ndarray, k: int) -> np.ndarray:
     """Distance of each row to its k-th neighbour, itself not counted, [N]."""
-    chunks = _distances(features, features)
     # from 0, which is the row itself
-    return np.concatenate([np.partition(distances, k, axis=1)[:, k] for distances in chunks])
+    return _per_row(features, features, lambda away, row: np.partition(away, k, axis=1)[:, k])
 
 
 def _balls_around(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """In how many of the balls each point lies, int [N]."""
-    chunks = _distances(points, centres)
-    return np.concatenate([(distances <= radii).sum(axis=1) for distances in chunks])
+    return _per_row(points, centres, lambda away, row: (away <= radii).sum(axis=1))
 
 
-def _distances(points: np.ndarray, centres: np.ndarray) -> Iterator[np.ndarray]:
-    """Some rows at a time of the Euclidean distances [N, M]; the diagonal is 0 for one array."""
+def _per_row(points: np.ndarray, centres: np.ndarray, reduce: Callable) -> np.ndarray:
+    """`reduce(distances [n, M], number of their first row)` of all Euclidean distances, [N].
+
+    Some rows at a time; the diagonal is 0 for one array.
+    """
     from sklearn.metrics import pairwise_distances_chunked  # half a second, and few stages need it
 
-    return pairwise_distances_chunked(points, centres, working_memory=_MEBIBYTES)
+    chunks = pairwise_distances_chunked(points, centres, reduce_func=reduce,
+                                        working_memory=_MEBIBYTES)
+    return np.concatenate(list(chunks))
 
 
 def _need(rows: int, *sets: np.ndarray):
