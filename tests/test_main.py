@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -177,8 +178,14 @@ def test_a_signal_before_the_first_step_ends_with_the_same_status(env, tmp_path,
     assert status == 75 and not errors, errors
 
 
+def processor_seconds():
+    """Of the processes that have ended: the time that passes depends on what else is running."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_path):
-    """Other settings, a folder in use, a folder that cannot be: one line, within 5 seconds."""
+    """Other settings, a folder in use, a folder that cannot be: one line, before anything compiles."""
     workdir, _ = finished
     before = contents(workdir)
     (tmp_path / 'file').write_text('')
@@ -190,12 +197,12 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
         'no folder': (command(blocked), 'file'),
     }
     for arguments, said in cases.values():
-        start = time.monotonic()
+        start = processor_seconds()
         done = run(arguments, env, tmp_path)
-        seconds = time.monotonic() - start
+        seconds = processor_seconds() - start
         assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr
         assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
-        assert said in done.stderr and seconds < 15  # 5 on a machine of which no one else asks
+        assert said in done.stderr and seconds < 10  # imports are 3 of them
     with lock.held(workdir):
         done = run(command(workdir), env, tmp_path)
     assert done.returncode == 2 and f'in use by process {os.getpid()}' in done.stderr

@@ -35,14 +35,19 @@ def test_facts_are_those_of_the_files(config):
     assert found.counts.tolist() == [13, 8]  # common, rare: after the test and validation images
 
 
-def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, monkeypatch):
-    heard = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(progress, '_console', heard)
+@pytest.fixture
+def heard(monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress, '_console', console)
+    return console.file
+
+
+def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
     doctor.examine(config, 'runs/x', '--config.data.train=images.zip')
-    said = heard.file.getvalue()
+    said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
     assert '1 groups of equal images' in said and 'rare/again.png' in said
     assert ':folder' in said and ':auto' in said
@@ -54,13 +59,11 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, monkeypatch
     )
 
 
-def test_presets_of_weeks_are_named_and_left_out(config, monkeypatch):
-    heard = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(progress, '_console', heard)
+def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'folder128'))
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-11, 0.0))
     doctor.examine(config, 'runs/x', '')
-    table, _, after = heard.file.getvalue().partition('An estimate')
+    table, _, after = heard.getvalue().partition('An estimate')
     assert ':folder ' in table and ':folder128' not in table
     assert ':folder128 would take weeks here' in after
 
