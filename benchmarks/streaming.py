@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks import children, common
 
 CLASSES = 10
+SYNTHETIC = 2000  # images to draw, however many real ones there are
 FIELDS = {
     'splits.test_fraction': 0.02, 'splits.validation_fraction': 0.02,
     'generator.steps': 300, 'generator.warmup_steps': 5, 'generator.validate_every': 300,
@@ -62,7 +63,8 @@ def held(pid, peaks, done):
 def run(archive, workdir, side, count):
     """(peaks of memory by kind, seconds of the stages, seconds in all) of a run on the zip."""
     settings = FIELDS | {
-        'data.train': archive, 'data.image_size': side, 'synthesis.fill': count // CLASSES,
+        'data.train': archive, 'data.image_size': side,
+        'synthesis.fill': round(count / CLASSES * 0.98**2) + SYNTHETIC // CLASSES,
     }  # fmt: skip
     command = [
         sys.executable, 'main.py', '--config=configs/augmented.py:folder', f'--workdir={workdir}',
