@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from benchmarks import children, steps
+from configs import default
 from data import pipeline, splits
 from generation import export, quality
 
@@ -56,7 +57,10 @@ def split(images, classes):
     source, fresh = _Source(images, classes), _folders()
 
     def work():
-        made = splits.prepare(source, None, test_fraction=0.3, validation_fraction=0.1)
+        made = splits.prepare(
+            source, None, test_fraction=0.3, validation_fraction=0.1,
+            duplicate_correlation=default.get_config().splits.duplicate_correlation,
+        )  # fmt: skip
         folder = next(fresh)
         splits.save(made, folder)
         splits.load(folder)

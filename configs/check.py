@@ -53,6 +53,11 @@ def check(config, device_count):
     for name in FRACTIONS:
         if not 0 <= fields[name] < 1:
             raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
+    if not 0 < fields['splits.duplicate_correlation'] <= 1:
+        raise ValueError(
+            f'config.splits.duplicate_correlation={fields["splits.duplicate_correlation"]} must be '
+            'above 0 and at most 1'
+        )
     for name, choices in CHOICES.items():
         if fields[name] not in choices:
             raise ValueError(

@@ -1,15 +1,13 @@
 """Which image is in train, validation or test: cuts, imbalance, duplicates, and their cache."""
 
-import collections
 import dataclasses
-import hashlib
 import itertools
 import json
 import pathlib
 
 import numpy as np
 
-from data import store
+from data import duplicates, store
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
@@ -39,8 +37,8 @@ class ImageSet:
 class Splits:
     """The three splits and what was noticed on the way.
 
-    `duplicates` is a list of {'names': ['split:name', ...], 'action': str}, `bad_images` of
-    {'name': str, 'error': str}.
+    `duplicates` is a list of {'names': ['split:name', ...], 'pixels': 'equal' or 'near', 'action':
+    str}, `bad_images` of {'name': str, 'error': str}.
     """
 
     train: ImageSet
@@ -55,6 +53,11 @@ class Splits:
         """Training images per class, int [C]."""
         return np.bincount(self.train.labels, minlength=len(self.class_names))
 
+    @property
+    def leaks(self):
+        """The groups of copies that lay in more than one split, and do no longer."""
+        return [entry for entry in self.duplicates if not entry['action'].startswith('kept')]
+
 
 def prepare(
     train_source,
@@ -65,6 +68,7 @@ def prepare(
     imbalance='',
     seed=0,
     on_bad_image='error',
+    duplicate_correlation=1.0,
     progress=None,
     folder=None,
 ):
@@ -76,6 +80,7 @@ def prepare(
         validation_fraction: part of each class of the remaining pool, in [0, 1).
         imbalance: see `long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
+        duplicate_correlation: see `duplicates.find`.
         progress: called as progress(images done, images in all).
         folder: where the decoded images are put, for sets larger than memory; None: memory.
 
@@ -96,9 +101,11 @@ def prepare(
     if given:
         sets |= _decode(test_source, given, step, bad, place('test_images.npy'))
     class_names = tuple(train_source.class_names)
-    sets, duplicates = part_duplicates(sets, class_names, test_source is not None)
+    sets, records = part_duplicates(
+        sets, class_names, test_source is not None, duplicate_correlation
+    )
     _check(sets, class_names)
-    return Splits(**sets, class_names=class_names, duplicates=duplicates, bad_images=bad or [])
+    return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
 
 
 def _choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed):
@@ -207,25 +214,16 @@ def _choose(labels, k, size, seed):
     return np.random.default_rng([seed, int(k)]).choice(rows, size, replace=False)
 
 
-def digest(image):
-    """SHA-256 of the decoded pixels and their shape, as hex."""
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-
-
-def part_duplicates(sets, class_names, test_given):
-    """No image in two splits: (the new {split: ImageSet}, a record of every group of copies).
+def part_duplicates(sets, class_names, test_given, correlation):
+    """No picture in two splits: (the new {split: ImageSet}, a record of every group of copies).
 
     When we cut the splits, all copies go to train. A given test set stays as it is: its copies
     leave the training pool.
     """
-    groups = collections.defaultdict(list)
-    for split in SPLITS:
-        for row, image in enumerate(sets[split].images):
-            groups[digest(image)].append((split, row))
     leave, join, records = {split: [] for split in SPLITS}, [], []
-    for members in groups.values():
-        if len(members) < 2:
-            continue
+    groups = duplicates.find([sets[split].images for split in SPLITS], correlation)
+    for members, equal in groups:
+        members = [(SPLITS[part], row) for part, row in members]
         found = {split for split, _ in members}
         stays = 'test' if test_given and 'test' in found else 'train'
         outside = [(split, row) for split, row in members if split != stays]
@@ -240,7 +238,7 @@ def part_duplicates(sets, class_names, test_given):
         if len(labels) > 1:
             action += f'; labels disagree: {", ".join(labels)}'
         names = [f'{split}:{sets[split].names[row]}' for split, row in members]
-        records.append({'names': names, 'action': action})
+        records.append({'names': names, 'pixels': 'equal' if equal else 'near', 'action': action})
     return _regroup(sets, leave, join), records
 
 
@@ -288,7 +286,7 @@ def save(splits, folder):
         counts = np.bincount(one.labels, minlength=len(splits.class_names))
         listing['counts'][split] = dict(zip(splits.class_names, counts.tolist()))
         listing[split] = [
-            [name, digest(image), int(label)]
+            [name, duplicates.digest(image), int(label)]
             for name, image, label in zip(one.names, one.images, one.labels)
         ]
     (folder / 'splits.json').write_text(json.dumps(listing, indent=1))

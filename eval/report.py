@@ -38,8 +38,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
         metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of
         rejected ones; validation: what each arm reached there, for metrics.json only
-        (`results.validation`); facts: `seeds`, `steps`, `seconds`, `hardware`, `versions`,
-        `commit`, `date`, `command`, `config`.
+        (`results.validation`); facts: `seeds`, `steps`, `duplicates`, `seconds`,
+        `hardware`, `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
@@ -52,8 +52,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         **results.compare(labels, probabilities, class_names, train_counts, groups),
         'synthetic': quality, 'validation': validation,
-        **{key: facts.get(key)
-           for key in ('seconds', 'hardware', 'versions', 'commit', 'date', 'command')}})
+        **{key: facts.get(key) for key in ('duplicates', 'seconds', 'hardware', 'versions',
+                                           'commit', 'date', 'command')}})
     probabilities = {arm: probabilities[arm] for arm in _shown(result)}
     by_class = class_names, train_counts, synthetic_counts, result
     confusion = _confusion(labels, probabilities, len(class_names))
@@ -114,7 +114,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
-        'groups': _groups(result),
+        'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
         'answer': wording.answer(result, shown), 'evidence': wording.evidence(result, shown),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),

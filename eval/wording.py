@@ -25,6 +25,21 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
             f'on {result["test_images"]:,} test images.')
 
 
+def repeats(found: Mapping | None) -> str:
+    """A sentence on images that show the same picture; '' if nobody looked.
+
+    Args: found: {'groups': of such images, 'across_splits': those that lay in several splits}.
+    """
+    if not found:
+        return ''
+    if not found['groups']:
+        return 'No two images were found to show the same picture.'
+    across = (f'{found["across_splits"]:,} lay across splits and were parted.'
+              if found['across_splits'] else 'none lay across splits.')
+    return (f'Groups of images that show one picture, equal or encoded, sized or mirrored anew: '
+            f'{found["groups"]:,}; {across}')
+
+
 def evidence(result: Mapping, shown: Sequence[str]) -> str:
     """A sentence: what changed beyond chance, how many are copies, the cost; '' if none is known.
 

@@ -185,7 +185,7 @@ def processor_seconds():
 
 
 def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_path):
-    """Other settings, a folder in use, a folder that cannot be: one line, before anything compiles."""
+    """Other settings, a folder in use, a folder that cannot be: one line and no training."""
     workdir, _ = finished
     before = contents(workdir)
     (tmp_path / 'file').write_text('')

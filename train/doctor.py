@@ -107,7 +107,7 @@ def _show_counts(parts, found):
 def _show_trouble(parts):
     for kind, entries, text in (
         ('unusable', parts.bad_images, lambda e: f'{e["name"]}: {e["error"]}'),
-        ('groups of equal images', parts.duplicates,
+        ('groups of images that show one picture', parts.duplicates,
          lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
     ):  # fmt: skip
         say(f'{len(entries)} {kind}')
@@ -115,11 +115,10 @@ def _show_trouble(parts):
             say(f'  {text(entry)}')
         if len(entries) > SHOWN:
             say(f'  and {len(entries) - SHOWN} more; a run lists them in its folder data/')
-    leaks = [entry for entry in parts.duplicates if 'kept' not in entry['action']]
-    if leaks:
+    if parts.leaks:
         say(
-            f'{len(leaks)} of them lay in two splits, which would have told a test its answers; a '
-            'run moves or drops them'
+            f'{len(parts.leaks)} of them lay in two splits, which would have told a test its '
+            'answers; a run moves or drops them'
         )
 
 

@@ -40,6 +40,7 @@ def prepare_data(folder, config):
         f'  {len(counts)} classes, {counts.min()} to {counts.max()} training images each; '
         f'{len(parts.train)} train, {len(parts.validation)} validation, {len(parts.test)} test; '
         f'{len(parts.duplicates)} groups of duplicates'
+        + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
     )
 
 
@@ -57,7 +58,8 @@ def read_splits(config, **options):
     return splits.prepare(
         train, test, test_fraction=config.splits.test_fraction,
         validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
-        seed=config.splits.seed, on_bad_image=config.data.on_bad_image, **options,
+        seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
+        duplicate_correlation=config.splits.duplicate_correlation, **options,
     )  # fmt: skip
 
 
@@ -262,6 +264,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         validation=validation,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
+            'duplicates': {'groups': len(parts.duplicates), 'across_splits': len(parts.leaks)},
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **provenance.facts(),
         },

@@ -144,6 +144,11 @@ def test_the_magnitude_of_randaugment_has_an_end():
     assert '30 at most' in assert_refused(changed(**fields), 'classifier.randaugment_magnitude')
 
 
+@pytest.mark.parametrize('value', [0.0, 1.001])
+def test_the_correlation_of_duplicates_has_ends(value):
+    assert_refused(changed(splits__duplicate_correlation=value), 'splits.duplicate_correlation')
+
+
 def test_validation_images_are_needed():
     message = assert_refused(changed(splits__validation_fraction=0.0), 'splits.validation_fraction')
     assert 'use 0.1' in message

@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from data import splits
+from data import duplicates, splits
 from data.decode import BadImage
 from data.sources import ArraySource, open_source
 
@@ -228,12 +228,41 @@ def test_copies_inside_one_split_stay_and_are_named():
     images = copies(random_images(6), (4, 5))
     test = fake([0, 0, 0, 0, 1, 1], images=images)
     result = prepare(fake(LABELS, seed=3), test)
-    assert result.duplicates == [{'names': ['test:b/4', 'test:b/5'], 'action': 'kept: all in test'}]
+    assert result.duplicates == [
+        {'names': ['test:b/4', 'test:b/5'], 'pixels': 'equal', 'action': 'kept: all in test'}
+    ]
+    assert result.leaks == []
 
 
-def test_same_bytes_in_another_shape_are_another_image():
-    image = np.zeros((2, 8, 3), np.uint8)
-    assert splits.digest(image) != splits.digest(image.reshape(4, 4, 3))
+def near_copies(image, count):
+    """Mirrored, and a little darker each."""
+    shades = [(image * (1 - k / 50)).astype(np.uint8) for k in range(1, count + 1)]
+    return [shade[:, :: (-1) ** k] for k, shade in enumerate(shades)]
+
+
+def test_near_copies_are_parted_like_equal_ones():
+    images = random_images(24)
+    images[1:12] = near_copies(images[0], 11)
+    pool = fake(np.repeat([0, 1], 12), images=images)
+    result = prepare(pool, duplicate_correlation=0.99)
+    [entry] = result.leaks
+    assert entry['pixels'] == 'near' and entry['action'] == 'moved to train'
+    assert len(entry['names']) == result.train_counts[0] == 12
+    exact = prepare(pool)
+    assert exact.duplicates == [] and exact.train_counts[0] < 12
+
+
+def test_near_copies_of_a_given_test_image_leave_the_pool():
+    images, test_images = random_images(24), random_images(4, seed=1)
+    [test_images[0]] = near_copies(images[3], 1)
+    result = prepare(
+        fake(np.repeat([0, 1], 12), images=images), fake([0, 0, 1, 1], images=test_images),
+        duplicate_correlation=0.99,
+    )  # fmt: skip
+    [entry] = result.leaks
+    assert entry['action'] == 'dropped from the training pool' and entry['pixels'] == 'near'
+    assert len(result.train) + len(result.validation) == 23 and len(result.test) == 4
+    assert 'a/3' not in result.train.names + result.validation.names
 
 
 # Cache ------------------------------------------------------------------------------------------
@@ -254,7 +283,7 @@ def test_save_and_load_round_trip(tmp_path):
     listing = json.loads((tmp_path / 'data' / 'splits.json').read_text())
     assert listing['counts']['train']['d'] == 1
     name, sha, label = listing['train'][0]
-    assert sha == splits.digest(result.train.images[0]) and label == result.train.labels[0]
+    assert sha == duplicates.digest(result.train.images[0]) and label == result.train.labels[0]
     assert name == result.train.names[0]
 
 

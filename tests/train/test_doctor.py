@@ -49,7 +49,7 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     doctor.examine(config, 'runs/x', '--config.data.train=images.zip')
     said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
-    assert '1 groups of equal images' in said and 'rare/again.png' in said
+    assert '1 groups of images that show one picture' in said and 'rare/again.png' in said
     assert ':folder' in said and ':auto' in said
     assert '1 classes have under 10 training images' in said
     assert '2 classes have under 10 test images' in said and ':folder128' not in said
