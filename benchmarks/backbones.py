@@ -39,7 +39,7 @@ def measure(config, *, minutes, steps_each, rounds):
     parts, rows = experiment.read_splits(config), []
     num_classes, batch_size = len(parts.class_names), config.generator.batch_size
     variants = {name: _with(config.generator, backbone=name) for name in generator.BACKBONES}
-    noise = steps.noise_set(10 * batch_size, config.data.image_size, num_classes)
+    noise = steps.picture_set(10 * batch_size, config.data.image_size, num_classes)
 
     def batches():
         made = pipeline.train_batches([noise], [1.0], batch_size=batch_size, seed=0)

@@ -50,7 +50,7 @@ def _train_set(config):
     from train import experiment
 
     if config.data.source not in ('glyphs', 'digits'):
-        return steps.noise_set(10_000, config.data.image_size, 10), 10
+        return steps.picture_set(10_000, config.data.image_size, 10), 10
     parts = experiment.read_splits(config)
     return parts.train, len(parts.class_names)
 

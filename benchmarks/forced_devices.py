@@ -18,7 +18,7 @@ def measure(model, devices, variant, fields, count):
     if parallel.device_count() != devices:
         raise RuntimeError(f'{parallel.device_count()} devices instead of {devices}')
     config = steps.get_config(variant, fields)
-    images = steps.noise_set(1024, config.data.image_size, 37)
+    images = steps.picture_set(1024, config.data.image_size, 37)
     training = steps.make_training(model, config, 37)
     drawn = pipeline.train_batches([images], [1.0], batch_size=training.batch_size, seed=0)
     batches = [parallel.shard(batch) for batch in itertools.islice(drawn, PREPARED)]

@@ -178,7 +178,7 @@ def main():
     )  # fmt: skip
     config = steps.get_config(options.variant)
     parallel.set_up(config.cpu_devices)
-    images = steps.noise_set(options.images, config.data.image_size, options.classes)
+    images = steps.picture_set(options.images, config.data.image_size, options.classes)
     rows, notes = [], []
     for name in steps.MODELS:
         found = measure(name, config, images, steps_each=options.steps, rounds=options.rounds)

@@ -1,6 +1,6 @@
 """One piece of work on one number of images, in a process of its own; see `benchmarks.scaling`.
 
-Images are 16x16 noise: the time of these works is in their number, not in what they show.
+Images are 16x16 and show nothing, but large shapes more than small ones, as photographs do.
 """
 
 import itertools
@@ -70,13 +70,13 @@ def split(images, classes):
 
 def copies(images, classes):
     """Distances of synthetic images to the nearest two of 1,000 training images, in pixels."""
-    queries, training = _flat(images), _flat(steps.noise_set(FEW, SIDE, classes, 1))
+    queries, training = _flat(images), _flat(steps.picture_set(FEW, SIDE, classes, 1))
     return lambda: quality.neighbour_ratio(queries, training)
 
 
 def copies_of_many(images, classes):
     """The same of 1,000 synthetic images to the nearest two training images."""
-    queries, training = _flat(steps.noise_set(FEW, SIDE, classes, 1)), _flat(images)
+    queries, training = _flat(steps.picture_set(FEW, SIDE, classes, 1)), _flat(images)
     return lambda: quality.neighbour_ratio(queries, training)
 
 
@@ -131,7 +131,7 @@ def _forget_peak():
 
 def measure(work, size, classes):
     """{'seconds': median, 'peak_mb', 'added_mb': of it above what the images and imports hold}."""
-    run = WORKS[work](steps.noise_set(size, SIDE, classes), classes)
+    run = WORKS[work](steps.picture_set(size, SIDE, classes), classes)
     _forget_peak()
     before, seconds = children.peak_mb(), []
     while not seconds or (sum(seconds) < LEAST_SECONDS and len(seconds) < MOST_REPEATS):

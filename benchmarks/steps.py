@@ -25,10 +25,25 @@ def get_config(variant='', fields=None):
     return ml_collections.FrozenConfigDict(config)
 
 
-def noise_set(count, side, classes, seed=0):
-    """An `ImageSet` of uniform noise, [count, side, side, 3], whose classes are equally large."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, side, side, 3), np.uint8)
+def pictures(count, side, seed=0, some=4096):
+    """uint8 [count, side, side, 3] with about the spectrum of photographs, 1 / frequency.
+
+    Noise in squares of every size, the larger the stronger; made `some` at a time.
+    """
+    rng, images = np.random.default_rng(seed), np.empty((count, side, side, 3), np.uint8)
+    for first in range(0, count, some):
+        chunk = images[first : first + some]
+        values = np.full(chunk.shape, 128, np.float32)
+        for cells in (size for size in range(1, side + 1) if side % size == 0):
+            noise = rng.standard_normal((len(chunk), cells, cells, 3), np.float32)
+            values += (40 / cells * noise).repeat(side // cells, 1).repeat(side // cells, 2)
+        chunk[:] = values.clip(0, 255)
+    return images
+
+
+def picture_set(count, side, classes, seed=0):
+    """An `ImageSet` of `pictures`, [count, side, side, 3], whose classes are equally large."""
+    images = pictures(count, side, seed)
     labels = (np.arange(count) % classes).astype(np.int32)
     return splits.ImageSet(images, labels, tuple(f'{i}.png' for i in range(count)))
 

@@ -20,9 +20,9 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from benchmarks import children, common
+from benchmarks import children, common, steps
 
-CLASSES = 10
+CLASSES, SOME = 10, 4096  # SOME: images made at a time
 SYNTHETIC = 2000  # images to draw, however many real ones there are
 FIELDS = {
     'splits.test_fraction': 0.02, 'splits.validation_fraction': 0.02,
@@ -36,14 +36,15 @@ FIELDS = {
 
 
 def write_zip(path, count, side):
-    """`count` JPEGs of coarse noise around their class's colour, as class_<k>/<number>.jpg."""
-    rng = np.random.default_rng(0)
-    colours = rng.integers(60, 196, (CLASSES, 3))
+    """`count` JPEGs of shapes in their class's colour, as class_<k>/<number>.jpg."""
+    colours = np.random.default_rng(0).integers(96, 256, (CLASSES, 3)) / 255
     with zipfile.ZipFile(path, 'w') as archive:
         for i in range(count):
-            small = rng.normal(colours[i % CLASSES], 40, (8, 8, 3)).clip(0, 255).astype(np.uint8)
+            if i % SOME == 0:
+                shapes = steps.pictures(min(SOME, count - i), side, seed=i)
             file = io.BytesIO()
-            Image.fromarray(small).resize((side, side)).save(file, 'JPEG')
+            image = (shapes[i % SOME] * colours[i % CLASSES]).astype(np.uint8)
+            Image.fromarray(image).save(file, 'JPEG')
             archive.writestr(f'class_{i % CLASSES}/{i:07d}.jpg', file.getvalue())
 
 

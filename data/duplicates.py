@@ -45,9 +45,10 @@ def find(parts, correlation):
     a, b = np.concatenate(links, axis=1)
     graph = scipy.sparse.coo_array((np.ones(len(a), bool), (a, b)), shape=(len(same),) * 2)
     _, group = scipy.sparse.csgraph.connected_components(graph, directed=False)
-    order = np.argsort(group, kind='stable')
-    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    found = sorted((members for members in groups if len(members) > 1), key=lambda own: own[0])
+    repeated = np.flatnonzero(np.bincount(group)[group] > 1)
+    order = repeated[np.argsort(group[repeated], kind='stable')]
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
+    found = sorted(groups, key=lambda members: members[0])
     part_of = [np.searchsorted(starts, members, 'right') - 1 for members in found]
     return [
         (list(zip(at.tolist(), (members - starts[at]).tolist())), len(set(same[members])) == 1)
@@ -65,7 +66,7 @@ def _near(parts, correlation):
     if not parts:
         return
     some = [images[:: -(-len(images) // _CHUNK)] for images in parts.values()]
-    thumbnails = np.concatenate([_thumbnails(images)[0] for images in some])
+    thumbnails = np.concatenate([_flat(_thumbnails(images)[0]) for images in some])
     axes = np.linalg.svd(thumbnails.T @ thumbnails)[0][:, :_AXES]  # where they differ most
     limit = np.sqrt(2 - 2 * correlation) + 1e-4  # and what float32 loses
     shadows = {number: _shadows(images, axes) for number, images in parts.items()}
@@ -88,9 +89,8 @@ def _shadows(images, axes):
     """Projections of the thumbnails and of their mirror images [N, A], and which show something."""
     made = []
     for i in range(0, len(images), _CHUNK):
-        some = images[i : i + _CHUNK]
-        plain, shown = _thumbnails(some)
-        made.append((plain @ axes, _thumbnails(some[:, :, ::-1])[0] @ axes, shown))
+        plain, shown = _thumbnails(images[i : i + _CHUNK])
+        made.append((*(_flat(one) @ axes for one in (plain, _mirrored(plain))), shown))
     return [np.concatenate(values) for values in zip(*made)]
 
 
@@ -98,20 +98,34 @@ def _correlate(images, others, pairs, flip):
     """Correlations of the thumbnails of pairs [2, P], of the mirrored first if `flip`, [P]."""
     made = [np.zeros(0)]
     for i in range(0, pairs.shape[1], _CHUNK):
-        first, second = images[pairs[0, i : i + _CHUNK]], others[pairs[1, i : i + _CHUNK]]
-        first = first[:, :, ::-1] if flip else first
-        made.append((_thumbnails(first)[0] * _thumbnails(second)[0]).sum(axis=1))
+        rows, other_rows = pairs[:, i : i + _CHUNK]
+        first, second = _thumbnails(images[rows])[0], _thumbnails(others[other_rows])[0]
+        made.append((_flat(_mirrored(first) if flip else first) * _flat(second)).sum(axis=1))
     return np.concatenate(made)
 
 
 def _thumbnails(images):
-    """Centred, scaled to unit length, float32 [N, D]; which are not flat, bool [N]."""
-    images = np.asarray(images, np.float32)
-    side = images.shape[1]
-    edges = np.arange(min(side, _SIDE)) * side // min(side, _SIDE)
-    sizes = np.diff(edges, append=side).astype(np.float32)
-    sums = np.add.reduceat(np.add.reduceat(images, edges, axis=1), edges, axis=2)
-    values = (sums / np.outer(sizes, sizes)[None, :, :, None]).reshape(len(images), -1)
-    values -= values.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.maximum(length, 1e-6), length[:, 0] > _FLAT * values.shape[1] ** 0.5
+    """Centred, of unit length, float32 [N, 3, columns, rows]; which are not flat, bool [N]."""
+    pool = _pooling(images.shape[1])
+    values = np.tensordot(np.asarray(images, np.float32), pool, (2, 1))
+    values = np.tensordot(values, pool, (1, 1))
+    values -= values.mean(axis=(1, 2, 3), keepdims=True)
+    deviation = values.std(axis=(1, 2, 3))
+    length = deviation * np.float32(values[0].size) ** 0.5 if len(values) else deviation
+    return values / np.maximum(length, 1e-6)[:, None, None, None], deviation > _FLAT
+
+
+def _pooling(side):
+    """The share that each of `side` pixels has in each of _SIDE cells of a row, [_SIDE, side]."""
+    cells, pixels = np.arange(_SIDE + 1) * side / _SIDE, np.arange(side)
+    first = np.maximum(cells[:-1, None], pixels)
+    last = np.minimum(cells[1:, None], pixels + 1)
+    return (np.maximum(last - first, 0) * _SIDE / side).astype(np.float32)
+
+
+def _mirrored(thumbnails):
+    return thumbnails[:, :, ::-1]
+
+
+def _flat(thumbnails):
+    return thumbnails.reshape(len(thumbnails), -1)

@@ -30,7 +30,7 @@ def pipeline_rows():
         patch.delitem(sys.modules, 'benchmarks.torch_loader', raising=False)
         patch.delattr('benchmarks.torch_loader', raising=False)
         return input_pipeline.measure(
-            'classifier', steps.get_config('', SMALLEST), steps.noise_set(64, 8, 2),
+            'classifier', steps.get_config('', SMALLEST), steps.picture_set(64, 8, 2),
             steps_each=2, rounds=1,
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ def test_the_table_is_written_as_json(tmp_path, pipeline_rows):
 
 def test_pytorch_gives_the_same_images_whichever_way_it_loads_them():
     torch_loader = pytest.importorskip('benchmarks.torch_loader', exc_type=ImportError)
-    images = steps.noise_set(16, 8, 2)
+    images = steps.picture_set(16, 8, 2)
     for workers in (0, None):
         seen, stream = [], torch_loader.endless(images, 8, workers)
         for pixels, labels in (next(stream) for _ in range(2)):
