@@ -1,5 +1,6 @@
 """Measuring in child processes: a fresh start, other devices, or a peak of memory of one's own."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -31,6 +32,12 @@ def ask(module, request, env=()):
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
         raise RuntimeError('\n'.join([f'{module} ended with status {done.returncode}', *said]))
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def ask_all(module, requests, env=()):
+    """The answers to several requests at once, each from a child of its own; see `ask`."""
+    with concurrent.futures.ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(lambda request: ask(module, request, env), requests))
 
 
 def request():

@@ -2,9 +2,10 @@
 
     python -m benchmarks.scaling [--largest=1000000] [--classes=10]
 
-Devices: both training steps on one CPU split into 1, 2, 4 and 8; the batch stays the same. Sizes:
-ordering, splitting, the quality check's distances and export, each of 1,000 images to `largest`, in
-a process of its own. An exponent of 1 is linear growth, 2 is quadratic.
+Devices: both training steps on one CPU split into 1, 2, 4 and 8, and into two that two processes
+have; the batch stays the same. Sizes: ordering, splitting, the quality check's distances and
+export, each of 1,000 images to `largest`, in a process of its own. An exponent of 1 is linear
+growth, 2 is quadratic.
 """
 
 import itertools
@@ -13,15 +14,16 @@ import math
 import jax
 import numpy as np
 
-from benchmarks import children, common, sized, steps
+from benchmarks import children, common, sized, small_run, steps
 
-DEVICES = (1, 2, 4, 8)
+SPLITS = ((1, 1), (2, 1), (2, 2), (4, 1), (8, 1))  # (devices, processes that share them)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 LINEAR = 1.2  # the largest exponent that passes for linear: n log n has 1.1 at 10,000 images
 LEAST = {'seconds': 0.02, 'added_mb': 20.0}  # below, growth is that of the noise
 DEVICE_NOTES = (
     'Devices forced on one CPU: more of them than cores only shows what dividing the work costs, '
-    'not what more hardware brings. One device shares all cores, each of several has one thread.',
+    'not what more hardware brings. One device shares all cores, each of several has one thread. '
+    'Two processes speak by gloo, as hosts would.',
     'ms are of a step, median, min and max of the processes; the batch is the same on all counts',
 )
 SIZE_NOTES = (
@@ -32,32 +34,44 @@ SIZE_NOTES = (
 )
 
 
-def measure_devices(counts=DEVICES, variant='', fields=None, *, models=steps.MODELS, count, rounds):
-    """Rows of training steps by number of CPU devices.
+def measure_devices(cases=SPLITS, variant='', fields=None, *, models=steps.MODELS, count, rounds):
+    """Rows of training steps by number of CPU devices and of processes.
 
     Args:
         variant, fields: see `steps.get_config`; count: steps of a process; rounds: processes of
             each kind, which take turns.
     Returns:
-        [{'model', 'devices', 'batch', 'ms': a step, median; 'ms_min', 'ms_max', 'images_per_s',
-        'speedup': over the first of `counts`}].
+        [{'model', 'devices', 'processes', 'batch', 'ms': a step, median; 'ms_min', 'ms_max',
+        'images_per_s', 'speedup': over the first of `cases`}].
     """
     found, env = {}, {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': None}
-    for _, model, devices in itertools.product(range(rounds), models, counts):
-        request = {'model': model, 'devices': devices, 'variant': variant, 'fields': fields,
+    for _, model, case in itertools.product(range(rounds), models, cases):
+        request = {'model': model, 'devices': case[0], 'variant': variant, 'fields': fields,
                    'count': count}  # fmt: skip
-        answer = children.ask('benchmarks.forced_devices', request, env)
-        found.setdefault((model, devices), []).append(answer)
+        requests = [request | {'place': place} for place in places(case[1])]
+        answers = children.ask_all('benchmarks.forced_devices', requests, env)
+        found.setdefault((model, case), []).append(answers[0])
     rows = []
-    for (model, devices), answers in found.items():
+    for (model, (devices, processes)), answers in found.items():
         times, batch = [answer['ms'] for answer in answers], answers[0]['batch']
         rows.append({
-            'model': model, 'devices': devices, 'batch': batch, 'ms': float(np.median(times)),
-            'ms_min': min(times), 'ms_max': max(times),
+            'model': model, 'devices': devices, 'processes': processes, 'batch': batch,
+            'ms': float(np.median(times)), 'ms_min': min(times), 'ms_max': max(times),
             'images_per_s': 1e3 * batch / float(np.median(times)),
         })  # fmt: skip
-    first = {row['model']: row['ms'] for row in rows if row['devices'] == counts[0]}
+    first = {model: next(row['ms'] for row in rows if row['model'] == model) for model in models}
     return [row | {'speedup': first[row['model']] / row['ms']} for row in rows]
+
+
+def places(processes):
+    """What each of so many processes gives to `processes.join`; [{}] for one."""
+    if processes == 1:
+        return [{}]
+    address = small_run.free_address()
+    return [
+        {'coordinator_address': address, 'num_processes': processes, 'process_id': index}
+        for index in range(processes)
+    ]
 
 
 def measure_sizes(sizes, classes, works=tuple(sized.WORKS)):

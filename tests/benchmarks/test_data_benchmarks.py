@@ -149,10 +149,11 @@ def test_both_backbones_have_the_same_time(monkeypatch):
 
 
 def test_steps_are_timed_on_forced_devices():
-    rows = scaling.measure_devices((2,), fields=SMALLEST, models=('classifier',), count=2, rounds=2)
-    assert [(row['model'], row['devices'], row['speedup']) for row in rows] == [
-        ('classifier', 2, 1.0)
-    ]
+    rows = scaling.measure_devices(
+        ((2, 1), (2, 2)), fields=SMALLEST, models=('classifier',), count=2, rounds=1
+    )
+    assert [(row['devices'], row['processes']) for row in rows] == [(2, 1), (2, 2)]
+    assert rows[0]['speedup'] == 1 and rows[1]['speedup'] == rows[0]['ms'] / rows[1]['ms']
     assert rows[0]['images_per_s'] == pytest.approx(8e3 / rows[0]['ms'])
 
 
