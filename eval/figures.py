@@ -86,8 +86,9 @@ def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
     figure = _figure(7.0, 1.2 + 0.2 * len(order))
     axes = figure.subplots()
     axes.hlines(rows, values.min(0), values.max(0), color='#b0b0b0', linewidth=1.5, zorder=1)
-    for color, marker, arm, value in zip(_colors(f1), 'oDs^vP', f1, values):
-        axes.scatter(value, rows, 22, color=color, marker=marker, label=arm, zorder=2)
+    sizes = 46 / np.arange(1, len(f1) + 1)  # of equal values the later one lies on the earlier one
+    for color, marker, size, arm, value in zip(_colors(f1), 'oDs^vP', sizes, f1, values):
+        axes.scatter(value, rows, size, color=color, marker=marker, label=arm, zorder=2)
     labels = [f'{name}  ({train_counts[i]:,})'
               for name, i in zip(_names(class_names, order), order)]
     _class_rows(axes, labels)
