@@ -19,8 +19,8 @@ def measure(model, devices, variant, fields, count, place):
         devices: of all processes.
         place: of this process among several, what `processes.join` takes; {}: it is alone.
     """
-    processes.join(**place)
     parallel.set_up(devices // place.get('num_processes', 1))
+    processes.join(**place)
     if parallel.device_count() != devices:
         raise RuntimeError(f'{parallel.device_count()} devices instead of {devices}')
     config = steps.get_config(variant, fields)

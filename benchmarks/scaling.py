@@ -23,7 +23,7 @@ LEAST = {'seconds': 0.02, 'added_mb': 20.0}  # below, growth is that of the nois
 DEVICE_NOTES = (
     'Devices forced on one CPU: more of them than cores only shows what dividing the work costs, '
     'not what more hardware brings. One device shares all cores, each of several has one thread. '
-    'Two processes speak by gloo, as hosts would.',
+    'Two processes speak by gloo, as hosts would, with one thread a device.',
     'ms are of a step, median, min and max of the processes; the batch is the same on all counts',
 )
 SIZE_NOTES = (
@@ -45,11 +45,13 @@ def measure_devices(cases=SPLITS, variant='', fields=None, *, models=steps.MODEL
         'images_per_s', 'speedup': over the first of `cases`}].
     """
     found, env = {}, {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': None}
+    alone = env | {'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}  # as one of several devices
     for _, model, case in itertools.product(range(rounds), models, cases):
         request = {'model': model, 'devices': case[0], 'variant': variant, 'fields': fields,
                    'count': count}  # fmt: skip
         requests = [request | {'place': place} for place in places(case[1])]
-        answers = children.ask_all('benchmarks.forced_devices', requests, env)
+        own = env if case[1] == 1 else alone
+        answers = children.ask_all('benchmarks.forced_devices', requests, own)
         found.setdefault((model, case), []).append(answers[0])
     rows = []
     for (model, (devices, processes)), answers in found.items():

@@ -1,6 +1,6 @@
 """One piece of work on one number of images, in a process of its own; see `benchmarks.scaling`.
 
-Images are 16x16 and show nothing, but large shapes more than small ones, as photographs do.
+Images are 16x16: random shapes with about the spectrum of photographs.
 """
 
 import itertools

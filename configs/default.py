@@ -30,7 +30,7 @@ def get_config():
     c.splits.seed = 0  # which images are held out
     c.splits.test_fraction = 0.3  # of each class, where no test set is given
     c.splits.validation_fraction = 0.1  # of each class of the training images
-    c.splits.duplicate_correlation = 0.995  # of thumbnails: above, two images are one; 1: if equal
+    c.splits.duplicate_correlation = 0.995  # of two images' thumbnails, above which they are copies
 
     c.generator = g = ml_collections.ConfigDict()
     g.seed = 0  # of initialisation, order, noise

@@ -11,6 +11,7 @@ from data import duplicates, store
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
+NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=1'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Splits:
     """The three splits and what was noticed on the way.
 
     `duplicates` is a list of {'names': ['split:name', ...], 'pixels': 'equal' or 'near', 'action':
-    str}, `bad_images` of {'name': str, 'error': str}.
+    str, 'parted': images that were moved or dropped}, `bad_images` of {'name': str, 'error': str}.
     """
 
     train: ImageSet
@@ -55,8 +56,12 @@ class Splits:
 
     @property
     def leaks(self):
-        """The groups of copies that lay in more than one split, and do no longer."""
-        return [entry for entry in self.duplicates if not entry['action'].startswith('kept')]
+        """The groups of copies that lay in more than one split before they were parted."""
+        return [
+            entry
+            for entry in self.duplicates
+            if len({name.partition(':')[0] for name in entry['names']}) > 1
+        ]
 
 
 def prepare(
@@ -104,7 +109,7 @@ def prepare(
     sets, records = part_duplicates(
         sets, class_names, test_source is not None, duplicate_correlation
     )
-    _check(sets, class_names)
+    _check(sets, class_names, records)
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
 
 
@@ -221,14 +226,17 @@ def part_duplicates(sets, class_names, test_given, correlation):
     leave the training pool.
     """
     leave, join, records = {split: [] for split in SPLITS}, [], []
-    groups = duplicates.find([sets[split].images for split in SPLITS], correlation)
+    groups = duplicates.find(
+        [sets[split].images for split in SPLITS], [sets[split].labels for split in SPLITS],
+        correlation,
+    )  # fmt: skip
     for members, equal in groups:
         members = [(SPLITS[part], row) for part, row in members]
         found = {split for split, _ in members}
         stays = 'test' if test_given and 'test' in found else 'train'
         outside = [(split, row) for split, row in members if split != stays]
         if len(found) == 1:
-            action = f'kept: all in {members[0][0]}'
+            action, outside = f'kept: all in {members[0][0]}', []
         else:
             action = 'moved to train' if stays == 'train' else 'dropped from the training pool'
             join += outside if stays == 'train' else []
@@ -238,7 +246,10 @@ def part_duplicates(sets, class_names, test_given, correlation):
         if len(labels) > 1:
             action += f'; labels disagree: {", ".join(labels)}'
         names = [f'{split}:{sets[split].names[row]}' for split, row in members]
-        records.append({'names': names, 'pixels': 'equal' if equal else 'near', 'action': action})
+        records.append({
+            'names': names, 'pixels': 'equal' if equal else 'near', 'action': action,
+            'parted': len(outside),
+        })  # fmt: skip
     return _regroup(sets, leave, join), records
 
 
@@ -249,7 +260,9 @@ def _regroup(sets, leave, join):
         for split, one in sets.items()
     }
     if join:
-        moved = [sets[split].take([row]) for split, row in join]
+        moved = [
+            one.take([row for split, row in join if split == name]) for name, one in sets.items()
+        ]
         parts = [part for part in (result['train'], *moved) if len(part)]
         result['train'] = ImageSet(
             store.concatenate([part.images for part in parts]),
@@ -260,16 +273,18 @@ def _regroup(sets, leave, join):
     return {split: one if len(one) else empty for split, one in result.items()}
 
 
-def _check(sets, class_names):
+def _check(sets, class_names, records):
     counts = np.bincount(sets['train'].labels, minlength=len(class_names))
     missing = [name for name, n in zip(class_names, counts) if n == 0]
+    near = sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
+    hint = f'; {near} images were taken for copies: {NO_COPIES}' if near else ''
     if missing:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
-            'lower the split fractions or remove the class'
+            f'lower the split fractions or remove the class{hint}'
         )
     if not len(sets['test']):
-        raise ValueError('no test image is left; give a test set or more images per class')
+        raise ValueError(f'no test image is left; give a test set or more images per class{hint}')
 
 
 # Cache ----------------------------------------------------------------------------------------

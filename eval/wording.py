@@ -26,18 +26,21 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
 
 
 def repeats(found: Mapping | None) -> str:
-    """A sentence on images that show the same picture; '' if nobody looked.
+    """A sentence on copies among the real images; '' if nobody looked.
 
-    Args: found: {'groups': of such images, 'across_splits': those that lay in several splits}.
+    Args: found: {'groups': of copies, 'across_splits': those that lay in several splits, 'parted':
+        images that were moved or dropped for it, 'near': whether near copies were looked for}.
     """
     if not found:
         return ''
+    kind = 'equal, or encoded, sized or mirrored anew' if found['near'] else 'of equal pixels'
     if not found['groups']:
-        return 'No two images were found to show the same picture.'
-    across = (f'{found["across_splits"]:,} lay across splits and were parted.'
-              if found['across_splits'] else 'none lay across splits.')
-    return (f'Groups of images that show one picture, equal or encoded, sized or mirrored anew: '
-            f'{found["groups"]:,}; {across}')
+        return f'No copies ({kind}) were found among the real images.'
+    across = 'none lay across splits.'
+    if found['across_splits']:
+        across = (f'{found["across_splits"]:,} lay across splits, for which {found["parted"]:,} '
+                  'were moved to train or left out.')
+    return f'Groups of copies ({kind}) among the real images: {found["groups"]:,}; {across}'
 
 
 def evidence(result: Mapping, shown: Sequence[str]) -> str:

@@ -26,6 +26,8 @@ from train import (
 )  # fmt: skip
 from train.progress import progress, say
 
+NEAR = 0.05  # share of the held-out images that may be near copies before the user is asked
+
 
 def prepare_data(folder, config):
     """Decodes every image once and cuts train, validation and test."""
@@ -42,6 +44,9 @@ def prepare_data(folder, config):
         f'{len(parts.duplicates)} groups of duplicates'
         + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
     )
+    near = sum(entry['parted'] for entry in parts.leaks if entry['pixels'] == 'near')
+    if near > NEAR * (len(parts.validation) + len(parts.test)):
+        say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
 
 
 def open_source(config):
@@ -264,7 +269,11 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         validation=validation,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
-            'duplicates': {'groups': len(parts.duplicates), 'across_splits': len(parts.leaks)},
+            'duplicates': {
+                'groups': len(parts.duplicates), 'across_splits': len(parts.leaks),
+                'parted': sum(entry['parted'] for entry in parts.leaks),
+                'near': config.splits.duplicate_correlation < 1,
+            },
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **provenance.facts(),
         },

@@ -229,7 +229,8 @@ def test_copies_inside_one_split_stay_and_are_named():
     test = fake([0, 0, 0, 0, 1, 1], images=images)
     result = prepare(fake(LABELS, seed=3), test)
     assert result.duplicates == [
-        {'names': ['test:b/4', 'test:b/5'], 'pixels': 'equal', 'action': 'kept: all in test'}
+        {'names': ['test:b/4', 'test:b/5'], 'pixels': 'equal', 'action': 'kept: all in test',
+         'parted': 0},
     ]
     assert result.leaks == []
 
@@ -247,7 +248,7 @@ def test_near_copies_are_parted_like_equal_ones():
     result = prepare(pool, duplicate_correlation=0.99)
     [entry] = result.leaks
     assert entry['pixels'] == 'near' and entry['action'] == 'moved to train'
-    assert len(entry['names']) == result.train_counts[0] == 12
+    assert len(entry['names']) == result.train_counts[0] == 12 and 0 < entry['parted'] < 12
     exact = prepare(pool)
     assert exact.duplicates == [] and exact.train_counts[0] < 12
 
@@ -263,6 +264,17 @@ def test_near_copies_of_a_given_test_image_leave_the_pool():
     assert entry['action'] == 'dropped from the training pool' and entry['pixels'] == 'near'
     assert len(result.train) + len(result.validation) == 23 and len(result.test) == 4
     assert 'a/3' not in result.train.names + result.validation.names
+
+
+def test_images_that_all_look_alike_are_refused_with_the_way_out():
+    images = random_images(24)
+    images[1:12], images[13:] = near_copies(images[0], 11), near_copies(images[12], 11)
+    labels = np.repeat([0, 1], 12)
+    with pytest.raises(ValueError, match='no test image .*copies: .*duplicate_correlation=1'):
+        prepare(fake(labels, images=images), duplicate_correlation=0.99)
+    test = fake([0, 1], images=images[[3, 14]] // 2 * 2, prefix='t/')
+    with pytest.raises(ValueError, match='2 class.*copies: .*duplicate_correlation=1'):
+        prepare(fake(labels, images=images), test, duplicate_correlation=0.99)
 
 
 # Cache ------------------------------------------------------------------------------------------

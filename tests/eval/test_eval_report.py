@@ -13,7 +13,8 @@ from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
 COUNTS = np.array([3, 20, 50, 30])
-FACTS = {'seeds': [0, 1], 'steps': 30, 'duplicates': {'groups': 7, 'across_splits': 2},
+FACTS = {'seeds': [0, 1], 'steps': 30,
+         'duplicates': {'groups': 7, 'across_splits': 2, 'parted': 3, 'near': True},
          'seconds': {'data': 0.5, 'classifiers': float('nan')},
          'hardware': '1 CPU', 'versions': {'jax': '0.8'}, 'commit': 'abc', 'date': '2026-01-01',
          'command': 'python main.py --note="<i>"', 'config': {'optimizer': {'name': '</pre><i>'}}}
@@ -237,16 +238,18 @@ def test_the_evidence_leaves_out_what_is_unknown():
 
 
 @pytest.mark.parametrize(('found', 'said'), [
-    (None, ''), ({'groups': 0, 'across_splits': 0}, 'No two images were found'),
-    ({'groups': 7, 'across_splits': 0}, 'anew: 7; none lay across splits.'),
-    ({'groups': 7, 'across_splits': 2}, 'anew: 7; 2 lay across splits and were parted.'),
+    (None, ''), ({'groups': 0, 'near': False}, 'No copies (of equal pixels) were found'),
+    ({'groups': 7, 'across_splits': 0, 'near': True}, 'real images: 7; none lay across splits.'),
+    ({'groups': 7, 'across_splits': 2, 'parted': 3, 'near': True},
+     '(equal, or encoded, sized or mirrored anew) among the real images: 7; 2 lay across splits, '
+     'for which 3 were moved to train or left out.'),
 ])  # fmt: skip
 def test_images_that_show_one_picture_are_counted(found, said):
     assert said in wording.repeats(found)
 
 
 def test_the_pages_say_how_many_images_show_one_picture(finished):
-    assert finished[1]['duplicates'] == {'groups': 7, 'across_splits': 2}
+    assert finished[1]['duplicates'] == FACTS['duplicates']
     for page in ('index.html', 'report.md'):
         assert '7; 2 lay across splits' in (finished[0] / page).read_text('utf-8')
 
