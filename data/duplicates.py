@@ -47,8 +47,8 @@ def find(parts, labels, correlation):
     _, first, same = np.unique(digests, return_index=True, return_inverse=True)
     links = [np.stack([np.arange(len(same)), first[same]])]  # each image and the first equal one
     if correlation < 1:
-        found = _near(parts, labels, correlation)
-        links += [pairs + [[starts[a]], [starts[b]]] for a, b, pairs in found]
+        near = _near(parts, labels, correlation)
+        links += [pairs + [[starts[a]], [starts[b]]] for a, b, pairs in near]
     a, b = np.concatenate(links, axis=1)
     graph = scipy.sparse.coo_array((np.ones(len(a), bool), (a, b)), shape=(len(same),) * 2)
     _, group = scipy.sparse.csgraph.connected_components(graph, directed=False)
