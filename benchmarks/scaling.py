@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import children, common, sized, small_run, steps
 
-SPLITS = ((1, 1), (2, 1), (2, 2), (4, 1), (8, 1))  # (devices, processes that share them)
+CASES = ((1, 1), (2, 1), (2, 2), (4, 1), (8, 1))  # (devices, processes that share them)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 LINEAR = 1.2  # the largest exponent that passes for linear: n log n has 1.1 at 10,000 images
 LEAST = {'seconds': 0.02, 'added_mb': 20.0}  # below, growth is that of the noise
@@ -34,7 +34,7 @@ SIZE_NOTES = (
 )
 
 
-def measure_devices(cases=SPLITS, variant='', fields=None, *, models=steps.MODELS, count, rounds):
+def measure_devices(cases=CASES, variant='', fields=None, *, models=steps.MODELS, count, rounds):
     """Rows of training steps by number of CPU devices and of processes.
 
     Args:

@@ -57,11 +57,7 @@ class Splits:
     @property
     def leaks(self):
         """The groups of copies that lay in more than one split before they were parted."""
-        return [
-            entry
-            for entry in self.duplicates
-            if len({name.partition(':')[0] for name in entry['names']}) > 1
-        ]
+        return [entry for entry in self.duplicates if entry['parted']]
 
 
 def prepare(
@@ -225,7 +221,8 @@ def part_duplicates(sets, class_names, test_given, correlation):
     When we cut the splits, all copies go to train. A given test set stays as it is: its copies
     leave the training pool.
     """
-    leave, join, records = {split: [] for split in SPLITS}, [], []
+    leave, join = ({split: [] for split in SPLITS} for _ in range(2))
+    records = []
     groups = duplicates.find(
         [sets[split].images for split in SPLITS], [sets[split].labels for split in SPLITS],
         correlation,
@@ -239,9 +236,10 @@ def part_duplicates(sets, class_names, test_given, correlation):
             action, outside = f'kept: all in {members[0][0]}', []
         else:
             action = 'moved to train' if stays == 'train' else 'dropped from the training pool'
-            join += outside if stays == 'train' else []
             for split, row in outside:
                 leave[split].append(row)
+                if stays == 'train':
+                    join[split].append(row)
         labels = sorted({class_names[sets[split].labels[row]] for split, row in members})
         if len(labels) > 1:
             action += f'; labels disagree: {", ".join(labels)}'
@@ -253,16 +251,19 @@ def part_duplicates(sets, class_names, test_given, correlation):
     return _regroup(sets, leave, join), records
 
 
+def near_parted(records):
+    """How many images `part_duplicates` moved or dropped that are no equal copies."""
+    return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
+
+
 def _regroup(sets, leave, join):
-    """`sets` without the rows `leave`, and with the (split, row) in `join` at the end of train."""
+    """`sets` without the rows {split: rows} `leave`, and with those of `join` at train's end."""
     result = {
         split: one.take(np.setdiff1d(np.arange(len(one)), leave[split])) if leave[split] else one
         for split, one in sets.items()
     }
-    if join:
-        moved = [
-            one.take([row for split, row in join if split == name]) for name, one in sets.items()
-        ]
+    if any(join.values()):
+        moved = [one.take(join[split]) for split, one in sets.items()]
         parts = [part for part in (result['train'], *moved) if len(part)]
         result['train'] = ImageSet(
             store.concatenate([part.images for part in parts]),
@@ -276,7 +277,7 @@ def _regroup(sets, leave, join):
 def _check(sets, class_names, records):
     counts = np.bincount(sets['train'].labels, minlength=len(class_names))
     missing = [name for name, n in zip(class_names, counts) if n == 0]
-    near = sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
+    near = near_parted(records)
     hint = f'; {near} images were taken for copies: {NO_COPIES}' if near else ''
     if missing:
         raise ValueError(

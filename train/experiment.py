@@ -44,7 +44,7 @@ def prepare_data(folder, config):
         f'{len(parts.duplicates)} groups of duplicates'
         + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
     )
-    near = sum(entry['parted'] for entry in parts.leaks if entry['pixels'] == 'near')
+    near = splits.near_parted(parts.duplicates)
     if near > NEAR * (len(parts.validation) + len(parts.test)):
         say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
 
