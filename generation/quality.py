@@ -231,9 +231,9 @@ def duplicates(images, labels, earlier, earlier_labels, limits):
 def close_pairs(points, limit):
     """Pairs of points nearer than `limit`, int [P, 2], the smaller row first, sorted by the other.
 
-    No two points are nearer than their projections on a few orthogonal directions; those to some of
-    the points themselves tell of nearly all pairs that they are not near, and the others are
-    measured. Block by block, to bound memory.
+    No two points are nearer than their projections on a few orthogonal directions. Along the first,
+    in whose order the points are taken, it tells of whole blocks that they are apart; all together
+    tell it of nearly all other pairs, and the rest is measured. Block by block, to bound memory.
 
     Args:
         points: [N, D].
@@ -242,22 +242,28 @@ def close_pairs(points, limit):
         return np.empty((0, 2), int)
     sample = points[:: -(-len(points) // _PROJECTED)].astype(np.float64)
     centre = sample.mean(axis=0)
-    axes = np.linalg.qr((sample - centre).T)[0].T
-    starts = range(0, len(points), _CHUNK)
-    shadows = [((points[i : i + _CHUNK] - centre) @ axes.T).astype(np.float32) for i in starts]
-    squares = [np.square(shadow).sum(axis=1) for shadow in shadows]
+    axes = np.linalg.svd(sample - centre, full_matrices=False)[2]  # most variance first
+    shadows = np.concatenate([
+        ((points[i : i + _CHUNK] - centre) @ axes.T).astype(np.float32)
+        for i in range(0, len(points), _CHUNK)
+    ])
+    order = np.argsort(shadows[:, 0], kind='stable')
+    shadows = shadows[order]
+    squares = np.square(shadows).sum(axis=1)
     # in float32, of which a few units in the last place of the squares may be wrong
-    apart = np.float32(limit**2 + 1e-5 * max(square.max() for square in squares))
+    apart = np.float32(limit**2 + 1e-5 * squares.max())
     found = []
-    for i, a in enumerate(starts):
-        for j, b in enumerate(starts[: i + 1]):
-            gaps = shadows[i] @ (-2 * shadows[j].T)
-            gaps += squares[i][:, None]
-            pairs = np.argwhere(gaps < apart - squares[j])[:, ::-1] + (b, a)
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    for i in range(0, len(points), _CHUNK):
+        first = np.searchsorted(shadows[:, 0], shadows[i, 0] - np.sqrt(apart))
+        for j in range(first // _CHUNK * _CHUNK, i + 1, _CHUNK):
+            a, b = slice(i, i + _CHUNK), slice(j, j + _CHUNK)
+            gaps = shadows[a] @ (-2 * shadows[b].T)
+            gaps += squares[a, None]
+            pairs = np.argwhere(gaps < apart - squares[b]) + (i, j)
+            pairs = order[pairs[pairs[:, 0] > pairs[:, 1]]]
             for some in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1):
                 gaps = points[some[:, 0]].astype(np.float64) - points[some[:, 1]]
-                found.append(some[np.square(gaps).sum(axis=1) < limit**2])
+                found.append(np.sort(some[np.square(gaps).sum(axis=1) < limit**2], axis=1))
     pairs = np.concatenate(found)
     return pairs[np.lexsort(pairs.T)]
 

@@ -331,7 +331,8 @@ def test_nearest_is_that_of_the_whole_matrix(count, k):
 
 
 @pytest.mark.parametrize('dimensions', [2, 30])
-def test_close_pairs_are_those_of_the_whole_matrix(dimensions):
+def test_close_pairs_are_those_of_the_whole_matrix(dimensions, monkeypatch):
+    monkeypatch.setattr(quality, '_CHUNK', 64)  # several blocks, some of them apart
     rng = np.random.default_rng(dimensions)
     points = rng.integers(0, 256, (400, dimensions)).astype(np.uint8)
     points[200:] = np.clip(points[:200] + rng.normal(0, 9, (200, dimensions)), 0, 255)
