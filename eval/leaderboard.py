@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from configs.default import flat
 from eval import report, wording
 from eval.results import BASELINE, CLAIM
 
+AS_IT_IS = 'the config as it is'
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
 
 
@@ -21,9 +23,9 @@ def folder(workdir: Path, index: int) -> Path:
     return workdir / 'points' / f'{index:03d}'
 
 
-def words(point: Mapping) -> str:
+def words(point: Mapping, between: str = ', ') -> str:
     """'synthesis.fill=2x, synthesis.guidance_scale=1.0'."""
-    return ', '.join(f'{name}={value}' for name, value in point.items())
+    return between.join(f'{name}={value}' for name, value in point.items()) or AS_IT_IS
 
 
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
@@ -44,7 +46,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
         synthetic = metrics['synthetic'] or {}
         found.append({
-            'index': index, 'point': dict(point), 'arm': arm, 'seeds': metrics['seeds'],
+            'index': index, 'point': dict(point), 'config': config, 'arm': arm,
+            'seeds': metrics['seeds'],
             'validation_loss': metrics['validation'][arm]['loss']['mean'],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
@@ -60,9 +63,9 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
-    context = {'rows': found, 'planned': len(points), 'fields': list(points[0]),
-               'differences': DIFFERENCES, 'name': workdir.name}
-    pages = {'sweep.csv': _csv(found, context['fields'])}
+    context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
+               'name': workdir.name, 'words': words}  # fmt: skip
+    pages = {'sweep.csv': _csv(found, list(dict.fromkeys(itertools.chain(*points))))}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)
     out = workdir / 'report'
@@ -83,7 +86,7 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
         table.add_column(f'{name}\n- {BASELINE}', justify='right')
     for row in rows(workdir, points):
         cells = (_difference(row, key) for key in DIFFERENCES)
-        table.add_row(str(row['index']), words(row['point']).replace(', ', '\n'),
+        table.add_row(str(row['index']), words(row['point'], '\n'),
                       f'{row["validation_loss"]:.4f}', *cells)
     return table
 
@@ -106,6 +109,6 @@ def _csv(found, fields):
         for key in DIFFERENCES:
             difference = row['difference'].get(key)
             values += [difference['mean'], *difference['ci95']] if difference else ['', '', '']
-        writer.writerow([row['index'], *(row['point'][field] for field in fields), row['arm'],
+        writer.writerow([row['index'], *(row['config'][field] for field in fields), row['arm'],
                          row['seeds'], *(row[name] for name in names), *values])
     return text.getvalue()

@@ -18,6 +18,11 @@ def grid(fields):
     return [dict(zip(fields, values)) for values in itertools.product(*fields.values())]
 
 
+def one_at_a_time(fields):
+    """The config as it is, then one change each of {field: values}: what is each worth?"""
+    return [{}, *({name: value} for name, values in fields.items() for value in values)]
+
+
 def sample(fields, count, seed=0):
     """`count` random settings of {field: a list of values, or (low, high), drawn log-uniformly}."""
     rng = np.random.default_rng(seed)

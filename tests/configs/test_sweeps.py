@@ -32,6 +32,17 @@ def test_grid_is_every_combination_and_the_last_field_is_fastest():
     ]  # fmt: skip
 
 
+def test_one_at_a_time_begins_with_no_change():
+    points = sweeps.one_at_a_time({'a': [1, 2], 'b': 'x'})
+    assert points == [{}, {'a': 1}, {'a': 2}, {'b': 'x'}]
+
+
+def test_the_ablation_changes_what_it_names():
+    base = flat(augmented.get_config())
+    for point in sweeps.read(FOLDER / 'ablation.py'):
+        assert all(base[name] != value for name, value in point.items())
+
+
 def test_sample_keeps_to_its_ranges_and_its_seed():
     fields = {'rate': (1e-4, 1e-2), 'steps': (10, 1000), 'kind': ['a', 'b']}
     points = sweeps.sample(fields, 200)
