@@ -23,9 +23,8 @@ from PIL import Image
 from benchmarks import children, common, steps
 
 CLASSES, SOME = 10, 4096  # SOME: images made at a time
-SYNTHETIC = 2000  # images to draw, however many real ones there are
+SYNTHETIC = HELD_OUT = 2000  # images to draw, and at most to hold out for each purpose
 FIELDS = {
-    'splits.test_fraction': 0.02, 'splits.validation_fraction': 0.02,
     'generator.steps': 300, 'generator.warmup_steps': 5, 'generator.validate_every': 300,
     'generator.save_every': 300, 'generator.sample_every': 0, 'synthesis.steps': 8,
     'synthesis.rounds': 1, 'quality.min_relevance': 0.0, 'quality.max_distance_quantile': 1.0,
@@ -63,9 +62,11 @@ def held(pid, peaks, done):
 
 def run(archive, workdir, side, count):
     """(peaks of memory by kind, seconds of the stages, seconds in all) of a run on the zip."""
+    part = min(0.02, HELD_OUT / count)
     settings = FIELDS | {
         'data.train': archive, 'data.image_size': side,
-        'synthesis.fill': round(count / CLASSES * 0.98**2) + SYNTHETIC // CLASSES,
+        'splits.test_fraction': part, 'splits.validation_fraction': part,
+        'synthesis.fill': round(count / CLASSES * (1 - part) ** 2) + SYNTHETIC // CLASSES,
     }  # fmt: skip
     command = [
         sys.executable, 'main.py', '--config=configs/augmented.py:folder', f'--workdir={workdir}',

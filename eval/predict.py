@@ -1,7 +1,9 @@
 """checkpoint -> predictions.npz. The last file of a run that needs a device."""
 
+import collections
 import dataclasses
 import functools
+import itertools
 import pathlib
 
 import jax
@@ -9,6 +11,8 @@ import numpy as np
 
 from data import augment, pipeline
 from train import parallel
+
+_AHEAD = 8  # batches that the devices are given before the first one's results are fetched
 
 
 def predict(model, variables, image_set, batch_size):
@@ -24,14 +28,26 @@ def predict(model, variables, image_set, batch_size):
     forward = _forward(model)
     size = len(image_set.labels)
     index, count = parallel.process()
-    outputs = [
-        forward(variables, parallel.shard(batch['image']))
-        for batch in pipeline.eval_batches(
-            image_set, batch_size=batch_size, process_index=index, process_count=count
-        )
-    ]
-    outputs = [parallel.unshard(output) for output in outputs]  # after all were dispatched
-    return tuple(np.concatenate(part)[:size] for part in zip(*outputs, strict=True))
+    batches = pipeline.eval_batches(
+        image_set, batch_size=batch_size, process_index=index, process_count=count
+    )
+    found = []
+    outputs = (forward(variables, parallel.shard(batch['image'])) for batch in batches)
+    for first, parts in zip(itertools.count(0, batch_size), _fetched(outputs)):
+        found = found or [np.empty((size, *part.shape[1:]), part.dtype) for part in parts]
+        for whole, part in zip(found, parts, strict=True):
+            whole[first : first + batch_size] = part[: size - first]
+    return tuple(found)
+
+
+def _fetched(outputs):
+    """What the devices made, batch by batch, while they are at the next ones."""
+    ahead = collections.deque()
+    for output in outputs:
+        ahead.append(output)
+        if len(ahead) > _AHEAD:
+            yield parallel.unshard(ahead.popleft())
+    yield from map(parallel.unshard, ahead)
 
 
 def views(image_set, count, flip):
