@@ -175,7 +175,7 @@ def run_sweep(configs, points, chosen, workdir, command):
         folder = leaderboard.folder(workdir, i)
         say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
         with at_work(folder, configs[i]):
-            one = f'{command} {sweeps.flags(points[i])}'
+            one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
             run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
         processes.on_main(lambda: leaderboard.write(workdir, points))
     show(leaderboard.console_table(workdir, points))
