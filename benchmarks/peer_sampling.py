@@ -8,7 +8,7 @@ from data.augment import CONDITION_SIZE
 
 SETTINGS = {
     'num_train_timesteps': 1000, 'beta_schedule': 'squaredcos_cap_v2',
-    'prediction_type': 'v_prediction',
+    'prediction_type': 'sample',
 }  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def sample(network, labels, no_class, image_shape, *, sampler, steps, guidance_s
     """Images of `labels` int [B], uint8 [B, H, W, C] on the host.
 
     Args:
-        network: (x_t, log_snr, label, augmentation) -> v.
+        network: (x_t, log_snr, label, augmentation) -> x_0.
         no_class: the label that means none.
         sampler: 'ddim' or 'dpm++'; steps: evaluations, each of 2 * B images with guidance.
         guidance_scale: 1 is off.
@@ -41,11 +41,11 @@ def sample(network, labels, no_class, image_shape, *, sampler, steps, guidance_s
     for t in scheduler.timesteps:
         level = torch.full((len(label),), log_snr[int(t)], device=peer_steps.DEVICE)
         with torch.autocast(peer_steps.DEVICE, torch.bfloat16, enabled=peer_steps.LOW_PRECISION):
-            v = network(torch.cat([x_t, x_t]) if guided else x_t, level, label, condition)
+            x_0 = network(torch.cat([x_t, x_t]) if guided else x_t, level, label, condition)
         if guided:
-            conditional, unconditional = v.chunk(2)
-            v = unconditional + guidance_scale * (conditional - unconditional)
-        x_t = scheduler.step(v, t, x_t).prev_sample
+            conditional, unconditional = x_0.chunk(2)
+            x_0 = unconditional + guidance_scale * (conditional - unconditional)
+        x_t = scheduler.step(x_0, t, x_t).prev_sample
     images = ((x_t.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return images.permute(0, 2, 3, 1).cpu().numpy()
 

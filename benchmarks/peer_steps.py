@@ -64,10 +64,10 @@ def to_device(batch):
 
 
 def generator_loss(network, config, num_classes):
-    """(image, label, weight) -> loss; `train.generator.make_loss` with the prediction 'v'.
+    """(image, label, weight) -> loss; `train.generator.make_loss` with the prediction 'x0'.
 
     Args:
-        network: (x_t, log_snr, label, augmentation) -> v.
+        network: (x_t, log_snr, label, augmentation) -> x_0.
         config: `config.generator`; its schedule is 'cosine'.
     """
 
@@ -83,10 +83,9 @@ def generator_loss(network, config, num_classes):
         level = log_snr[:, None, None, None]
         alpha, sigma = level.sigmoid().sqrt(), (-level).sigmoid().sqrt()
         eps = torch.randn_like(x_0)
-        v = network(alpha * x_0 + sigma * eps, log_snr, label, condition)
-        loss = (v - (alpha * eps - sigma * x_0)).square().mean(dim=(1, 2, 3))
-        snr = log_snr.exp()
-        return (loss * weight * snr.clamp(max=config.min_snr_gamma) / (snr + 1)).mean()
+        output = network(alpha * x_0 + sigma * eps, log_snr, label, condition)
+        loss = (output - x_0).square().mean(dim=(1, 2, 3))
+        return (loss * weight * log_snr.exp().clamp(max=config.min_snr_gamma)).mean()
 
     return loss_fn
 

@@ -52,7 +52,7 @@ def get_config():
     g.depth = 6  # dit: transformer blocks
     g.dropout = 0.0  # in residual and transformer blocks
     g.schedule = 'cosine'  # cosine | linear
-    g.prediction = 'v'  # eps | x0 | v
+    g.prediction = 'x0'  # eps | x0 | v
     g.min_snr_gamma = 5.0  # loss weight min(SNR, gamma) / SNR (in eps); 0: off
     g.label_dropout = 0.1  # share of examples trained without a class, for guidance
     g.class_balanced = False  # draw every class equally often

@@ -23,7 +23,7 @@ def get_sweep():
         'generator.augment_rotate': [8.0],
         'generator.augment_scale': [0.1],
         'generator.dropout': [0.1],
-        'generator.prediction': ['eps', 'x0'],
+        'generator.prediction': ['eps', 'v'],
         'generator.min_snr_gamma': [0.0],
         'generator.schedule': ['linear'],
         'generator.label_dropout': [0.2],
