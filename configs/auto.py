@@ -64,7 +64,7 @@ def choose(facts):
         'classifier.steps': int(round(usual['classifier.steps'] * grown, -2)),
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
-    fill = 'largest' if uneven >= 2 else '2x'
+    fill = '4x' if total <= 2 * IMAGES else 'largest' if uneven >= 2 else '2x'
     why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
     chosen.append(({'synthesis.fill': fill}, why))
     if counts.min() < RARE:

@@ -37,13 +37,14 @@ def test_the_choice_follows_the_images_and_the_device():
     assert (size['photographs'], size['small'], size['gpu']) == (32, 16, 64)
     assert (size['small on a gpu'], size['large']) == (32, 32)
     assert not applied(CASES['grey'])[0]['classifier.augment_flip']
-    assert applied(CASES['even'])[0]['synthesis.fill'] == '2x'
-    assert applied(CASES['photographs'])[0]['synthesis.fill'] == 'largest'
+    fills = {'photographs': '4x', 'even': '4x', 'many': '2x'}
+    assert {name: applied(CASES[name])[0]['synthesis.fill'] for name in fills} == fills
+    assert applied(facts([500, 5000]))[0]['synthesis.fill'] == 'largest'
 
 
 def test_steps_grow_as_the_square_root_of_the_images_within_limits():
     steps = {n: applied(facts([n // 2] * 2))[0]['generator.steps'] for n in (10, 1000, 4000, 10**6)}
-    assert steps == {10: 4000, 1000: 8000, 4000: 16_000, 10**6: 32_000}
+    assert steps == {10: 8000, 1000: 16_000, 4000: 32_000, 10**6: 64_000}
 
 
 def test_a_judge_is_not_asked_about_classes_that_it_cannot_know():
