@@ -119,6 +119,6 @@ def commands(argv, path, points):
     """For each run of the sweep at `path` the command that does it, in the sweep's folder."""
     sweep = f'--sweep={shlex.quote(str(path))}'
     return [
-        f'{command(argv, sweep, f"--sweep_index={i}")}  # {flags(point)}'
+        f'{command(argv, sweep, f"--sweep_index={i}")}  # {flags(point) or "the config as it is"}'
         for i, point in enumerate(points)
     ]

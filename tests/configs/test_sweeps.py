@@ -80,9 +80,11 @@ def test_a_field_that_cannot_be_set_is_named(point, said):
 def test_commands_say_each_run_and_leave_out_what_chooses():
     argv = ['main.py', '--config=c.py', '--sweep', 'a b.py', '--sweep_list', '--workdir=my runs']
     assert sweeps.command(argv) == "python main.py --config=c.py '--workdir=my runs'"
-    assert sweeps.commands(argv, 'a b.py', [{'x': 1}, {'x': (2, 3)}]) == [
+    assert sweeps.commands(argv, 'a b.py', [{'x': 1}, {'x': (2, 3)}, {}]) == [
         "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=0"
         '  # --config.x=1',
         "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=1"
         "  # '--config.x=(2, 3)'",
+        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=2"
+        '  # the config as it is',
     ]
