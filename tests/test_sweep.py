@@ -90,7 +90,10 @@ def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
     assert f'Best on validation: run {rows[0]["run"]}' in (
         workdir / 'report' / 'sweep.html'
     ).read_text('utf-8')
-    assert '4 of 4 runs' in (workdir / 'report' / 'sweep.md').read_text('utf-8')
+    text = (workdir / 'report' / 'sweep.md').read_text('utf-8')
+    table = text[text.index('| run') :].rstrip().split('\n')
+    assert '4 of 4 runs' in text
+    assert len(table) == 2 + 4 and len({row.count(' | ') for row in (table[0], *table[2:])}) == 1
     assert 'sweep.html' in output
 
 
