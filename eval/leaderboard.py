@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 
 from configs.default import flat
+from configs.sweeps import AS_IT_IS
 from eval import report, wording
 from eval.results import BASELINE, CLAIM
 
-AS_IT_IS = 'the config as it is'
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
 
 

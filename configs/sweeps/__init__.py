@@ -12,6 +12,8 @@ import numpy as np
 
 from configs.default import flat
 
+AS_IT_IS = 'the config as it is'  # a run that sets nothing, in words
+
 
 def grid(fields):
     """Every combination of {field: values}; the last field varies fastest."""
@@ -119,6 +121,6 @@ def commands(argv, path, points):
     """For each run of the sweep at `path` the command that does it, in the sweep's folder."""
     sweep = f'--sweep={shlex.quote(str(path))}'
     return [
-        f'{command(argv, sweep, f"--sweep_index={i}")}  # {flags(point) or "the config as it is"}'
+        f'{command(argv, sweep, f"--sweep_index={i}")}  # {flags(point) or AS_IT_IS}'
         for i, point in enumerate(points)
     ]
