@@ -38,7 +38,8 @@ except ImportError:  # then ours alone is measured
     torch = None
 
 NUM_CLASSES = 37
-COMPILED, EAGER, DIFFUSERS = 'torch.compile', 'torch', 'diffusers'
+EAGER, COMPILED = 'torch', 'torch.compile'
+DIFFUSERS, DIFFUSERS_COMPILED = 'diffusers', 'diffusers, torch.compile'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +112,10 @@ def ours(task, steps):
 
 
 def theirs(task, steps, kind):
-    """A peer's step, on one device; `kind` is one of EAGER, COMPILED, DIFFUSERS."""
+    """A peer's step, on one device; `kind` is one of EAGER, COMPILED and the two of diffusers."""
     config = task.config
     peer_steps.set_up()
-    if kind == DIFFUSERS:
+    if kind in (DIFFUSERS, DIFFUSERS_COMPILED):
         network = peer_unet.UNet2D(config, NUM_CLASSES, task.image_shape)
     else:
         network = peers.twin(task.model, task.image_shape)
@@ -124,7 +125,8 @@ def theirs(task, steps, kind):
         loss_fn = peer_steps.generator_loss(network, config, NUM_CLASSES)
     else:
         loss_fn = peer_steps.classifier_loss(network, config)
-    if kind == COMPILED:
+    compiled = kind in (COMPILED, DIFFUSERS_COMPILED)
+    if compiled:
         loss_fn = torch.compile(loss_fn, dynamic=False)
     step = peer_steps.make_step(
         network, loss_fn, config, b2=config.get('adam_b2', 0.999),
@@ -137,7 +139,7 @@ def theirs(task, steps, kind):
         peer_steps.wait()
 
     seconds = _seconds(lambda: turn(1))
-    facts |= {'compile s': seconds} if kind == COMPILED else {}
+    facts |= {'compile s': seconds} if compiled else {}
     facts['threads'], turn = peer_steps.fastest_threads(turn)
     return Case(turn, facts)
 
@@ -156,7 +158,7 @@ def builders(name, task, steps):
     """{case: function that builds it}, ours first."""
     found = {f'{name}, ours': functools.partial(ours, task, steps)}
     if torch is not None:
-        kinds = [EAGER, COMPILED] + [DIFFUSERS] * (name == 'U-Net')
+        kinds = [EAGER, COMPILED] + [DIFFUSERS, DIFFUSERS_COMPILED] * (name == 'U-Net')
         found |= {f'{name}, {kind}': functools.partial(theirs, task, steps, kind) for kind in kinds}
     return found
 
