@@ -7,7 +7,7 @@ set -uo pipefail
 out=${OUT:-benchmarks/results/gpu}
 python=${PYTHON:-.venv/bin/python}
 variants=("$@")
-[ ${#variants[@]} -gt 0 ] || variants=(grocery cifar10_lt folder '')
+[ ${#variants[@]} -gt 0 ] || variants=(grocery)  # each takes three to four minutes, most of them compiling
 mkdir -p "$out"
 
 part() {  # seconds, module, arguments
@@ -20,8 +20,9 @@ part() {  # seconds, module, arguments
 
 "$python" -c 'import jax; print(jax.__version__, jax.devices())'
 for variant in "${variants[@]}"; do
-  part 100 benchmarks.train_throughput --variant "$variant" --rounds 5 --steps 10 \
-    --out "$out/${variant:-glyphs}" --only 'ours|diff|torch$'
+  part 250 benchmarks.train_throughput --variant "$variant" --rounds 5 --steps 10 \
+    --out "$out" --only 'U-Net, (ours|torch$|diff)|CNN, (ours|torch$)'
 done
-part 80 benchmarks.sampling --out "$out"
-part 60 benchmarks.startup --rounds 1 --out "$out"
+part 90 benchmarks.sampling --variant "${variants[0]}" --rounds 3 --out "$out"
+part 90 benchmarks.input_pipeline --variant "${variants[0]}" --rounds 3 --out "$out"
+part 130 benchmarks.startup --rounds 1 --out "$out"
