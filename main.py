@@ -255,6 +255,7 @@ def main(argv):
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
         command = sweeps.command(sys.argv)
+        say(f'On {parallel.describe()}')
         with one_line_errors(*refused):
             if chosen is not None:
                 run_sweep(configs, points, chosen, workdir, command)

@@ -70,6 +70,7 @@ def test_a_run_ends_with_its_report(finished):
     assert metrics['differences']['augmented-original']['verdict'] in (
         report / 'report.md'
     ).read_text('utf-8')
+    assert output.startswith('On ') and ' x cpu (' in output.splitlines()[0]
     assert 'augmented' in output and str(report / 'index.html') in output.replace('\n', '')
     assert {path.name for path in workdir.iterdir()} == {
         'config.json', 'stages.json', 'run.lock', 'data', 'judge', 'generator', 'synthetic',
