@@ -239,6 +239,7 @@ def main(argv):
             detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
             num_processes=_PROCESSES.value, process_id=_PROCESS.value,
         )  # fmt: skip
+        say(f'On {parallel.describe()}')
         if _MODE.value == 'doctor':
             doctor.examine(config, _WORKDIR.value or 'runs/mine', sweeps.flags(given))
             return
@@ -255,7 +256,6 @@ def main(argv):
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
         command = sweeps.command(sys.argv)
-        say(f'On {parallel.describe()}')
         with one_line_errors(*refused):
             if chosen is not None:
                 run_sweep(configs, points, chosen, workdir, command)

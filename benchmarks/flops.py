@@ -1,8 +1,8 @@
-"""How much arithmetic a step is, by two counters, and how much the machine can do.
+"""How much arithmetic a step is, by three counters, and how much the machine can do.
 
 XLA does not count what a convolution multiplies with the zeros of its padding, PyTorch's counter
-does: on maps of 4x4 that is a third of it. PyTorch's counts convolutions and matrix products alone,
-XLA's everything. So the rows of a table can be compared by one of them only.
+and ours do: on maps of 4x4 that is a third of it. These two count convolutions and matrix products
+alone, XLA's everything. So the rows of a table can be compared by these two, or by XLA's, only.
 """
 
 import copy
@@ -11,9 +11,9 @@ import time
 import jax
 import numpy as np
 
-from train import parallel
+from train import flops, parallel
 
-PRODUCTS = 8  # a call, so that starting it costs nothing beside them
+PRODUCTS, CALLS = 8, 4  # a call, and calls before a wait, so that neither costs anything beside them
 
 
 def by_xla(function, *arguments):
@@ -26,6 +26,11 @@ def by_xla(function, *arguments):
         return None
     # a pmapped function is lowered as one device's program, on one device's share of the batch
     return 1e-9 * cost['flops'] * parallel.device_count()
+
+
+def by_products(function, *arguments):
+    """GFLOP of a call of a jitted or pmapped function over all devices, by `train.flops`."""
+    return 1e-9 * flops.count(function, *arguments) * parallel.device_count()
 
 
 def by_counter(network, inputs):
@@ -59,15 +64,17 @@ def matmul_peak(rounds=5, seconds=0.3):
 
     multiply = parallel.mapped(chain)
     b = np.random.default_rng(0).standard_normal((side, side), np.float32) / side**0.5
-    b = parallel.replicate(b.astype(jax.numpy.dtype(dtype)))  # both are on the devices before
-    a = parallel.mapped(lambda b, _: b)(b, np.zeros(jax.local_device_count()))
+    b = parallel.replicate(b.astype(jax.numpy.dtype(dtype)))
+    a = parallel.mapped(lambda b, _: b)(b, np.zeros(jax.local_device_count()))  # one a device
     jax.block_until_ready(multiply(b, a))
     rates = []
     for _ in range(rounds):
         start, calls = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            jax.block_until_ready(multiply(b, a))
-            calls += 1
+            for _ in range(CALLS):
+                product = multiply(b, a)
+            jax.block_until_ready(product)
+            calls += CALLS
         spent = time.perf_counter() - start
         rates.append(calls * PRODUCTS * 2 * side**3 * jax.local_device_count() / spent)
     return 1e-9 * max(rates)

@@ -103,11 +103,10 @@ def ours(task, steps):
         jax.block_until_ready(metrics)
 
     facts = {
+        'GFLOP/step': flops.by_products(step, state, parallel.shard(task.batch)),
         'XLA GFLOP/step': flops.by_xla(step, state, parallel.shard(task.batch)),
         'parameters': parameters,
     }
-    if torch is not None:  # the same network: PyTorch's count holds
-        facts |= counted(task, peers.twin(task.model, task.image_shape))
     return Case(turn, facts | {'compile s': _seconds(lambda: turn(1))})
 
 
@@ -196,13 +195,12 @@ def _seconds(action):
 
 
 def _row(case, spent, facts, batch_size, peak):
-    work = facts.get('GFLOP/step') or facts['XLA GFLOP/step']
     return {
         'case': case, 'ms/step': spent['median'], 'min': spent['min'], 'max': spent['max'],
         'images/s': 1e3 * batch_size / spent['median'], 'x torch': None,
-        'GFLOP/image': facts.get('GFLOP/image'), 'GFLOP/step': facts.get('GFLOP/step'),
+        'GFLOP/image': facts.get('GFLOP/image'), 'GFLOP/step': facts['GFLOP/step'],
         'XLA GFLOP/step': facts.get('XLA GFLOP/step'),
-        '% of peak': 100 * work / (peak * 1e-3 * spent['median']),
+        '% of peak': 100 * facts['GFLOP/step'] / (peak * 1e-3 * spent['median']),
         'threads': facts.get('threads'), 'parameters': facts['parameters'],
         'compile s': facts.get('compile s'),
     }  # fmt: skip

@@ -15,7 +15,7 @@ from rich.table import Table
 from configs import augmented, auto
 from data import sources, splits
 from data.decode import FORMATS, BadImage
-from train import classifier, experiment, generator, parallel
+from train import classifier, experiment, flops, generator, parallel
 from train.progress import progress, say, show
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
@@ -181,13 +181,13 @@ class _Work:
         })  # fmt: skip
         with jax.disable_jit():  # `state.init` has its own compiler options, and nothing runs here
             state = jax.eval_shape(self._create)
-        self._lowered = self._step.lower(state, self._batch)
-        self.flops, self.steps = self._lowered.cost_analysis()['flops'], settings.steps
+        self._inputs = state, self._batch
+        self.flops, self.steps = flops.count(self._step, *self._inputs), settings.steps
         self.state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
     def measure(self):
         """(seconds, bytes of temporary memory) a FLOP of the step."""
-        size = self._lowered.compile().memory_analysis().temp_size_in_bytes
+        size = self._step.lower(*self._inputs).compile().memory_analysis().temp_size_in_bytes
         state = parallel.replicate(self._create())
         for i in range(1 + TIMED):
             state, metrics = self._step(state, self._batch)

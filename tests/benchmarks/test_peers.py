@@ -10,6 +10,8 @@ from models import cnn, dit, unet
 
 torch = pytest.importorskip('torch')
 from benchmarks import peers, weights  # noqa: E402 imports torch
+from benchmarks.flops import by_counter  # noqa: E402
+from train.flops import count  # noqa: E402
 
 CLASSES, BATCH, SHAPE = 3, 4, (16, 16, 3)
 NETWORKS = {
@@ -70,3 +72,10 @@ def test_equal_weights_give_equal_outputs(model, inputs, params, network):
 def test_no_parameter_is_missing(params, network):
     ours = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert sum(p.numel() for p in network.parameters()) == ours
+
+
+def test_our_count_of_operations_is_that_of_pytorch(model, inputs, params, network):
+    ours = count(lambda *x: model.apply({'params': params}, *x), *(x[:1] for x in inputs))
+    images, *others = (torch.as_tensor(x[:1]) for x in inputs)
+    theirs, _ = by_counter(network, [images.permute(0, 3, 1, 2), *others])
+    assert 1e-9 * ours == pytest.approx(theirs, rel=0.02)  # Flax pads where it halves a side

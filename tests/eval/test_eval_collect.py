@@ -82,11 +82,11 @@ def test_the_first_table_has_what_synthetic_images_change_in_each_run(run):
     result = collect.result(*collect.read(run), 'grocery')
     baseline = result | {'differences': {}}
     head, *rows = rows_of(collect.markdown([result, baseline]).split('**grocery**')[0])
-    assert [row[0].strip() for row in rows] == ['grocery'] and {len(head), len(rows[0])} == {6}
+    assert [row[0].strip() for row in rows] == ['grocery'] and {len(head), len(rows[0])} == {7}
     difference = result['differences']['augmented-original']['accuracy']
     low, high = (100 * bound for bound in difference['ci95'])
-    assert rows[0][3].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
-    assert rows[0][5].strip() == '–'  # no class has so few images
+    assert rows[0][4].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
+    assert rows[0][6].strip() == '–'  # no class has so few images
     assert not rows_of(collect.markdown([baseline]).split('**grocery**')[0])
 
 

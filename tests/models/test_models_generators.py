@@ -231,6 +231,26 @@ def test_groups_are_normalised_and_modulated_as_in_flax_with_equal_gradients(cha
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-4), found, wanted)
 
 
+def test_groups_of_bfloat16_are_normalised_in_float32():
+    rng = np.random.default_rng(0)
+    low = [jnp.asarray(x, jnp.bfloat16) for x in (
+        20 + rng.standard_normal((4, 8, 8, 16)), *0.3 * rng.standard_normal((2, 4, 16)))]
+    high = [x.astype(jnp.float32) for x in low]
+    variables = unet.GroupNorm().init(jax.random.key(0), *low)
+    found, wanted = unet.GroupNorm().apply(variables, *low), FlaxNorm(8).apply(
+        {'params': {'GroupNorm_0': variables['params']}}, *high)  # fmt: skip
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), wanted, atol=0.03)
+    loss = lambda module, params: lambda *x: (  # noqa: E731
+        module.apply({'params': params}, *x).astype(jnp.float32) ** 3).sum()
+    found = jax.grad(loss(unet.GroupNorm(), variables['params']), (0, 1, 2))(*low)
+    params = {'GroupNorm_0': variables['params']}
+    wanted = jax.grad(loss(FlaxNorm(8), params), (0, 1, 2))(*high)
+    for x, y in zip(found, wanted, strict=True):
+        assert x.dtype == jnp.bfloat16
+        np.testing.assert_allclose(x.astype(jnp.float32), y, atol=0.03 * np.abs(y).max())
+
+
 def test_a_group_without_variance_becomes_its_shift():
     h, shift = jnp.full((2, 4, 4, 16), 100.0), jnp.ones((2, 16))
     variables = unet.GroupNorm().init(jax.random.key(0), h)
