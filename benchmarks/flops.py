@@ -13,7 +13,7 @@ import numpy as np
 
 from train import flops, parallel
 
-PRODUCTS, CALLS = 8, 4  # a call, and calls before a wait, so that neither costs anything beside them
+PRODUCTS, CALLS = 8, 4  # a call, and calls before a wait: neither costs anything beside them
 
 
 def by_xla(function, *arguments):
