@@ -274,7 +274,7 @@ def modulate(h, shift, scale):
 
 
 def group_norm(channels):
-    """`models.unet.GroupNorm`, but for its scale and shift."""
+    """`models.unet._norm`."""
     groups = max(g for g in range(1, 9) if channels % g == 0)
     return nn.GroupNorm(groups, channels, eps=EPSILON)
 

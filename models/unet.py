@@ -5,13 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from models.dropout import Dropout
-
-EPSILON = 1e-6  # added to a variance, which may be 0
 
 
 class UNet(nn.Module):
@@ -84,7 +80,7 @@ class UNet(nn.Module):
                 h = h.repeat(2, axis=1).repeat(2, axis=2)  # nearest-neighbour upsampling
                 h = nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name=f'up_{level}')(h)
 
-        h = nn.silu(GroupNorm()(h))
+        h = nn.silu(_norm(h))
         out = nn.Conv(x_t.shape[-1] * self.patch_size**2, (3, 3), name='head',
                       kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))  # fmt: skip
         return depth_to_space(out + pass_through(patches, condition), self.patch_size)
@@ -113,46 +109,15 @@ class ResidualBlock(nn.Module):
             self.num_classes + 1, 2 * self.width, dtype=self.dtype,
             embedding_init=nn.initializers.normal(0.1), name='film_class',
         )(label)  # fmt: skip
-        scale, shift = jnp.split(scale_shift, 2, axis=-1)
-        residual = nn.Conv(self.width, (3, 3), dtype=self.dtype)(nn.silu(GroupNorm()(h)))
-        residual = nn.silu(GroupNorm()(residual, scale, shift))
+        scale, shift = jnp.split(scale_shift[:, None, None, :], 2, axis=-1)
+        residual = nn.Conv(self.width, (3, 3), dtype=self.dtype)(nn.silu(_norm(h)))
+        residual = nn.silu(_norm(residual) * (1 + scale) + shift)
         residual = Dropout(self.dropout, self.number)(residual, keys)
         residual = nn.Conv(self.width, (3, 3), dtype=self.dtype,
                            kernel_init=nn.initializers.zeros)(residual)  # fmt: skip
         if h.shape[-1] != self.width:
             h = nn.Conv(self.width, (1, 1), dtype=self.dtype, name='shortcut')(h)
         return h + residual
-
-
-class GroupNorm(nn.Module):
-    """Group normalisation (Wu & He 2018) in at most 8 groups, times (1 + scale), plus shift.
-
-    All of it is x * a + b with one a and one b for each example and channel. So an activation is
-    read twice, for its sums and for this, and its gradient is, too: two sums a channel hold all
-    that the gradients of the statistics, the parameters, the scale and the shift need.
-    """
-
-    @nn.compact
-    def __call__(self, h, scale=0.0, shift=0.0):
-        """Maps h [B, H, W, C] with scale and shift [B, C] to [B, H, W, C]; in float32 inside."""
-        channels = h.shape[-1]
-        groups = max(g for g in range(1, 9) if channels % g == 0)
-        gain = self.param('scale', nn.initializers.ones, (channels,))
-        bias = self.param('bias', nn.initializers.zeros, (channels,))
-
-        size = channels // groups
-        average = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
-
-        def of_group(x):  # [B, C] -> the mean of each channel's group, [B, C]
-            return jnp.matmul(x, average, precision='highest')  # a GPU's usual one is too low
-
-        x = h.astype(jnp.float32)
-        mean, square = of_group(x.mean((1, 2))), of_group(jnp.square(x).mean((1, 2)))
-        variance = jnp.maximum(square - jnp.square(mean), 0.0)
-        scale = 1 + jnp.asarray(scale, jnp.float32)
-        a = gain * scale * jax.lax.rsqrt(variance + EPSILON)
-        b = bias * scale + shift - mean * a
-        return (x * a[:, None, None] + b[:, None, None]).astype(h.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -164,7 +129,7 @@ class SelfAttention(nn.Module):
     def __call__(self, h):
         batch, height, width, channels = h.shape
         heads = max(1, channels // 32)
-        tokens = GroupNorm()(h).reshape(batch, height * width, channels)
+        tokens = _norm(h).reshape(batch, height * width, channels)
         qkv = nn.Dense(3 * channels, dtype=self.dtype, name='qkv')(tokens)
         q, k, v = jnp.split(qkv.reshape(batch, height * width, heads, -1), 3, axis=-1)
         mixed = nn.dot_product_attention(q, k, v).reshape(tokens.shape)
@@ -202,3 +167,9 @@ def depth_to_space(x, size):
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, size, size, c // size**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h * size, w * size, c // size**2)
+
+
+def _norm(h):
+    """Group normalisation in float32, in at most 8 groups."""
+    groups = max(g for g in range(1, 9) if h.shape[-1] % g == 0)
+    return nn.GroupNorm(num_groups=groups, dtype=jnp.float32)(h).astype(h.dtype)
