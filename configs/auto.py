@@ -14,11 +14,6 @@ from configs import augmented
 from configs.default import flat
 
 IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
-NETWORKS = (
-    'generator.channels', 'generator.multipliers', 'generator.attention', 'generator.patch_size',
-    'generator.batch_size', 'generator.dropout', 'generator.learning_rate',
-    'generator.warmup_steps', 'generator.ema_decay', 'synthesis.batch_size', 'classifier.widths',
-)  # fmt: skip
 RARE = 10  # images of a class, below which a classifier hardly ever names it
 
 
@@ -42,7 +37,7 @@ class Facts:
 def choose(facts):
     """[({field: value}, why)], in the order in which they apply on top of `:folder`."""
     total, counts = int(facts.counts.sum()), facts.counts
-    on_a_gpu = flat(augmented.get_config('grocery'))
+    usual = flat(augmented.get_config('folder'))
     chosen: list[tuple[dict[str, object], str]] = []
     large = facts.accelerator and facts.side >= 48
     size = 64 if large else 16 if facts.side <= 20 else 32
@@ -54,13 +49,14 @@ def choose(facts):
     if size == 16:
         chosen.append(({'generator.patch_size': 2}, 'patches of 2 pixels: the grid of 32x32'))
     if large:
-        networks = {name: on_a_gpu[name] for name in NETWORKS}
-        chosen.append((networks, 'the networks of :grocery, for one GPU'))
+        on_a_gpu = flat(augmented.get_config('grocery'))
+        differ = {name: value for name, value in on_a_gpu.items() if value != usual[name]}
+        chosen.append((differ, 'networks and their training as in :grocery, for one GPU'))
+        usual = on_a_gpu
     grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
-    usual = on_a_gpu if large else flat(augmented.get_config('folder'))
     steps = int(round(usual['generator.steps'] * grown, -2))
     chosen.append(({
-        'generator.steps': steps, 'generator.sample_every': steps // 4,
+        'generator.steps': steps, 'generator.sample_every': steps // 8,
         'classifier.steps': int(round(usual['classifier.steps'] * grown, -2)),
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)

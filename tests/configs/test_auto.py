@@ -47,6 +47,13 @@ def test_steps_grow_as_the_square_root_of_the_images_within_limits():
     assert steps == {10: 8000, 1000: 16_000, 4000: 32_000, 10**6: 64_000}
 
 
+def test_a_gpu_gets_for_a_thousand_photographs_the_settings_that_were_measured_with_one():
+    fields = applied(facts([20] * 25 + [50] * 10, accelerator=True))[0]
+    measured = flat(augmented.get_config('grocery'))
+    differ = {name for name in fields if fields[name] != measured[name]}
+    assert differ == {'auto'}
+
+
 def test_a_judge_is_not_asked_about_classes_that_it_cannot_know():
     assert applied(facts([9, 30]))[0]['quality.min_relevance'] == 0
     assert applied(facts([10, 30]))[0]['quality.min_relevance'] > 0
