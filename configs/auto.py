@@ -47,7 +47,7 @@ def choose(facts):
     why = f'images of {facts.side} pixels at {size}x{size}: {where}'
     chosen.append(({'data.image_size': size}, why))
     if size == 16:
-        chosen.append(({'generator.patch_size': 2}, 'patches of 2 pixels: the grid of 32x32'))
+        chosen.append(({'generator.patch_size': 1}, 'no patches: the grid of 32x32'))
     if large:
         on_a_gpu = flat(augmented.get_config('grocery'))
         differ = {name: value for name, value in on_a_gpu.items() if value != usual[name]}
