@@ -60,7 +60,10 @@ def digits(config):
 
 
 def folder(config):
-    """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm."""
+    """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm.
+
+    About 1,000 of them take 96 minutes on two CPU cores with five classifiers an arm.
+    """
     config.data.source = 'folder'
     config.data.image_size = 32
     config.generator.multipliers = (1, 2, 4)  # at 16x16, 8x8 and 4x4: patches of 2
