@@ -1,4 +1,4 @@
-"""From finished runs to results/*.json, and from these to the tables of README.md.
+"""From finished runs to results/*.json, and from these to tables in README.md and docs/results.md.
 
     python -m eval.collect [RUN_FOLDER ...]
 
@@ -13,14 +13,16 @@ from pathlib import Path, PurePath
 
 from configs import default
 from eval import report
+from eval.results import strongest_control
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKERS = '<!-- results -->', '<!-- /results -->'
+PAGES = {'README.md': 'summary.md', 'docs/results.md': 'results.md'}  # page -> its template
 
 
 def main(folders: Sequence[str], root: Path = ROOT) -> None:
-    """Writes a result for each run and rewrites the tables of all results in `root`/README.md."""
-    stored, readme = root / 'results', root / 'README.md'
+    """Writes a result for each run and rewrites the tables of all results in `root`'s `PAGES`."""
+    stored = root / 'results'
     found = [result(*read(Path(folder)), Path(folder).resolve().name) for folder in folders]
     stored.mkdir(exist_ok=True)
     for one in found:
@@ -29,7 +31,10 @@ def main(folders: Sequence[str], root: Path = ROOT) -> None:
     results = [json.loads(path.read_text('utf-8')) for path in sorted(stored.glob('*.json'))]
     if not results:
         raise ValueError(f'{stored}: no result yet; name the folder of a finished run')
-    readme.write_text(replace(readme.read_text('utf-8'), markdown(results)), 'utf-8')
+    pages = {root / page: replace(root / page, markdown(results, template))
+             for page, template in PAGES.items()}
+    for page, text in pages.items():
+        page.write_text(text, 'utf-8')
 
 
 def read(folder: Path) -> tuple[dict, dict]:
@@ -59,17 +64,18 @@ def result(metrics: Mapping, config: Mapping, name: str) -> dict:
                    if key not in base or value != base[key]}}
 
 
-def markdown(results: Sequence[Mapping]) -> str:
-    """One table a result, one row for each of its arms and differences."""
-    text = report.templates().get_template('results.md').render(results=results)
+def markdown(results: Sequence[Mapping], template: str) -> str:
+    """The results as eval/templates/`template` shows them."""
+    page = report.templates().get_template(template)
+    text = page.render(results=results, strongest_control=strongest_control)
     return re.sub('\n{3,}', '\n\n', text).strip()
 
 
-def replace(text: str, block: str) -> str:
-    """`text` with `block` between the markers, and with all else as it was."""
-    start, end = MARKERS
+def replace(page: Path, block: str) -> str:
+    """The text of `page` with `block` between the markers, and with all else as it was."""
+    text, (start, end) = page.read_text('utf-8'), MARKERS
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        raise ValueError(f'README.md must hold {start} and, after it, {end}, each once')
+        raise ValueError(f'{page} must hold {start} and, after it, {end}, each once')
     before, rest = text.split(start)
     return f'{before}{start}\n{block}\n{end}{rest.split(end)[1]}'
 

@@ -44,8 +44,18 @@ def run(tmp_path_factory):
 
 
 def root_of(folder):
-    (folder / 'README.md').write_text(README, 'utf-8')
+    (folder / 'docs').mkdir()
+    for page in collect.PAGES:
+        (folder / page).write_text(README, 'utf-8')
     return folder
+
+
+def summary(results):
+    return collect.markdown(results, 'summary.md')
+
+
+def details(results):
+    return collect.markdown(results, 'results.md')
 
 
 def test_a_result_holds_the_numbers_and_what_was_run(run, tmp_path):
@@ -78,21 +88,37 @@ def rows_of(text):
     return [line.strip('|').split('|') for line in text.splitlines() if line.startswith('| ')]
 
 
-def test_the_first_table_has_what_synthetic_images_change_in_each_run(run):
+def test_the_summary_has_what_synthetic_images_change_in_each_run(run):
     result = collect.result(*collect.read(run), 'grocery')
-    baseline = result | {'differences': {}}
-    head, *rows = rows_of(collect.markdown([result, baseline]).split('**grocery**')[0])
-    assert [row[0].strip() for row in rows] == ['grocery'] and {len(head), len(rows[0])} == {7}
+    alone = result | {'name': 'alone', 'differences': {}, 'arms': {'original': {}}}
+    head, row = rows_of(summary([result, alone]))  # a baseline alone has nothing to show
+    assert {len(head), len(row)} == {7} and row[0].strip() == '[grocery](docs/results.md#grocery)'
+    assert row[1].strip() == 'folder, 3 classes, 32x32'
     difference = result['differences']['augmented-original']['accuracy']
     low, high = (100 * bound for bound in difference['ci95'])
-    assert rows[0][4].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
-    assert rows[0][6].strip() == '–'  # no class has so few images
-    assert not rows_of(collect.markdown([baseline]).split('**grocery**')[0])
+    assert row[3].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
+    assert row[5].strip() == '–'  # no class has so few images
+    control = result['differences']['augmented-oversampled']['macro_f1']
+    assert row[6].strip().startswith(f'oversampled: {100 * control["mean"]:+.1f} [')
+
+
+def test_a_run_without_controls_says_so(tmp_path):
+    plain = finish(tmp_path / 'plain', ['original', 'augmented'])
+    _, row = rows_of(summary([collect.result(*collect.read(plain), 'plain')]))
+    assert row[6].strip() == 'not run'
+
+
+def test_below_the_summary_stands_what_each_run_rests_on(run):
+    text = summary([collect.result(*collect.read(run), 'grocery')])
+    assert text.endswith(
+        '\n- grocery: 100 training images, 60 test images, 2 seeds; 2 x cpu, 1.1 min, 2026-01-02, '
+        'commit abc:\n  `python main.py --config=configs/augmented.py:folder '
+        '--config.data.train=grocery37/train.zip`')
 
 
 def test_one_row_an_arm_and_a_difference(run):
     result = collect.result(*collect.read(run), 'grocery')
-    rows = rows_of(collect.markdown([result]).split('**grocery**')[1])
+    rows = rows_of(details([result]).split('### grocery')[1])
     assert [row[0].strip() for row in rows] == [
         '', 'original', 'augmented', 'oversampled',
         'augmented − original', 'oversampled − original', 'augmented − oversampled']
@@ -107,8 +133,8 @@ def test_one_row_an_arm_and_a_difference(run):
 
 
 def test_the_table_says_what_it_rests_on(run):
-    text = collect.markdown([collect.result(*collect.read(run), 'grocery')])
-    for fact in ('**grocery**: 3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
+    text = details([collect.result(*collect.read(run), 'grocery')])
+    for fact in ('### grocery\n\n3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
                  '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02', 'Of 1,234 synthetic images 56'):
         assert fact in text
     assert text.count('\n- ') == 3 and '\n\n\n' not in text  # the verdicts
@@ -116,12 +142,13 @@ def test_the_table_says_what_it_rests_on(run):
 
 def test_again_changes_nothing(run, tmp_path):
     collect.main([str(run)], root_of(tmp_path))
-    first = (tmp_path / 'README.md').read_text('utf-8')
+    first = {page: (tmp_path / page).read_text('utf-8') for page in collect.PAGES}
     collect.main([str(run)], tmp_path)
     collect.main([], tmp_path)
-    assert (tmp_path / 'README.md').read_text('utf-8') == first
-    assert first.startswith('Before.\n<!-- results -->\n') and 'old' not in first.split('\n')
-    assert first.endswith('\n<!-- /results -->\nAfter.\n')
+    for page, text in first.items():
+        assert (tmp_path / page).read_text('utf-8') == text
+        assert text.startswith('Before.\n<!-- results -->\n') and 'old' not in text.split('\n')
+        assert text.endswith('\n<!-- /results -->\nAfter.\n')
 
 
 def test_results_add_up(run, tmp_path):
@@ -129,20 +156,26 @@ def test_results_add_up(run, tmp_path):
     alone = finish(tmp_path / 'alone', ['original'])
     collect.main([str(run)], root_of(tmp_path))
     collect.main([str(alone)], tmp_path)
-    text = (tmp_path / 'README.md').read_text('utf-8')
-    assert text.index('**alone**') < text.index('**grocery**')
-    assert '−' not in text.split('**grocery**')[0]
+    text = (tmp_path / 'docs' / 'results.md').read_text('utf-8')
+    assert text.index('### alone') < text.index('### grocery')
+    assert '−' not in text.split('### grocery')[0]
 
 
-def test_the_readme_of_this_project_has_its_markers():
-    text = (collect.ROOT / 'README.md').read_text('utf-8')
-    assert 'new' in collect.replace(text, 'new').split('\n')
+@pytest.mark.parametrize('page, template', collect.PAGES.items())
+def test_the_pages_of_this_project_are_as_their_results_are(page, template):
+    stored = sorted((collect.ROOT / 'results').glob('*.json'))
+    block = collect.markdown([json.loads(path.read_text('utf-8')) for path in stored], template)
+    page = collect.ROOT / page
+    assert collect.replace(page, block) == page.read_text('utf-8')
 
 
 @pytest.mark.parametrize('text', ['none', '<!-- /results --> <!-- results -->', README + README])
-def test_a_readme_without_its_markers_is_left_alone(text):
-    with pytest.raises(ValueError, match='README.md must hold'):
-        collect.replace(text, 'new')
+def test_without_its_markers_no_page_is_changed(run, tmp_path, text):
+    page = root_of(tmp_path) / 'docs' / 'results.md'
+    page.write_text(text, 'utf-8')
+    with pytest.raises(ValueError, match='results.md must hold'):
+        collect.main([str(run)], tmp_path)
+    assert (tmp_path / 'README.md').read_text('utf-8') == README
 
 
 def test_a_run_that_is_not_finished_is_named(tmp_path):
