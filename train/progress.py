@@ -22,6 +22,15 @@ def be_quiet():
     _console.quiet = True
 
 
+def duration(seconds):
+    """As people say it: 45 s, 3 min 20 s, 1 h 31 min."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes} min'
+    return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
+
+
 def leave(message, status):
     """Ends the process at once, with a last line for the user if any; nothing is cleaned up."""
     _console.show_cursor()  # which a bar has hidden
@@ -65,7 +74,7 @@ def _lines(label, start):
             return
         last = now
         left = (now - began) * (total - done) / (done - start)
-        say(f'  {label} {done}/{total}  {left:.0f}s left  {_format(values)}'.rstrip())
+        say(f'  {label} {done}/{total}  {duration(left)} left  {_format(values)}'.rstrip())
 
     return update
 

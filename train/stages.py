@@ -19,7 +19,7 @@ import time
 import flax.traverse_util
 
 from train import lock, parallel, processes
-from train.progress import say
+from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -102,7 +102,7 @@ class Runner:
                 _write(unfinished, begun)
         processes.on_main(lambda: _put_in_place(unfinished, final))
         self.seconds[name] = begun['seconds']
-        say(f'{name}: done in {begun["seconds"]:.0f} s')
+        say(f'{name}: done in {duration(begun["seconds"])}')
         return final, digest
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap):
