@@ -11,8 +11,8 @@
         --config.data.train=train.zip --config.data.test=test.zip
 
 For one GPU of the H100's class, with --config.data.train and test as above. But for :grocery they
-were not run at full size yet: an hour each is an estimate, from the FLOPs that XLA counts, at 99
-TFLOP/s. The network of :grocery reaches 120, its whole training takes 1.75 times its steps'.
+were not run at full size yet. About an hour each for :cifar10_lt and :cifar100_lt is an estimate from
+their FLOPs, at 99 TFLOP/s: 45 minutes of steps, and compiling. The network of :grocery reaches 120.
 
     python main.py --config=configs/augmented.py:grocery      photographs at 64x64, 10 minutes
     python main.py --config=configs/augmented.py:cifar10_lt   imbalance factor 100
@@ -20,7 +20,7 @@ TFLOP/s. The network of :grocery reaches 120, its whole training takes 1.75 time
     python main.py --config=configs/augmented.py:folder128    your own images at 128x128
     python main.py --config=configs/augmented.py:folder256    your own images at 256x256, 8 GPUs
 
-The README gives the time and the numbers that each of the others took and reached.
+The README has the numbers of those that were measured.
 """
 
 from configs import default

@@ -92,20 +92,20 @@ def test_the_summary_has_what_synthetic_images_change_in_each_run(run):
     result = collect.result(*collect.read(run), 'grocery')
     alone = result | {'name': 'alone', 'differences': {}, 'arms': {'original': {}}}
     head, row = rows_of(summary([result, alone]))  # a baseline alone has nothing to show
-    assert {len(head), len(row)} == {7} and row[0].strip() == '[grocery](docs/results.md#grocery)'
+    assert {len(head), len(row)} == {8} and row[0].strip() == '[grocery](docs/results.md#grocery)'
     assert row[1].strip() == 'folder, 3 classes, 32x32'
     difference = result['differences']['augmented-original']['accuracy']
     low, high = (100 * bound for bound in difference['ci95'])
     assert row[3].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
-    assert row[5].strip() == '–'  # no class has so few images
+    assert row[6].strip() == '–'  # no class has so few images
     control = result['differences']['augmented-oversampled']['macro_f1']
-    assert row[6].strip().startswith(f'oversampled: {100 * control["mean"]:+.1f} [')
+    assert row[7].strip().startswith(f'oversampled: {100 * control["mean"]:+.1f} [')
 
 
 def test_a_run_without_controls_says_so(tmp_path):
     plain = finish(tmp_path / 'plain', ['original', 'augmented'])
     _, row = rows_of(summary([collect.result(*collect.read(plain), 'plain')]))
-    assert row[6].strip() == 'not run'
+    assert row[7].strip() == 'not run'
 
 
 def test_below_the_summary_stands_what_each_run_rests_on(run):
