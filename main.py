@@ -124,11 +124,11 @@ def run(config, workdir, command, rerun=False, shared=None):
         )  # fmt: skip
         # unless they choose its weights, the samples are only looked at: they change no result
         chosen = config.generator.select == 'best_validation'
-        made = {'synthesis': config.synthesis, 'quality': config.quality}
         generator_folder, generator = stage.run(
             'generator',
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
-            reads={'generator': experiment.generator_reads(config)} | (made if chosen else {}),
+            reads={'generator': experiment.generator_reads(config)}
+                  | (experiment.watch_reads(config) if chosen else {}),
             after=[data, judge] if chosen else [data],
             code=[*_GENERATE, *(_JUDGE if chosen else [])],
         )  # fmt: skip
@@ -136,7 +136,8 @@ def run(config, workdir, command, rerun=False, shared=None):
             'synthetic',
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
-            reads=made, after=[judge, generator],
+            reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
+            after=[judge, generator],
             code=[*_GENERATE, *_JUDGE],
         )  # fmt: skip
         with one_line_errors(*MISTAKES):
@@ -177,9 +178,15 @@ def run_sweep(configs, points, chosen, workdir, command):
         with at_work(folder, configs[i]):
             one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
             run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
-        processes.on_main(lambda: leaderboard.write(workdir, points))
+        processes.on_main(lambda: write_leaderboard(workdir, points))
     show(leaderboard.console_table(workdir, points))
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
+
+
+def write_leaderboard(workdir, points):
+    """The sweep's pages, by one of its jobs at a time."""
+    with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
+        leaderboard.write(workdir, points)
 
 
 @contextlib.contextmanager

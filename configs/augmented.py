@@ -10,9 +10,9 @@
     python main.py --config=configs/augmented.py:cifar \\
         --config.data.train=train.zip --config.data.test=test.zip
 
-For one GPU of the H100's class, with --config.data.train and test as above. But for :grocery they
-were not run at full size yet. About an hour each for :cifar10_lt and :cifar100_lt is an estimate from
-their FLOPs, at 99 TFLOP/s: 45 minutes of steps, and compiling. The network of :grocery reaches 120.
+For one GPU of the H100's class, with --config.data.train and test as above. Only :grocery was run
+at full size yet; about an hour each for :cifar10_lt and :cifar100_lt is an estimate from FLOPs, at
+99 TFLOP/s: 45 minutes of steps, and compiling. The network of :grocery reaches 120.
 
     python main.py --config=configs/augmented.py:grocery      photographs at 64x64, 10 minutes
     python main.py --config=configs/augmented.py:cifar10_lt   imbalance factor 100

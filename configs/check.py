@@ -78,9 +78,18 @@ def check(config, device_count):
                 f'config.trackers={tuple(config.trackers)} may name {", ".join(trackers.TRACKERS)}'
             )
         trackers.find(name)
-    for part in (config.generator, config.classifier):
-        if part.init_from:
-            runs.open_run(part.init_from)
+    if config.generator.init_from:
+        runs.open_run(config.generator.init_from).stage('generator')
+    if config.classifier.init_from:
+        run = runs.open_run(config.classifier.init_from)
+        for seed in run.seeds:
+            run.stage(f'classifiers/{run.arm}/seed_{seed}')
+    if config.report.few > config.report.many:
+        raise ValueError(
+            f'config.report.few={config.report.few} must not exceed config.report.many='
+            f'{config.report.many}: classes with no more images than the one are few, with more '
+            'than the other many'
+        )
     _check_arms(config)
     _check_classifier(config)
     fill_plan([1], config.synthesis.fill)

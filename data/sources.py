@@ -91,7 +91,8 @@ class ArraySource:
 class EncodedSource:
     """A source of encoded images; `read(i)` fetches the bytes of image i.
 
-    `ignored` names the files that are no part of the set: other formats, hidden, nested deeper.
+    `ignored` names the files that are not hidden and yet no part of the set: of other formats, or
+    nested deeper.
     """
 
     class_names: tuple[str, ...]
@@ -184,7 +185,7 @@ def open_images(root, image_size):
     root = pathlib.Path(root).expanduser()
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
-    paths = tuple(sorted(p for p in _members(root) if p.lower().endswith(SUFFIXES)))
+    paths = tuple(sorted(p for p in members(root) if p.lower().endswith(SUFFIXES)))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
     read = functools.partial(_read_member, root, paths)
@@ -194,11 +195,13 @@ def open_images(root, image_size):
 def _class_files(root):
     """({class: sorted image paths}, ignored paths); paths are relative to `root`, with '/'."""
     files, folders, ignored = set(), set(), []
-    for path in _members(root):
+    for path in members(root):
         parts = tuple(path.rstrip('/').split('/'))
-        # No part may be hidden, empty (an absolute path) or '..': class names become folder names.
-        if any(part.startswith('.') or part in ('', '__MACOSX') for part in parts):
+        # No part may be empty (an absolute path) or '..': class names become folder names.
+        if any(part in ('', '..') for part in parts):
             ignored.append(path)
+        elif any(part.startswith('.') or part == '__MACOSX' for part in parts):
+            continue  # hidden
         elif path.endswith('/'):
             folders.add(parts)
         elif path.lower().endswith(SUFFIXES):
@@ -221,7 +224,7 @@ def _class_files(root):
     return classes, tuple(ignored)
 
 
-def _members(root):
+def members(root):
     """Every file below a directory or in a zip as a relative path; directories end in '/'."""
     if root.is_dir():
         seen = {os.path.realpath(root)}

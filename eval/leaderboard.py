@@ -37,12 +37,13 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     found = []
     for index, point in enumerate(points):
         at = folder(workdir, index)
-        if not (at / 'report' / 'metrics.json').exists():
-            continue
+        try:
+            metrics = json.loads((at / 'report' / 'metrics.json').read_text('utf-8'))
+        except FileNotFoundError:
+            continue  # not finished, or just being done again
         config = flat(json.loads((at / 'config.json').read_text('utf-8'))['config'])
         if any(config[name] != value for name, value in json.loads(json.dumps(point)).items()):
             continue
-        metrics = json.loads((at / 'report' / 'metrics.json').read_text('utf-8'))
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
         synthetic = metrics['synthetic'] or {}
         found.append({

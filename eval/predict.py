@@ -21,11 +21,11 @@ def predict(model, variables, image_set, batch_size):
     Args:
         model: a classifier, (x [B, H, W, 3]) -> (logits [B, C], features [B, F]).
         variables: its {'params', ...}.
-        batch_size: over all devices.
+        batch_size: over all devices; made to fit as many as there are.
     Returns:
         (probabilities float32 [N, C], features float32 [N, F]).
     """
-    forward = _forward(model)
+    forward, batch_size = _forward(model), parallel.round_up(batch_size)
     size = len(image_set.labels)
     index, count = parallel.process()
     batches = pipeline.eval_batches(

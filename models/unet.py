@@ -121,14 +121,14 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention over all positions, 32 channels a head."""
+    """Multi-head attention over all positions, heads of 32 channels or, to be equal, of more."""
 
     dtype: Any
 
     @nn.compact
     def __call__(self, h):
         batch, height, width, channels = h.shape
-        heads = max(1, channels // 32)
+        heads = next(n for n in range(max(1, channels // 32), 0, -1) if channels % n == 0)
         tokens = _norm(h).reshape(batch, height * width, channels)
         qkv = nn.Dense(3 * channels, dtype=self.dtype, name='qkv')(tokens)
         q, k, v = jnp.split(qkv.reshape(batch, height * width, heads, -1), 3, axis=-1)

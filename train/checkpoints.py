@@ -143,7 +143,7 @@ def _damage(path):
         recorded = (path / _MANIFEST).read_bytes()
         found = _manifest(path).encode()
     except OSError as error:
-        return f'{pathlib.Path(error.filename).name}: {error.strerror}'
+        return f'{pathlib.Path(error.filename or path).name}: {error.strerror}'
     if recorded == found:
         return None
     lines = [set(text.decode(errors='replace').splitlines()) for text in (recorded, found)]

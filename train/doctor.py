@@ -35,10 +35,10 @@ def facts(config):
     sides, grey = [], True
     for i in rows:
         try:
+            pixels = source[int(i)]['image']  # decoded first: whatever is wrong is a `BadImage`
             if isinstance(source, sources.EncodedSource):
                 with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
                     sides.append(min(image.size))
-            pixels = source[int(i)]['image']
             grey &= bool(np.ptp(pixels.astype(int), axis=-1).max() <= 8)
         except (BadImage, OSError):
             continue  # the data stage will name it

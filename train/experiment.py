@@ -26,6 +26,7 @@ from train import (
 )  # fmt: skip
 from train.progress import progress, say
 
+SHOWN = 3  # names of files that are passed over
 NEAR = 0.05  # share of the held-out images that may be near copies before the user is asked
 
 
@@ -60,6 +61,11 @@ def open_source(config):
 def read_splits(config, **options):
     """The `Splits` that the config describes; `options` go to `splits.prepare`."""
     train, test = open_source(config)
+    for ignored in (source.ignored for source in (train, test) if hasattr(source, 'ignored')):
+        if ignored:
+            more = ', ...' if len(ignored) > SHOWN else ''
+            say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
+                f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
     return splits.prepare(
         train, test, test_fraction=config.splits.test_fraction,
         validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
@@ -90,6 +96,20 @@ def generator_reads(config):
     return reads
 
 
+def watch_reads(config):
+    """What of the config the looks at the generator read; see `_make_watch`."""
+    draws = ('seed', 'sampler', 'steps', 'spacing', 'guidance_scale', 'guidance_interval')
+    return {
+        'synthesis': {name: config.synthesis[name] for name in draws},
+        'quality': {name: config.quality[name] for name in ('copy_ratio', 'duplicate_ratio')},
+    }
+
+
+def synthesis_reads(config):
+    """What the drawing of images depends on: not on how many are drawn at once."""
+    return {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
+
+
 def _make_watch(folder, config, parts, judge_folder):
     """What looks at the generator while it trains; see `samples.make_watch`."""
     num_classes = len(parts.class_names)
@@ -108,15 +128,14 @@ def _make_watch(folder, config, parts, judge_folder):
 def make_draw(config, num_classes, image_shape, count=None):
     """(EMA parameters, labels, seeds) -> images, by `config.synthesis`; in one batch if `count`."""
     settings = config.synthesis
-    devices, batch_size = parallel.device_count(), settings.batch_size
-    if count:
-        batch_size = min(batch_size, -(-count // devices) * devices)
+    batch_size = min(settings.batch_size, count or settings.batch_size)
     network = generator.make_model(config.generator, num_classes)
     return synthesize.make_sampler(
         generator.make_predict_x0(network, config.generator), num_classes=num_classes,
         image_shape=image_shape, schedule=config.generator.schedule,
         seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
-        spacing=settings.spacing, guidance_scale=settings.guidance_scale, batch_size=batch_size,
+        spacing=settings.spacing, guidance_scale=settings.guidance_scale,
+        batch_size=parallel.round_up(batch_size),
         guidance_interval=tuple(settings.guidance_interval),
     )  # fmt: skip
 
@@ -168,7 +187,8 @@ def arm_reads(config, parts, arm, seed=0):
 def synthetic_share(config, parts, synthetic):
     """The share of synthetic images in a batch of the augmented arm, in (0, 1)."""
     proportion = len(synthetic) / (len(synthetic) + len(parts.train))
-    return config.classifier.synthetic_share or max(proportion, 1 / config.classifier.batch_size)
+    one = 1 / config.classifier.batch_size  # a batch has an image of either kind
+    return config.classifier.synthetic_share or min(max(proportion, one), 1 - one)
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):

@@ -34,7 +34,7 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
         folder: gets checkpoints/ and metrics.jsonl (rows {"step", "loss", ...} of the training
             batch and {"step", "val_loss", ...} of `evaluate`).
         save_every, log_every, evaluate_every, sample_every: in steps.
-        update: progress callback (done, total, **values).
+        update: progress callback (done, total, **values), called before the first step, too.
         evaluate: state -> {'val_loss': float, ...}.
         sample: state -> ({name: value}, loss of the average); that loss then chooses `best`, and
             val_loss does not.
@@ -55,6 +55,7 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
     log = MetricsLog(folder / 'metrics.jsonl', done)
     stream = batches(done)
     with StopSignal() as stop:
+        update(done, steps)
         while done < steps:
             state, metrics = step(state, parallel.shard(next(stream)))
             done += 1

@@ -47,6 +47,11 @@ def device_count():
     return jax.device_count()
 
 
+def round_up(size):
+    """The smallest multiple of the number of devices that is no less."""
+    return -(-size // jax.device_count()) * jax.device_count()
+
+
 def process():
     """(index, count) of this process."""
     return jax.process_index(), jax.process_count()

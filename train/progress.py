@@ -46,30 +46,37 @@ def show(renderable):
 
 
 @contextlib.contextmanager
-def progress(label, start=0):
-    """Yields update(done, total, **values), which shows label, done / total, time left, values."""
+def progress(label):
+    """Yields update(done, total, **values), which shows label, done / total, time left, values.
+
+    The time left follows from what was done since the first call.
+    """
     if not _console.is_terminal:
-        yield _lines(label, start)
+        yield _lines(label)
         return
     columns = (
         bars.TextColumn('{task.description}'), bars.BarColumn(), bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(), bars.TextColumn('{task.fields[values]}'),
     )  # fmt: skip
     with bars.Progress(*columns, console=_console, transient=True) as bar:
-        task = bar.add_task(label, total=None, completed=start, values='')
+        task = bar.add_task(label, total=None, values='')
 
         def update(done, total, **values):
+            if bar.tasks[0].total is None:
+                bar.reset(task, total=total, completed=done)
             bar.update(task, completed=done, total=total, values=_format(values))
 
         yield update
 
 
-def _lines(label, start):
-    began = last = time.monotonic()
+def _lines(label):
+    start = began = last = None
 
     def update(done, total, **values):
-        nonlocal last
+        nonlocal start, began, last
         now = time.monotonic()
+        if start is None:
+            start, began, last = done, now, now
         if now - last < LINE_EVERY or done <= start:
             return
         last = now

@@ -87,6 +87,8 @@ def open_run(checkpoint):
         )
     config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
     arm = arm or ('augmented' if 'augmented' in config.arms else 'original')
+    if arm not in config.arms:
+        raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
     return Run(folder, config, arm, tuple(map(int, seeds or range(config.classifier.seeds))))
 
 

@@ -18,11 +18,13 @@ import time
 
 import flax.traverse_util
 
+from data import sources
 from train import lock, parallel, processes
 from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+_SOURCES = ('.py', '.html', '.md')  # of code, templates of pages among it
 FILE = 'stage.json'
 _FOLDERS = 'stages.json'
 
@@ -183,12 +185,17 @@ def require_space(folder, size):
 
 
 def code_digest(paths):
-    """A digest of the Python sources under `paths` that comments and docstrings do not change."""
+    """A digest of the sources under `paths`; comments and docstrings of Python do not change it."""
     texts = []
     for path in sorted(paths):
         path = _ROOT / path
-        for file in sorted(path.rglob('*.py')) if path.is_dir() else [path]:
-            tree = ast.parse(file.read_text('utf-8'))
+        files = sorted(path.rglob('*.*')) if path.is_dir() else [path]
+        for file in (file for file in files if file.suffix in _SOURCES):
+            text = file.read_text('utf-8')
+            if file.suffix != '.py':
+                texts.append(text)
+                continue
+            tree = ast.parse(text)
             for node in ast.walk(tree):
                 body = getattr(node, 'body', None)
                 if isinstance(body, list) and body and _is_docstring(body[0]):
@@ -203,8 +210,9 @@ def file_digest(path):
     if path.is_file():
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
-    files = sorted(p for p in path.rglob('*') if p.is_file())
-    stats = [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    found = sources.members(path) if path.is_dir() else ()  # the data stage says what is wrong
+    files = sorted(pathlib.PurePath(p) for p in found if not p.endswith('/'))
+    stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
     return _digest(json.dumps(stats))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from train import parallel
+from train.progress import say
 
 
 @flax.struct.dataclass
@@ -40,7 +41,7 @@ class TrainState:
 
 
 def warm_start(variables, saved):
-    """`variables` with every array of `saved` that has its place and shape; how many those are."""
+    """`variables` with every array of `saved` that has its place and shape; how large a share."""
     found = 0
 
     def choose(path, fresh):
@@ -49,10 +50,11 @@ def warm_start(variables, saved):
         for key in path:
             value = value.get(key.key) if isinstance(value, dict) else None
         fits = value is not None and np.shape(value) == fresh.shape
-        found += fits
+        found += fits * fresh.size
         return jnp.asarray(value, fresh.dtype) if fits else fresh
 
-    return jax.tree_util.tree_map_with_path(choose, variables), found
+    made = jax.tree_util.tree_map_with_path(choose, variables)
+    return made, found / sum(leaf.size for leaf in jax.tree.leaves(variables))
 
 
 def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=False):
@@ -62,6 +64,9 @@ def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=Fal
         inputs: arrays to call the module with, of which only shapes and types count.
         start: variables of another module, which are taken where they fit; see `warm_start`.
     """
+    if start:
+        _, share = warm_start(jax.eval_shape(model.init, jax.random.key(0), *inputs), start)
+        say(f'  {share:.0%} of its weights are those of the run that it starts from')
     seed = np.uint32(seed % 2**32)  # as `jax.random.key` takes a Python int
     return _init(model, optimizer, ema, keep_best)(inputs, seed, start)
 

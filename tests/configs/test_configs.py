@@ -224,6 +224,27 @@ def test_the_synthetic_share_gives_an_image_a_batch():
     assert_refused(changed(**fields), 'classifier.synthetic_share')
 
 
+def test_few_is_no_more_than_many():
+    assert_refused(changed(**{'report.many': 20, 'report.few': 25}), 'report.few')
+
+
+@pytest.mark.parametrize('part, missing', [
+    ('generator', 'generator'), ('classifier', 'classifiers/original/seed_0')])
+def test_a_start_that_is_not_there_is_named_before_anything_is_built(part, missing, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {'arms': ['original']}}))
+    config = changed(**{f'{part}.init_from': str(tmp_path)})
+    with pytest.raises(ValueError, match=f'has no finished {missing}'):
+        check.check(config, 1)
+
+
+def test_the_looks_depend_on_how_images_are_drawn_and_not_on_how_many():
+    config = augmented.get_config('grocery')
+    reads = experiment.watch_reads(config)
+    assert reads['synthesis'].keys() < set(config.synthesis.keys())
+    assert not {'fill', 'rounds', 'batch_size'} & reads['synthesis'].keys()
+    assert not {'min_relevance', 'min_contrast'} & reads['quality'].keys()
+
+
 def test_the_cnn_has_pixels_left():
     """Every block halves the side: four of them leave nothing of 8 pixels."""
     config = original.get_config()
@@ -265,6 +286,12 @@ def test_a_stated_share_is_the_share(fake_images, tiny_config):
     parts = experiment.splits.Splits(fake_images(12), None, None, ('a', 'b'))
     config = tiny_config(**{'classifier.synthetic_share': 0.25})
     assert experiment.synthetic_share(config, parts, fake_images(6)) == 0.25
+
+
+@pytest.mark.parametrize('real, synthetic, share', [(200, 2, 1 / 8), (6, 600, 7 / 8)])
+def test_a_batch_has_an_image_of_either_kind(real, synthetic, share, fake_images, tiny_config):
+    parts = experiment.splits.Splits(fake_images(real), None, None, ('a', 'b'))
+    assert experiment.synthetic_share(tiny_config(), parts, fake_images(synthetic)) == share
 
 
 def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_path):

@@ -59,6 +59,7 @@ def apply(network):
         (16, 4, (1, 1), 8),
         (32, 2, (1, 2, 2), 64),
         (32, 4, (2,), 12),
+        (8, 2, (1, 2), 50),  # 100 channels: heads of 32 do not divide them
     ],
 )
 def test_output_has_the_shape_of_the_image(size, patch, multipliers, channels):

@@ -126,6 +126,22 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage, caplog):
     assert int(checkpoints.load(tmp_path)['step']) == 10
 
 
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch, caplog):
+    """A disk that fails in the middle of a file names no file."""
+    checkpoints.save(tmp_path, make_state(10, seed=0))
+    checkpoints.save(tmp_path, make_state(20, seed=1))
+    read, failing = checkpoints._manifest, tmp_path / 'step_00000020'
+
+    def manifest(path):
+        if path == failing:
+            raise OSError(errno.EIO, 'Input/output error')
+        return read(path)
+
+    monkeypatch.setattr(checkpoints, '_manifest', manifest)
+    assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(10, seed=0))
+    assert 'step_00000020: Input/output error' in caplog.text
+
+
 def files_of(folder):
     return sorted(path for path in folder.rglob('*') if path.is_file())
 

@@ -3,11 +3,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from rich.console import Console
 
 from configs import augmented
-from train import doctor, progress
+from train import doctor, experiment, progress
 
 
 @pytest.fixture
@@ -33,6 +33,26 @@ def test_facts_are_those_of_the_files(config):
     found = doctor.facts(config)
     assert found.side == 40 and found.grey and not found.accelerator
     assert found.counts.tolist() == [13, 8]  # common, rare: after the test and validation images
+
+
+def test_facts_pass_over_what_cannot_be_opened(config):
+    """The broken image has a text that pillow refuses to unpack, as soon as it is opened."""
+    text, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    text.add_text('note', 'x' * 2_000_000, zip=True)
+    Image.new('L', (90, 90)).save(file, 'PNG', pnginfo=text)
+    with zipfile.ZipFile(config.data.train, 'a') as archive:
+        archive.writestr('rare/long.png', file.getvalue())
+        archive.writestr('rare/photo.heic', b'')
+    assert doctor.facts(config).side == 40
+
+
+def test_files_that_are_passed_over_are_named(config, heard):
+    with zipfile.ZipFile(config.data.train, 'a') as archive:
+        archive.writestr('rare/photo.heic', b'')
+        archive.writestr('rare/.DS_Store', b'')
+    config.data.on_bad_image = 'skip'
+    experiment.read_splits(config)
+    assert '1 file passed over' in heard.getvalue() and 'rare/photo.heic' in heard.getvalue()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from train import parallel
 
 def test_eight_devices():
     assert parallel.device_count() == 8
+    assert [parallel.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
     assert parallel.process() == (0, 1) and parallel.is_main()
     assert '8 x cpu' in parallel.describe()
 

@@ -1,4 +1,8 @@
+import io
+
 import pytest
+import rich.console
+from rich.progress import Progress as Bar
 
 from train import progress
 
@@ -11,11 +15,23 @@ def test_a_duration_is_said_as_people_say_it(seconds, said):
 
 
 def test_without_a_terminal_a_line_says_now_and_then_how_long_still(monkeypatch):
-    now, said = iter([0.0, 10.0, 20.0, 30.0, 40.0]), []
+    now, said = iter([0.0, 10.0, 20.0, 30.0, 40.0]), []  # seconds
     monkeypatch.setattr(progress.time, 'monotonic', lambda: next(now))
     monkeypatch.setattr(progress, 'say', said.append)
-    with progress.progress('generator', start=100) as update:
-        for done in (110, 120, 130, 140):  # one a second from 100 on; a line every 15 s
+    with progress.progress('generator') as update:
+        for done in (100, 110, 120, 130, 140):  # resumed at 100, one a second; a line every 15 s
             update(done, 1120, loss=0.12345)
     assert said == ['  generator 120/1120  16 min 40 s left  loss 0.123',
                     '  generator 140/1120  16 min 20 s left  loss 0.123']
+
+
+def test_on_a_terminal_a_resumed_training_begins_where_it_was(monkeypatch):
+    console = rich.console.Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(progress, '_console', console)
+    made = []
+    monkeypatch.setattr(
+        progress.bars, 'Progress', lambda *a, **k: made.append(Bar(*a, **k)) or made[0]
+    )
+    with progress.progress('generator') as update:
+        update(10_000, 13_000)
+        assert made[0].tasks[0].completed == 10_000 and made[0].tasks[0].speed is None

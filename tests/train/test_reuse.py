@@ -51,6 +51,8 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
     arm = runs.open_run(folder / 'classifiers' / 'original')
     assert (arm.folder, arm.arm, arm.seeds) == (folder, 'original', (0, 1))
     assert run.config.generator.multipliers == (1,) and len(run.class_names()) == 10
+    with pytest.raises(ValueError, match="no arm 'augmentd', but original, augmented"):
+        runs.open_run(folder / 'classifiers' / 'augmentd')
     with pytest.raises(ValueError, match='is no run'):
         runs.open_run(folder / 'classifiers')
     with pytest.raises(ValueError, match='no finished classifiers/original/seed_7'):
@@ -198,8 +200,8 @@ def test_a_warm_start_takes_what_fits():
     zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
     fresh = {'params': {'a': zeros(2, 3), 'b': {'c': zeros(4)}, 'd': zeros(1)}}
     saved = {'params': {'a': np.ones((2, 3)), 'b': {'c': np.ones(5)}, 'e': np.ones(1)}}
-    made, count = state_lib.warm_start(fresh, saved)
-    assert count == 1 and made['params']['a'].all()
+    made, share = state_lib.warm_start(fresh, saved)
+    assert share == pytest.approx(6 / 11) and made['params']['a'].all()
     assert not made['params']['b']['c'].any() and not made['params']['d'].any()
 
 

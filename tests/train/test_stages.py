@@ -235,6 +235,13 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
     assert len(digests) == len(different) and first not in digests
 
 
+def test_a_template_is_code(tmp_path):
+    (tmp_path / 'page.html').write_text('<p>1</p>')
+    before = stages.code_digest([str(tmp_path)])
+    (tmp_path / 'page.html').write_text('<p>2</p>')
+    assert stages.code_digest([str(tmp_path)]) != before
+
+
 def test_code_is_found_by_package_and_by_file():
     root = pathlib.Path(stages.__file__).parent.parent
     package, file = stages.code_digest(['generation']), stages.code_digest(['generation/export.py'])
@@ -260,6 +267,16 @@ def test_input_digests_notice_a_changed_image(tmp_path):
     first = stages.file_digest(archive)
     archive.write_bytes(b'2')
     assert stages.file_digest(archive) != first
+
+
+def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
+    """data.sources follows links, so what is noticed must be behind them, too."""
+    (tmp_path / 'cats').mkdir()
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'train' / 'cat').symlink_to(tmp_path / 'cats')
+    empty = stages.file_digest(tmp_path / 'train')
+    (tmp_path / 'cats' / 'a.png').write_bytes(b'1')
+    assert stages.file_digest(tmp_path / 'train') != empty
 
 
 def test_input_digests_follow_the_home_folder(tmp_path, monkeypatch):
