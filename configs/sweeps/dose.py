@@ -2,7 +2,8 @@
 
     python main.py --config=configs/augmented.py:digits --sweep=configs/sweeps/dose.py
 
-The generator, its judge and the baseline are trained once.
+The generator, its judge and the baseline are trained once; where samples choose the generator's
+weights (`generator.select`), one generator a scale, since they are drawn at it.
 """
 
 from configs.sweeps import grid
