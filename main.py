@@ -111,6 +111,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         )  # fmt: skip
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
+        experiment.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data

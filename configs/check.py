@@ -81,7 +81,7 @@ def check(config, device_count):
     if config.generator.init_from:
         runs.open_run(config.generator.init_from).stage('generator')
     if config.classifier.init_from:
-        run = runs.open_run(config.classifier.init_from)
+        run = runs.open_run(config.classifier.init_from, 'original')
         for seed in run.seeds:
             run.stage(f'classifiers/{run.arm}/seed_{seed}')
     if config.report.few > config.report.many:
@@ -147,6 +147,14 @@ def _check_classifier(config):
             f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and '
             'at most 1; leave out the arm to train without synthetic images'
         )
+    changing = [arm for arm in config.arms if (ARMS[arm].real and ARMS[arm].synthetic)
+                or ARMS[arm].repeated]  # fmt: skip
+    if classifier.logit_adjustment and classifier.synthetic_until < 1 and changing:
+        raise ValueError(
+            f'config.classifier.logit_adjustment={classifier.logit_adjustment} corrects for one '
+            f'frequency of each class, and in {", ".join(changing)} it changes after '
+            f'config.classifier.synthetic_until={classifier.synthetic_until} of the steps; use 1'
+        )
     if classifier.randaugment_magnitude > 30:
         raise ValueError(
             f'config.classifier.randaugment_magnitude={classifier.randaugment_magnitude} must be '
@@ -168,6 +176,11 @@ def _check_generator(config):
         raise ValueError(
             f'config.synthesis.guidance_interval={interval} must be (lo, hi) with 0 <= lo < hi <= '
             '1; config.synthesis.guidance_scale=1 turns guidance off'
+        )
+    if generator.label_dropout == 0 and config.synthesis.guidance_scale != 1:
+        raise ValueError(
+            'config.generator.label_dropout=0 never trains what guidance compares with; use 0.1, '
+            'or config.synthesis.guidance_scale=1'
         )
     if generator.augment_rotate > 180:
         raise ValueError(

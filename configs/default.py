@@ -105,7 +105,7 @@ def get_config():
     k.warmup_steps = 0  # in which the learning rate rises from 0
     k.cosine_decay = True  # of the learning rate, to 0 at the last step
     k.select = 'last'  # final weights: last | best_validation_loss
-    k.init_from = ''  # a run's folder, or its classifiers/<arm>/seed_<n>: start there, every arm
+    k.init_from = ''  # a run's folder (`original`) or its classifiers/<arm>: every arm starts there
     k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
     k.augment_flip = True  # mirror left-right
     k.augment_shift = 0.1  # of the side

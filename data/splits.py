@@ -311,6 +311,12 @@ def save(splits, folder):
         (folder / 'bad_images.json').write_text(json.dumps(splits.bad_images, indent=1))
 
 
+def digests(folder, *names):
+    """The pixels' digests of all images of the named splits that `save` wrote, as a set."""
+    listing = json.loads((pathlib.Path(folder) / 'splits.json').read_text())
+    return {digest for name in names for _, digest, _ in listing[name]}
+
+
 def load(folder):
     """What `save` wrote, with the images memory-mapped.
 

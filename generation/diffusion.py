@@ -90,7 +90,7 @@ def class_balancing(output, other, t, tau, commitment):
 
     It stands inside `loss_weight`, as the error it is added to does: for eps with weight 1 this is
     the paper's loss. At equal x_t the outputs' differences relate as the errors do (eps = alpha /
-    sigma of x_0, 1 / alpha of v), so the ratio of the two terms is the paper's whatever the
+    sigma of x_0, alpha of v), so the ratio of the two terms is the paper's whatever the
     network predicts, and with min-SNR-gamma the loss itself does not depend on what it predicts.
 
     Args:

@@ -17,7 +17,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
 
     Always the same noise: that of the first synthetic images of each class. Nothing here has seen
     a test image: the judge and the copies are of the training split, the distance is to the
-    validation split.
+    validation split, with as many of each class on either side as `one_mix` says.
 
     Args:
         folder: gets samples/step_00001000.png, one column a class.
@@ -32,6 +32,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
             share, the alarm is raised: the loss is infinite, and `say` says why.
     """
     labels, seeds = np.tile(np.arange(num_classes), each), np.arange(each * num_classes)
+    ours, theirs = one_mix(reference.held_out_labels, num_classes, each)
 
     def copy_rate(images, features):
         ratio, _ = quality.neighbours(images, features, reference)['pixels']
@@ -53,8 +54,9 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         if step == first_step:
             row['real_heldout_copy_rate'] = real_rate
         loss = np.inf
-        if len(reference.held_out_features) > 1:
-            loss = row['sample_kernel_distance'] = distance(features, reference.held_out_features)
+        if len(theirs) > 1:
+            held_out = reference.held_out_features[theirs]
+            loss = row['sample_kernel_distance'] = distance(features[ours], held_out)
         if row['sample_copy_rate'] > max(max_copy_rate, 2 * real_rate):
             row['alarm'] = (
                 f'the generator copies: {row["sample_copy_rate"]:.1%} of the sample at step {step} '
@@ -66,6 +68,26 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         return row, loss
 
     return watch
+
+
+def one_mix(held_out_labels, num_classes, each, seed=0):
+    """Rows of a sample and of held-out images, in which each class is as frequent as in the other.
+
+    A sample has `each` images of every class, row i one of class i % num_classes; held-out images
+    are as uneven as the data. Between all of both, a sample in which rare classes look like
+    frequent ones would be nearer than a perfect one.
+
+    Returns:
+        (rows of the sample, rows of the held-out images): of each class up to `each` of the
+        latter, drawn by `seed`, and of the sample as many times that as it has.
+    """
+    rng = np.random.default_rng(seed)
+    theirs = [
+        rng.permutation(np.flatnonzero(held_out_labels == k))[:each] for k in range(num_classes)
+    ]
+    times = each // max(1, *map(len, theirs))
+    ours = [k + num_classes * np.arange(times * len(rows)) for k, rows in enumerate(theirs)]
+    return np.concatenate(ours), np.concatenate(theirs)
 
 
 def sheet(images, columns):

@@ -36,7 +36,8 @@ class ResNet32(nn.Module):
             width = self.width * 2**stage
             for block in range(self.blocks):
                 stride = 2 if stage and not block else 1
-                residual = nn.relu(norm()(conv(width, (3, 3), (stride, stride))(x)))
+                strides = {'strides': (stride, stride), 'padding': 1}  # centred as the shortcut is
+                residual = nn.relu(norm()(conv(width, (3, 3), **strides)(x)))
                 residual = norm()(conv(width, (3, 3))(residual))
                 if stride == 2:
                     x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + ((width // 4, width // 4),))

@@ -18,7 +18,7 @@ class Arm:
         real, synthetic: whether it sees the real training images, and the synthetic ones. With
             both, config.classifier.synthetic_share, _weight and _until mix them.
         repeated: whether its images are repeated to the count per class that config.synthesis.fill
-            asks for.
+            asks for, for as many steps as synthetic images are seen in other arms.
         fields: what it sets in config.classifier.
     """
 
@@ -51,9 +51,11 @@ def reads(classifier, arm):
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
     for name in ('seeds', *stages.HARMLESS):
         fields.pop(name, None)
-    if not (made_of.real and made_of.synthetic):
-        for name in ('synthetic_share', 'synthetic_weight', 'synthetic_until'):
-            del fields[name]
+    mixed = made_of.real and made_of.synthetic
+    if not mixed:
+        del fields['synthetic_share'], fields['synthetic_weight']
+    if not (mixed or made_of.repeated):
+        del fields['synthetic_until']
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
     if fields['augment'] == 'none':

@@ -49,11 +49,11 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     Args:
         config: a frozen `config.classifier`.
         sets, shares, weights: the arm's `ImageSet`s, their shares of a batch, their loss weights;
-            after `config.synthetic_until` of the steps only the first set is seen.
+            after `config.synthetic_until` of the steps only the first set is seen, as it is.
         validation: the `ImageSet` that chooses the final weights.
         seed: of initialisation, data order and dropout.
-        class_counts: images of each class in an epoch, by repeating them, int [C]; None: as many
-            as there are.
+        class_counts: images of each class in an epoch, by repeating them, int [C], until then;
+            None: as many as there are.
         init: variables of another classifier, to start from where they fit.
     Returns:
         (model, variables) with the final weights by `config.select`.
@@ -63,7 +63,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         prior = class_prior(sets, np.multiply(shares, weights), num_classes, class_counts)
     model, optimizer, step = build(config, num_classes, prior)
 
-    def stream(number):
+    def stream(number, class_counts):
         index, count = parallel.process()
         return lambda start_step: pipeline.train_batches(
             sets[:number], shares[:number], weights=weights[:number],
@@ -73,7 +73,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
 
     def batches(start_step):
         switch = round(config.synthetic_until * config.steps)
-        return pipeline.in_turn(stream(len(sets)), stream(1), switch, start_step)
+        first, then = stream(len(sets), class_counts), stream(1, None)
+        return pipeline.in_turn(first, then, switch, start_step)
 
     def evaluate(state):
         variables = {'params': state.params, **state.model_state}

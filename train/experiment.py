@@ -50,6 +50,25 @@ def prepare_data(folder, config):
         say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
 
 
+def refuse_leaks(config, folder):
+    """Raises ValueError if weights that a model starts from know this run's held-out images.
+
+    Args:
+        folder: of the stage `data`. Images are known by their pixels: at another size none is.
+    """
+    held_out, test = splits.digests(folder, 'validation', 'test'), splits.digests(folder, 'test')
+    for part in ('generator', 'classifier'):
+        if start := config[part].init_from:
+            data = runs.open_run(start).stage('data')
+            learnt, chosen_by = splits.digests(data, 'train'), splits.digests(data, 'validation')
+            if leaked := len(learnt & held_out | chosen_by & test):
+                raise ValueError(
+                    f'config.{part}.init_from={start} was trained with {leaked:,} of the images '
+                    'that this run holds out for validation and test; start from a run of the same '
+                    'config.splits, or of other images'
+                )
+
+
 def open_source(config):
     """(training pool, test source or None) that the config names; see `sources.open_source`."""
     return sources.open_source(
@@ -163,7 +182,7 @@ def _start(config, seed):
     """The `Run` with the one classifier that the classifier of this seed starts from, or None."""
     if not config.classifier.init_from:
         return None
-    run = runs.open_run(config.classifier.init_from)
+    run = runs.open_run(config.classifier.init_from, 'original')
     return dataclasses.replace(run, seeds=(run.seeds[seed % len(run.seeds)],))
 
 

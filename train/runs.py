@@ -65,20 +65,20 @@ class Run:
         return f'{self.folder}, arm {self.arm}, {which}'
 
 
-def open_run(checkpoint):
+def open_run(checkpoint, arm='augmented'):
     """The `Run` that a path names: a run's folder, or in it classifiers/<arm>[/seed_<n>].
 
-    Of an arm all seeds are meant; of a run those of `augmented` or, without it, of `original`.
+    Of an arm all seeds are meant; of a run those of `arm` or, without it, of `original`.
 
     Raises:
         ValueError: it is neither.
     """
     path = pathlib.Path(checkpoint)
-    folder, arm, seeds = path, None, None
+    folder, named, seeds = path, None, None
     if len(path.parts) > 3 and path.parts[-3] == 'classifiers':
-        folder, arm, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)
+        folder, named, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)
     elif len(path.parts) > 2 and path.parts[-2] == 'classifiers':
-        folder, arm = path.parents[1], path.name
+        folder, named = path.parents[1], path.name
     saved = folder / 'config.json'
     if not saved.exists():
         raise ValueError(
@@ -86,7 +86,7 @@ def open_run(checkpoint):
             'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
     config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
-    arm = arm or ('augmented' if 'augmented' in config.arms else 'original')
+    arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
         raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
     return Run(folder, config, arm, tuple(map(int, seeds or range(config.classifier.seeds))))

@@ -136,6 +136,7 @@ def test_an_arm_that_would_equal_the_baseline_is_refused(arm, field, value):
     fields = {f'classifier.{field}': value}
     message = assert_refused(changed(arms=('original', arm), **fields), f'classifier.{field}')
     assert repr(arm) in message and repr(value) in message
+    fields['classifier.synthetic_until'] = 1.0
     check.check(changed(arms=('original', 'oversampled'), **fields), 1)
 
 
@@ -169,6 +170,19 @@ def test_the_best_sample_needs_samples():
     fields = {'generator.select': 'best_validation', 'generator.sample_every': 0}
     assert 'generator.sample_every=0' in assert_refused(changed(**fields), 'generator.select')
     check.check(changed(generator__select='best_validation'), 1)
+
+
+def test_guidance_needs_a_network_that_knows_no_class():
+    fields = {'generator.label_dropout': 0.0}
+    assert 'guidance_scale=1' in assert_refused(changed(**fields), 'generator.label_dropout')
+    check.check(changed(**fields | {'synthesis.guidance_scale': 1.0}), 1)
+
+
+def test_logits_are_adjusted_to_one_frequency_of_each_class():
+    fields = {'classifier.logit_adjustment': 1.0}
+    assert 'augmented' in assert_refused(changed(**fields), 'classifier.logit_adjustment')
+    check.check(changed(**fields | {'classifier.synthetic_until': 1.0}), 1)
+    check.check(changed(arms=('original', 'classical'), **fields), 1)
 
 
 def test_angles_are_degrees():

@@ -64,6 +64,15 @@ def test_intervals_cover_the_truth():
     assert (covered / 60 >= 0.88).all() and (covered < 60).all()
 
 
+@pytest.mark.parametrize('accuracies', [(0.4, 0.6), (0.4, 0.6, 0.8), (0.5, 0.6, 0.6, 0.7, 0.7)])
+def test_resampled_seeds_vary_as_their_mean_does(accuracies):
+    """By s^2 / S with the unbiased s^2; so many images that these add nothing."""
+    right = np.arange(20_000) < 20_000 * np.array(accuracies)[:, None]
+    draws = statistics._resampled(np.ones(20_000, int), right.astype(int), 2, None, 2000, 0)
+    expected = np.var(accuracies, ddof=1) / len(accuracies)
+    assert draws['accuracy'].var() == pytest.approx(expected, rel=0.1)
+
+
 def test_pairing_narrows_the_interval():
     rng = np.random.default_rng(0)
     labels, a = simulate(rng, 400, 1, 0.6)

@@ -81,6 +81,21 @@ def test_resnet_shortcuts_subsample_and_pad_with_zeros():
     np.testing.assert_allclose(features, np.pad(stem, ((0, 0), (6, 6))), atol=1e-5)
 
 
+def test_resnet_branches_and_shortcuts_see_the_same_pixels():
+    """Through the middles of its kernels every fourth pixel reaches the features, no other."""
+    network = resnet.ResNet32(2, width=4, blocks=1)
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    middle = np.zeros((3, 3, 1, 1), np.float32)
+    middle[1, 1] = 1
+    silence = lambda leaf: leaf * middle if leaf.ndim == 4 else leaf  # noqa: E731
+    params = jax.tree.map(silence, variables['params'])
+    other = np.asarray(x) + 1
+    other[:, ::4, ::4] = x[:, ::4, ::4]
+    features = [network.apply({**variables, 'params': params}, y)[1] for y in (x, other)]
+    np.testing.assert_array_equal(*features)
+
+
 def test_resnet_takes_batch_statistics_only_in_training():
     network = resnet.ResNet32(2, width=4, blocks=1)
     x = 3 + jax.random.normal(jax.random.key(1), (4, 8, 8, 3))

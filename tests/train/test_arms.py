@@ -18,7 +18,7 @@ def reads(arm, **fields):
         ('steps', 9, set(arms.ARMS)),
         ('synthetic_share', 0.3, {'augmented'}),
         ('synthetic_weight', 0.3, {'augmented'}),
-        ('synthetic_until', 0.5, {'augmented'}),
+        ('synthetic_until', 0.5, {'augmented', 'oversampled'}),
         ('augment_shift', 0.2, {'classical'}),
         ('randaugment_magnitude', 5.0, {'classical'}),
         ('augment', 'flip_shift', set(arms.ARMS) - {'classical'}),

@@ -1,4 +1,5 @@
 import functools
+import itertools
 import json
 
 import jax
@@ -129,6 +130,30 @@ def test_the_last_step_is_chosen_when_asked_for(tmp_path, short, fake_images):
     _, variables = train(tmp_path, short, [fake_images(8)])
     saved = checkpoints.load(tmp_path / 'checkpoints')
     assert 'best' not in saved and same(variables['params'], saved['params'])
+
+
+def test_images_are_repeated_for_as_long_as_synthetic_ones_would_be_seen(
+    tiny_config, fake_images, tmp_path, monkeypatch
+):
+    uneven = fake_images(20).take(np.arange(1, 20, 2)[:10].tolist() + [0, 2])
+    assert sorted(np.bincount(uneven.labels)) == [2, 10]
+    config = tiny_config(**{
+        'classifier.steps': 40, 'classifier.synthetic_until': 0.5, 'classifier.batch_size': 8,
+    }).classifier  # fmt: skip
+    seen = []
+
+    def fit(state, step, batches, **options):
+        seen.extend(batch['label'] for batch in itertools.islice(batches(0), config.steps))
+        return state
+
+    monkeypatch.setattr(classifier.loop, 'fit', fit)
+    classifier.train(
+        tmp_path, config, [uneven], [1.0], [1.0], uneven, num_classes=2, seed=0, update=None,
+        class_counts=[10, 10],
+    )  # fmt: skip
+    rare = np.argmin(np.bincount(uneven.labels))
+    shares = [np.mean(np.concatenate(part) == rare) for part in (seen[:20], seen[20:])]
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 6], atol=0.02)
 
 
 def test_resnet_learns_a_step_through_the_real_loop(

@@ -185,15 +185,32 @@ def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
     two = [s.take(np.flatnonzero(s.labels < 2)) for s in (few.train, few.validation, few.test)]
     parts = experiment.splits.Splits(*two, class_names=few.class_names[:2])
     model, made = experiment.train_classifier(tmp_path, config, parts, None, 'original', 1)
-    (_, first), (_, second) = run.classifiers()  # seed 1 starts from seed 1
+    before = runs.open_run(folder / 'classifiers' / 'original')
+    (_, first), (_, second) = before.classifiers()  # seed 1 starts from seed 1
     assert model.num_classes == 2
     for name in ('Conv_0', 'Dense_0'):
         layer = made['params'][name]
         np.testing.assert_allclose(layer['kernel'], second['params'][name]['kernel'], atol=1e-6)
         assert not np.allclose(layer['kernel'], first['params'][name]['kernel'], atol=1e-3)
     with_start = experiment.arm_reads(config, parts, 'original', 0)
-    assert with_start['init'].endswith(run.digest('classifiers/augmented/seed_0'))
+    assert with_start['init'].endswith(run.digest('classifiers/original/seed_0'))
     assert with_start['init'] != experiment.arm_reads(config, parts, 'original', 1)['init']
+
+
+@pytest.mark.parametrize('part', ['generator', 'classifier'])
+def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp_path):
+    fields = run.config.to_dict()
+    fields[part]['init_from'] = str(folder)
+    config = ml_collections.FrozenConfigDict(fields)
+    experiment.refuse_leaks(config, folder / 'data')  # cut alike
+    parts = run.parts()
+    swapped = experiment.splits.Splits(
+        parts.test, parts.validation, parts.train, class_names=parts.class_names
+    )
+    experiment.splits.save(swapped, tmp_path)
+    message = f'{part}.init_from=.* was trained with {len(parts.train)} of the images'
+    with pytest.raises(ValueError, match=message):
+        experiment.refuse_leaks(config, tmp_path)
 
 
 def test_a_warm_start_takes_what_fits():
