@@ -27,8 +27,10 @@ class ResNet32(nn.Module):
         `keys` not None means training: batch statistics are taken and updated.
         """
         train = keys is not None
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype,
-                                 kernel_init=nn.initializers.he_normal())  # fmt: skip
+        conv = functools.partial(
+            nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.he_normal(),
+            padding=1,  # 'SAME' would see other pixels than a strided block's shortcut does
+        )  # fmt: skip
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9,
                                  dtype=self.dtype, axis_name=self.axis_name)  # fmt: skip
         x = nn.relu(norm()(conv(self.width, (3, 3))(x.astype(self.dtype))))
@@ -36,8 +38,7 @@ class ResNet32(nn.Module):
             width = self.width * 2**stage
             for block in range(self.blocks):
                 stride = 2 if stage and not block else 1
-                strides = {'strides': (stride, stride), 'padding': 1}  # centred as the shortcut is
-                residual = nn.relu(norm()(conv(width, (3, 3), **strides)(x)))
+                residual = nn.relu(norm()(conv(width, (3, 3), (stride, stride))(x)))
                 residual = norm()(conv(width, (3, 3))(residual))
                 if stride == 2:
                     x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + ((width // 4, width // 4),))
