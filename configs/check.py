@@ -27,9 +27,10 @@ CHOICES = {
 FRACTIONS = (
     'splits.validation_fraction', 'generator.label_dropout', 'generator.augment_probability',
     'generator.augment_shift', 'generator.augment_scale', 'generator.max_copy_rate',
-    'generator.dropout', 'generator.ema_decay', 'classifier.dropout',
+    'generator.dropout', 'generator.ema_decay', 'generator.adam_b2', 'classifier.dropout',
     'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
 )  # fmt: skip in [0, 1)
+SHARES = ('quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated')
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
     'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',
@@ -53,6 +54,9 @@ def check(config, device_count):
     for name in FRACTIONS:
         if not 0 <= fields[name] < 1:
             raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
+    for name in SHARES:
+        if fields[name] > 1:
+            raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
     if not 0 < fields['splits.duplicate_correlation'] <= 1:
         raise ValueError(
             f'config.splits.duplicate_correlation={fields["splits.duplicate_correlation"]} must be '

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import small_run
 from benchmarks.small_run import CONFIG
@@ -95,6 +96,27 @@ def test_the_dose_that_is_reported_is_that_of_the_files(finished):
             accuracy = (stored['probabilities'].argmax(1) == stored['labels']).mean()
         assert scores['accuracy']['per_seed'] == [pytest.approx(accuracy)]
         assert 0 <= scores['macro_f1']['mean'] <= 1
+
+
+def test_changed_images_and_settings_are_done_again(env, tmp_path):
+    """From a folder of images, whose owner changes one; and the doctor on the same folder."""
+    rng = np.random.default_rng(0)
+    for path in [tmp_path / 'images' / name / f'{i}.png' for name in 'ab' for i in range(12)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(path)
+    images = f'--config.data.train={tmp_path / "images"}'
+    flags = [*command(tmp_path / 'run', data__source='folder', arms='original'), images]
+    assert run(flags, env, tmp_path).returncode == 0
+    path.unlink()
+    done = run(flags, env, tmp_path)
+    for stage in ('data', 'classifiers/original/seed_0'):
+        assert f'{stage}: its inputs changed, doing it again' in done.stdout, done.stderr
+    done = run([*flags, '--config.classifier.hidden=9', '--rerun'], env, tmp_path)
+    assert 'seed_0: its settings changed, doing it again' in done.stdout, done.stderr
+    assert 'data:' not in done.stdout
+    doctor = [f'--config={ROOT}/configs/augmented.py:auto', '--mode=doctor', images]
+    done = run([*command(tmp_path / 'run')[:2], *doctor], env, tmp_path)
+    assert done.returncode == 0 and 'configs/augmented.py:auto' in done.stdout, done.stderr
 
 
 def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished, env):
@@ -195,6 +217,9 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
     cases = {
         'settings': (wide, 'classifier.hidden 8 -> 9; --rerun'),
         'data': (command(workdir, splits__seed=1), 'splits.seed 0 -> 1; --rerun'),
+        'generator': (command(workdir, generator__steps=151), 'generator.steps 150 -> 151'),
+        'guidance': (command(workdir, synthesis__guidance_scale=3.0), 'guidance_scale 2.0 -> 3.0'),
+        'quality': (command(workdir, quality__min_contrast=1.0), 'quality.min_contrast 0.0 -> 1.0'),
         'no folder': (command(blocked), 'file'),
     }
     for arguments, said in cases.values():

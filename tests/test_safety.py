@@ -24,6 +24,7 @@ def findings(source):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or '']
+            yield from ((node.lineno, a.name) for a in node.names if a.name in ATTRIBUTES)
         else:
             modules = []
         yield from (
@@ -52,7 +53,8 @@ def test_the_whole_tree_is_read():
 @pytest.mark.parametrize(
     'bad',
     ['import pickle', 'from yaml import load', 'import numpy.x, tarfile', 'eval("1")',
-     'np.load(f, allow_pickle=True)', 'shutil.unpack_archive(f)', 'subprocess.run(c, shell=True)'],
+     'np.load(f, allow_pickle=True)', 'shutil.unpack_archive(f)', 'subprocess.run(c, shell=True)',
+     'from os import system'],
 )  # fmt: skip
 def test_it_would_be_found(bad):
     assert len(list(findings(bad))) == 1

@@ -16,8 +16,12 @@ LIMIT = 240
 SWEEP = """
 def get_sweep():
     light = {'classifier.synthetic_weight': 0.3}
-    return [{'synthesis.fill': fill, **more} for fill in ('largest', '2x') for more in (light, {})]
+    strong = {'synthesis.fill': 'largest', 'synthesis.guidance_scale': 3.0}
+    return [{'synthesis.fill': fill, **more} for fill in ('largest', '2x') for more in (light, {})
+            ] + [strong]
 """
+
+CHOSEN = {'generator__select': 'best_validation', 'generator__sample_every': 75}
 
 
 @pytest.fixture(scope='module')
@@ -29,9 +33,9 @@ def env(clean_env):
 def sweep(tmp_path_factory, env):
     """(folder, flags, output) of a sweep that was killed once and run again."""
     base = tmp_path_factory.mktemp('sweep')
-    (base / 'four.py').write_text(SWEEP)
+    (base / 'five.py').write_text(SWEEP)
     workdir = base / 'run'
-    flags = [*small_run.arguments(workdir), f'--sweep={base / "four.py"}']
+    flags = [*small_run.arguments(workdir, **CHOSEN), f'--sweep={base / "five.py"}']
     process = subprocess.Popen(command(flags), env=env, cwd=base, stdout=subprocess.DEVNULL)
     began, deadline = workdir / 'points' / '001' / 'config.json', time.monotonic() + LIMIT
     while not began.exists() and process.poll() is None:
@@ -61,11 +65,12 @@ def made(workdir, stage):
 
 def test_what_runs_have_in_common_is_done_once(sweep):
     workdir, _, output = sweep
-    counts = {'data': 1, 'judge': 1, 'generator': 1, 'synthetic': 2}
-    counts |= {'classifiers/original/seed_0': 1, 'classifiers/augmented/seed_0': 4}
+    # samples choose the generator's weights: a generator for each scale at which they are drawn
+    counts = {'data': 1, 'judge': 1, 'generator': 2, 'synthetic': 3}
+    counts |= {'classifiers/original/seed_0': 1, 'classifiers/augmented/seed_0': 5}
     assert {stage: len(made(workdir, stage)) for stage in counts} == counts
-    assert 'generator: start' not in output  # the killed sweep had done it
-    assert len(list((workdir / 'points').iterdir())) == 4
+    assert output.count('generator: start') == 1  # the killed sweep had done the other
+    assert len(list((workdir / 'points').iterdir())) == 5
 
 
 def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
@@ -73,7 +78,7 @@ def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
     with (workdir / 'report' / 'sweep.csv').open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row['validation_loss']) for row in rows]
-    assert losses == sorted(losses) and {row['run'] for row in rows} == set('0123')
+    assert losses == sorted(losses) and {row['run'] for row in rows} == set('01234')
     for row in rows:
         folder = workdir / 'points' / f'{int(row["run"]):03d}'
         metrics = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
@@ -92,8 +97,8 @@ def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
     ).read_text('utf-8')
     text = (workdir / 'report' / 'sweep.md').read_text('utf-8')
     table = text[text.index('| run') :].rstrip().split('\n')
-    assert '4 of 4 runs' in text
-    assert len(table) == 2 + 4 and len({row.count(' | ') for row in (table[0], *table[2:])}) == 1
+    assert '5 of 5 runs' in text
+    assert len(table) == 2 + 5 and len({row.count(' | ') for row in (table[0], *table[2:])}) == 1
     assert 'sweep.html' in output
 
 
@@ -102,7 +107,7 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
     again = succeed([*flags, '--sweep_index=2'], env, tmp_path)
     assert 'Nothing to do' in again.stdout and ': start' not in again.stdout
     fields = {'synthesis__fill': '2x', 'classifier__synthetic_weight': 0.3}
-    succeed(small_run.arguments(tmp_path / 'alone', **fields), env, tmp_path)
+    succeed(small_run.arguments(tmp_path / 'alone', **CHOSEN, **fields), env, tmp_path)
     alone, point = (
         json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
         for folder in (tmp_path / 'alone', workdir / 'points' / '002')
@@ -115,7 +120,7 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
 def test_mistakes_are_one_line(sweep, env, tmp_path):
     _, flags, _ = sweep
     for more, said in (
-        (['--sweep_index=4'], '0 to 3'), (['--sweep=/no.py'], '/no.py'),
+        (['--sweep_index=5'], '0 to 4'), (['--sweep=/no.py'], '/no.py'),
     ):  # fmt: skip
         done = subprocess.run(command([*flags, *more]), env=env, cwd=tmp_path, capture_output=True,
                               text=True, timeout=LIMIT)  # fmt: skip

@@ -13,7 +13,6 @@ from PIL import Image
 from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
-from generation import synthesize
 from train import classifier, experiment, generator, parallel
 
 VARIANTS = list(augmented.VARIANTS)
@@ -84,6 +83,33 @@ def test_positive_fields(name):
 @pytest.mark.parametrize('name', check.FRACTIONS)
 def test_fractions(name):
     assert_refused(changed(**{name: 1.0}), name)
+
+
+@pytest.mark.parametrize('name', check.SHARES)
+def test_shares(name):
+    assert_refused(changed(**{name: 1.5}), name)
+
+
+ANY_SIZE = {  # 0 or more, or with a test of their own
+    'classifier.logit_adjustment', 'classifier.max_skipped_steps',
+    'classifier.randaugment_magnitude', 'classifier.randaugment_ops',
+    'classifier.synthetic_until', 'classifier.synthetic_weight',
+    'classifier.warmup_steps', 'cpu_devices', 'data.seed', 'generator.augment_rotate',
+    'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
+    'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
+    'generator.seed', 'generator.warmup_steps', 'quality.copy_ratio', 'quality.duplicate_ratio',
+    'quality.min_contrast', 'report.few', 'report.many', 'splits.duplicate_correlation',
+    'splits.seed', 'splits.test_fraction', 'synthesis.guidance_scale', 'synthesis.seed',
+}  # fmt: skip
+
+
+def test_every_number_has_its_bounds():
+    numbers = {
+        name for name, value in flat(default.get_config()).items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }  # fmt: skip
+    bounded = [*check.POSITIVE, *check.FRACTIONS, *check.SHARES, *ANY_SIZE]
+    assert sorted(bounded) == sorted(numbers)
 
 
 @pytest.mark.parametrize('name', check.CHOICES)
@@ -221,8 +247,6 @@ def test_image_size_of_the_baseline_alone_is_free():
 
 @pytest.mark.parametrize('fill', ['', 'most', '0', '-3', '2.5', 'nanx'])
 def test_fill_is_checked_before_hours_of_training(fill):
-    with pytest.raises(ValueError, match='config.synthesis.fill'):
-        synthesize.fill_plan([3, 5], fill)
     assert_refused(changed(synthesis__fill=fill), 'synthesis.fill')
 
 
@@ -274,12 +298,13 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     calls = {}
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: (args, options))
     repeated, settings, rest = {}, {}, []
+    config = tiny_config(**{'classifier.synthetic_weight': 0.3})
     for arm in check.ARMS:
-        args, options = experiment.train_classifier('out', tiny_config(), parts, synthetic, arm, 5)
-        folder, config, sets, shares, weights, validation = args
+        args, options = experiment.train_classifier('out', config, parts, synthetic, arm, 5)
+        folder, its_config, sets, shares, weights, validation = args
         assert validation is parts.validation
         calls[arm] = sets, shares, weights
-        repeated[arm], settings[arm] = options.pop('class_counts'), flat(config)
+        repeated[arm], settings[arm] = options.pop('class_counts'), flat(its_config)
         options.pop('update')
         rest.append((folder, options))
     assert all(other == rest[0] for other in rest)
@@ -293,7 +318,7 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     sets, shares, weights = calls['augmented']
     assert sets[0] is real and sets[1] is synthetic
     assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(6 / 18)
-    assert weights == [1.0, tiny_config().classifier.synthetic_weight]
+    assert weights == [1.0, 0.3]
 
 
 def test_a_stated_share_is_the_share(fake_images, tiny_config):

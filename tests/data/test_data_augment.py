@@ -114,6 +114,21 @@ def test_rand_augment_depends_on_the_images_key_alone(images):
     assert not np.allclose(whole, rand_augment(jax.random.split(keys[0], len(images)), batch))
 
 
+def test_rand_augment_draws_every_operation_at_its_strength(images):
+    """One operation an image, of a photograph: each is one of those that `operate` makes at 0.3."""
+    batch = jnp.broadcast_to(augment.to_float(jnp.asarray(images[0])), (64, 32, 32, 3))
+    keys = jax.random.split(jax.random.key(2), 64)
+    found = augment.rand_augment(keys, batch, ops=1, magnitude=9, cutout=0)
+    which, strengths = np.divmod(np.arange(2 * len(augment.OPERATIONS)), 2)
+    operate = jax.vmap(augment.operate, (None, 0, 0))
+    known = operate(jnp.float32(images[0]), which, jnp.float32(0.6 * strengths - 0.3))
+    gaps = np.abs((np.asarray(found)[:, None] + 1) * 127.5 - known).mean((2, 3, 4))
+    assert (gaps.min(1) < 0.1).all()
+    drawn = which[gaps.argmin(1)]
+    assert len(set(drawn)) >= len(augment.OPERATIONS) - 4  # some look like the identity
+    assert len(set(gaps.argmin(1))) > 12  # both directions
+
+
 SQUARE = np.random.default_rng(5).uniform(-1, 1, (8, 8, 3)).astype('f4')
 
 
@@ -154,6 +169,18 @@ def test_flip_and_shift_are_the_same_beside_a_turn():
     np.testing.assert_allclose(beside, images, atol=1e-4)
     np.testing.assert_array_equal(told_beside[:, :3], told[:, :3])
     assert not told[:, 3:].any() and not told_beside[:, 4].any()
+
+
+def test_flips_and_shifts_are_told():
+    """Left-right, and down and right by what is told of two pixels at most."""
+    images, told = turned()
+    for image, (flipped, down, right) in zip(images, told[:, :3]):
+        start = SQUARE[:, ::-1] if flipped else SQUARE
+        start = np.pad(start, ((2, 2), (2, 2), (0, 0)), 'edge')
+        top, left = 2 - round(2 * down), 2 - round(2 * right)
+        np.testing.assert_array_equal(image, start[top : top + 8, left : left + 8])
+    assert abs(told[:, 0].mean() - 0.35) < 0.2  # half of those with a flip
+    assert len(np.unique(told[:, 1:3], axis=0)) > 15
 
 
 def test_what_is_told_is_what_was_done():

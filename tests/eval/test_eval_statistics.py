@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from eval import metrics, statistics
@@ -71,6 +71,24 @@ def test_resampled_seeds_vary_as_their_mean_does(accuracies):
     draws = statistics._resampled(np.ones(20_000, int), right.astype(int), 2, None, 2000, 0)
     expected = np.var(accuracies, ddof=1) / len(accuracies)
     assert draws['accuracy'].var() == pytest.approx(expected, rel=0.1)
+
+
+def test_the_interval_of_one_seed_is_that_of_the_normal_distribution():
+    right = (np.arange(2000) < 1200).astype(int)[None]  # 60%
+    labels = np.ones(2000, int)
+    found = statistics.bootstrap_interval(labels, right, 2, samples=4000)['accuracy']['ci95']
+    half = 1.96 * np.sqrt(0.6 * 0.4 / 2000)
+    assert found == pytest.approx((0.6 - half, 0.6 + half), abs=0.08 * half)
+
+
+def test_p_is_that_of_the_normal_distribution():
+    """b is right on 90 images that a has wrong, and wrong on 60 that a has right."""
+    labels, image = np.ones(1000, int), np.arange(1000)
+    a = (image >= 90).astype(int)[None]
+    b = ((image < 90) | (image >= 150)).astype(int)[None]
+    found = statistics.paired_bootstrap(labels, a, b, 2, samples=4000)['accuracy']
+    assert found['mean'] == pytest.approx(0.03)
+    assert found['p'] == pytest.approx(2 * norm.sf(30 / np.sqrt(150)), rel=0.25)
 
 
 def test_pairing_narrows_the_interval():

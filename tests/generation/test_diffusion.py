@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import check
-from generation import diffusion, samplers
+from generation import diffusion
 
 LEVELS = np.array([-8.0, -3.0, -0.5, 0.0, 1.0, 4.0, 8.0], np.float32)
 TIMES = np.linspace(0, 1, 201, dtype=np.float32)
@@ -18,12 +17,6 @@ def pair():
     rng = np.random.default_rng(0)
     x_0 = rng.uniform(-1, 1, (len(LEVELS), 4, 4, 3)).astype('f4')
     return x_0, rng.standard_normal(x_0.shape).astype('f4'), diffusion.expand(jnp.array(LEVELS))
-
-
-def test_the_choices_of_a_config_are_those_of_the_code():
-    assert check.CHOICES['generator.schedule'] == diffusion.SCHEDULES
-    assert check.CHOICES['generator.prediction'] == diffusion.PREDICTIONS
-    assert check.CHOICES['synthesis.sampler'] == samplers.SAMPLERS
 
 
 def test_variance_is_preserved_and_log_snr_is_what_it_says():

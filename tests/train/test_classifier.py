@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import check
 from data import augment, splits
 from eval import predict
 from models import cnn, resnet
@@ -49,10 +48,6 @@ def short(tiny_config):
 def trained(config, fake_images, tmp_path_factory):
     folder = tmp_path_factory.mktemp('classifier')
     return folder, *train(folder, config, [fake_images(8)], validation=fake_images(10, seed=1))
-
-
-def test_the_choices_of_a_config_are_those_of_the_code():
-    assert check.CHOICES['classifier.network'] == classifier.NETWORKS
 
 
 def test_the_cnn_learns_eight_images(trained, config, fake_images):
@@ -132,27 +127,45 @@ def test_the_last_step_is_chosen_when_asked_for(tmp_path, short, fake_images):
     assert 'best' not in saved and same(variables['params'], saved['params'])
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """The batches that a classifier's loop is given, in a list that `classifier.train` fills."""
+    batches = []
+
+    def fit(state, step, stream, *, steps, **options):
+        batches.extend(itertools.islice(stream(0), steps))
+        return state
+
+    monkeypatch.setattr(classifier.loop, 'fit', fit)
+    return batches
+
+
+def test_synthetic_images_have_their_share_and_weight_and_leave(
+    tiny_config, fake_images, tmp_path, seen
+):
+    config = tiny_config(**{'classifier.steps': 8, 'classifier.synthetic_until': 0.5}).classifier
+    classifier.train(
+        tmp_path, config, [fake_images(8), fake_images(8, seed=1)], [0.5, 0.5], [1.0, 0.25],
+        fake_images(8), num_classes=2, seed=0, update=None,
+    )  # fmt: skip
+    assert [int((batch['weight'] == 0.25).sum()) for batch in seen] == [4] * 4 + [0] * 4
+
+
 def test_images_are_repeated_for_as_long_as_synthetic_ones_would_be_seen(
-    tiny_config, fake_images, tmp_path, monkeypatch
+    tiny_config, fake_images, tmp_path, seen
 ):
     uneven = fake_images(20).take(np.arange(1, 20, 2)[:10].tolist() + [0, 2])
     assert sorted(np.bincount(uneven.labels)) == [2, 10]
     config = tiny_config(**{
         'classifier.steps': 40, 'classifier.synthetic_until': 0.5, 'classifier.batch_size': 8,
     }).classifier  # fmt: skip
-    seen = []
-
-    def fit(state, step, batches, **options):
-        seen.extend(batch['label'] for batch in itertools.islice(batches(0), config.steps))
-        return state
-
-    monkeypatch.setattr(classifier.loop, 'fit', fit)
     classifier.train(
         tmp_path, config, [uneven], [1.0], [1.0], uneven, num_classes=2, seed=0, update=None,
         class_counts=[10, 10],
     )  # fmt: skip
     rare = np.argmin(np.bincount(uneven.labels))
-    shares = [np.mean(np.concatenate(part) == rare) for part in (seen[:20], seen[20:])]
+    labels = np.stack([batch['label'] for batch in seen])
+    shares = [np.mean(part == rare) for part in (labels[:20], labels[20:])]
     np.testing.assert_allclose(shares, [1 / 2, 1 / 6], atol=0.02)
 
 

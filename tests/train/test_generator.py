@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import signal
@@ -261,6 +262,39 @@ def test_the_network_is_told_of_the_augmentation(tiny_config, fake_images, field
     data = batch_and_keys(fake_images)
     slope = learn(tiny_config, data, augment_probability=0.999, **fields)[1]['told']
     np.testing.assert_array_equal(np.asarray(slope) != 0, np.bool_(told))
+
+
+def test_what_the_config_says_reaches_optimizer_loop_and_batches(
+    tiny_config, fake_images, tmp_path, monkeypatch
+):
+    config = tiny_config(**{
+        'generator.adam_b2': 0.95, 'generator.clip_norm': 0.5, 'generator.warmup_steps': 1,
+        'generator.cosine_decay': False, 'generator.max_skipped_steps': 7,
+        'generator.class_balanced': True, 'generator.ema_decay': 0.9, 'generator.accumulate': 1,
+    }).generator  # fmt: skip
+    given = {}
+
+    def note(name, function):
+        def call(*arguments, **options):
+            given[name] = arguments, options
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ('make_optimizer', 'make_step'):
+        function = getattr(generator.state_lib, name)
+        monkeypatch.setattr(generator.state_lib, name, note(name, function))
+    monkeypatch.setattr(generator.loop, 'fit', note('fit', lambda *_, **__: None))
+    uneven = fake_images(24)
+    uneven = uneven.take(np.flatnonzero((uneven.labels == 0) | (np.arange(24) < 8)))  # 12 and 4
+    generator.train(tmp_path, config, uneven, uneven, num_classes=2, update=None)
+    options = given['make_optimizer'][1]
+    assert (options['b2'], options['clip'], options['warmup']) == (0.95, 0.5, 1)
+    assert not options['cosine'] and given['make_step'][1]['ema_decay'] == 0.9
+    (_, _, batches), options = given['fit']
+    assert options['max_skipped'] == 7
+    labels = np.concatenate([batch['label'] for batch in itertools.islice(batches(0), 3)])
+    np.testing.assert_array_equal(np.bincount(labels), [12, 12])
 
 
 @pytest.fixture(scope='module')

@@ -204,13 +204,18 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
     config = ml_collections.FrozenConfigDict(fields)
     experiment.refuse_leaks(config, folder / 'data')  # cut alike
     parts = run.parts()
-    swapped = experiment.splits.Splits(
-        parts.test, parts.validation, parts.train, class_names=parts.class_names
-    )
-    experiment.splits.save(swapped, tmp_path)
-    message = f'{part}.init_from=.* was trained with {len(parts.train)} of the images'
-    with pytest.raises(ValueError, match=message):
-        experiment.refuse_leaks(config, tmp_path)
+    for order, leaked in (
+        (('test', 'validation', 'train'), parts.train),  # learnt from the test images
+        (('validation', 'train', 'test'), parts.train),  # learnt from the validation images
+        (('train', 'test', 'validation'), parts.validation),  # chosen on the test images
+    ):
+        swapped = experiment.splits.Splits(
+            *(getattr(parts, split) for split in order), class_names=parts.class_names
+        )
+        experiment.splits.save(swapped, tmp_path / order[0])
+        message = f'{part}.init_from=.* was trained with {len(leaked)} of the images'
+        with pytest.raises(ValueError, match=message):
+            experiment.refuse_leaks(config, tmp_path / order[0])
 
 
 def test_a_warm_start_takes_what_fits():

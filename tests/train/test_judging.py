@@ -1,0 +1,66 @@
+"""Generator, judge and check without a test split: to look at it would be an error."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data import splits
+from generation import export
+from train import experiment
+
+
+@pytest.fixture
+def parts(fake_images):
+    return splits.Splits(fake_images(40), fake_images(20, seed=1), None, ('a', 'b'))
+
+
+def test_copies_are_dropped_and_test_images_never_looked_at(
+    parts, fake_images, tiny_config, tmp_path, monkeypatch
+):
+    """Every second image that the generator is made to draw is one of the training images."""
+    config = tiny_config(**{
+        'generator.sample_every': 2, 'quality.min_relevance': 0.0,
+        'quality.max_distance_quantile': 1.0,
+    })  # fmt: skip
+    judge, made_by, out = (tmp_path / name for name in ('judge', 'generator', 'synthetic'))
+    out.mkdir()
+    experiment.train_classifier(judge, config, parts, None, 'original', 10**6)
+    experiment.train_generator(made_by, config, parts, judge)
+    fresh = fake_images(400, seed=2).images
+
+    def draw(params, labels, seeds, progress):
+        copied = (seeds // 2 % 2 == 0)[:, None, None, None]
+        return np.where(copied, parts.train.images[seeds % 40], fresh[seeds])
+
+    monkeypatch.setattr(experiment, 'make_draw', lambda *_: draw)
+    experiment.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
+    found = json.loads((out / 'quality.json').read_text('utf-8'))
+    images, _, _ = export.read(out)
+    assert len(images) == 12 and found['rejected']['copy'] >= 6
+    known = {image.tobytes() for image in parts.train.images}
+    assert not known & {image.tobytes() for image in images}
+    assert found['copy_rate'] > 0.4 and found['real_heldout_copy_rate'] == 0
+
+
+FIELDS = [('seed', 1), ('sampler', 'ddpm'), ('steps', 5), ('spacing', 'uniform'),
+          ('guidance_scale', 3.0), ('guidance_interval', (0.5, 1.0))]  # fmt: skip
+
+
+@pytest.mark.parametrize('field, value', FIELDS)
+def test_what_synthesis_says_reaches_the_images(tiny_config, monkeypatch, field, value):
+    """Of a network that makes of x_t what its class says: another field, other images."""
+
+    def predict_x0(params, x_t, log_snr, labels):
+        level = labels[:, None, None, None] / 4 - 0.5
+        return params['gain'] * x_t / (1 + abs(x_t)) + level
+
+    monkeypatch.setattr(experiment.generator, 'make_predict_x0', lambda *_: predict_x0)
+    labels, seeds = np.arange(8) % 4, np.arange(8)
+
+    def draw(**fields):
+        config = tiny_config(**{'synthesis.steps': 4} | fields)
+        return experiment.make_draw(config, 4, (4, 4, 3))({'gain': np.float32(0.6)}, labels, seeds)
+
+    assert (draw() == draw()).all()
+    assert (draw() != draw(**{f'synthesis.{field}': value})).any()
