@@ -151,8 +151,7 @@ def _check_classifier(config):
             f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and '
             'at most 1; leave out the arm to train without synthetic images'
         )
-    changing = [arm for arm in config.arms if (ARMS[arm].real and ARMS[arm].synthetic)
-                or ARMS[arm].repeated]  # fmt: skip
+    changing = [arm for arm in config.arms if ARMS[arm].changes]
     if classifier.logit_adjustment and classifier.synthetic_until < 1 and changing:
         raise ValueError(
             f'config.classifier.logit_adjustment={classifier.logit_adjustment} corrects for one '

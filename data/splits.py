@@ -311,10 +311,10 @@ def save(splits, folder):
         (folder / 'bad_images.json').write_text(json.dumps(splits.bad_images, indent=1))
 
 
-def digests(folder, *names):
-    """The pixels' digests of all images of the named splits that `save` wrote, as a set."""
+def digests(folder):
+    """{split: set of the pixels' digests of its images} of what `save` wrote."""
     listing = json.loads((pathlib.Path(folder) / 'splits.json').read_text())
-    return {digest for name in names for _, digest, _ in listing[name]}
+    return {split: {digest for _, digest, _ in listing[split]} for split in SPLITS}
 
 
 def load(folder):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from eval import figures, generative, metrics, results, wording
 from eval.results import BASELINE, CLAIM, METRICS
-from eval.wording import interval, mean_std, number, p_value, percent, points
+from eval.wording import change, interval, mean_std, number, p_value, percent, points
 
 REASONS = {  # of the quality check, in a few words
     'blank': 'too little contrast', 'saturated': 'too many extreme pixels',
@@ -278,6 +278,7 @@ def templates() -> jinja2.Environment:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
-        percent=percent, points=points, interval=interval, mean_std=mean_std, p_value=p_value,
-        number=number, cell=_cell, json=_json, base64=lambda png: base64.b64encode(png).decode())
+        percent=percent, points=points, interval=interval, change=change, mean_std=mean_std,
+        p_value=p_value, number=number, cell=_cell, json=_json,
+        base64=lambda png: base64.b64encode(png).decode())
     return environment

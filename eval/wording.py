@@ -117,6 +117,10 @@ def interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
     return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
 
 
+def change(difference: Mapping) -> str:
+    return f'{points(difference["mean"])} {interval(difference["ci95"])}'
+
+
 def mean_std(score: Mapping) -> str:
     spread = '' if score['std'] is None else f' ± {100 * score["std"]:.1f}'
     return percent(score['mean']) + spread

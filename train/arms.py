@@ -27,6 +27,16 @@ class Arm:
     repeated: bool = False
     fields: Mapping = dataclasses.field(default_factory=dict)
 
+    @property
+    def mixed(self):
+        """Whether it sees images of both kinds."""
+        return self.real and self.synthetic
+
+    @property
+    def changes(self):
+        """Whether it sees other images after config.classifier.synthetic_until of the steps."""
+        return self.mixed or self.repeated
+
 
 ARMS = {
     'original': Arm(),
@@ -51,10 +61,9 @@ def reads(classifier, arm):
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
     for name in ('seeds', *stages.HARMLESS):
         fields.pop(name, None)
-    mixed = made_of.real and made_of.synthetic
-    if not mixed:
+    if not made_of.mixed:
         del fields['synthetic_share'], fields['synthetic_weight']
-    if not (mixed or made_of.repeated):
+    if not made_of.changes:
         del fields['synthetic_until']
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']

@@ -56,12 +56,12 @@ def refuse_leaks(config, folder):
     Args:
         folder: of the stage `data`. Images are known by their pixels: at another size none is.
     """
-    held_out, test = splits.digests(folder, 'validation', 'test'), splits.digests(folder, 'test')
     for part in ('generator', 'classifier'):
         if start := config[part].init_from:
-            data = runs.open_run(start).stage('data')
-            learnt, chosen_by = splits.digests(data, 'train'), splits.digests(data, 'validation')
-            if leaked := len(learnt & held_out | chosen_by & test):
+            here = splits.digests(folder)
+            there = splits.digests(runs.open_run(start).stage('data'))
+            learnt = there['train'] & (here['validation'] | here['test'])
+            if leaked := len(learnt | there['validation'] & here['test']):
                 raise ValueError(
                     f'config.{part}.init_from={start} was trained with {leaked:,} of the images '
                     'that this run holds out for validation and test; start from a run of the same '
@@ -80,8 +80,8 @@ def open_source(config):
 def read_splits(config, **options):
     """The `Splits` that the config describes; `options` go to `splits.prepare`."""
     train, test = open_source(config)
-    for ignored in (source.ignored for source in (train, test) if hasattr(source, 'ignored')):
-        if ignored:
+    for source in (train, test):
+        if ignored := getattr(source, 'ignored', ()):
             more = ', ...' if len(ignored) > SHOWN else ''
             say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
                 f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
@@ -163,7 +163,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
     """One classifier of one arm; the arms differ in what `arms.ARMS` says and in nothing else."""
     made_of = arms.ARMS[arm]
     sets, shares, weights = [parts.train if made_of.real else synthetic], [1.0], [1.0]
-    if made_of.real and made_of.synthetic:
+    if made_of.mixed:
         share = synthetic_share(config, parts, synthetic)
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
