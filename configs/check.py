@@ -1,5 +1,6 @@
 """Is this config possible? Asked before anything is built or compiled."""
 
+import dataclasses
 import math
 
 from configs.default import flat
@@ -123,8 +124,10 @@ def _check_arms(config):
         fields = ARMS[arm].fields.items()
         if fields and all(config.classifier[name] == value for name, value in fields):
             settings = ' '.join(f'config.classifier.{name}={value!r}' for name, value in fields)
+            plain = dataclasses.replace(ARMS[arm], fields={})
+            equal = next(name for name, other in ARMS.items() if other == plain)
             raise ValueError(
-                f"{settings} in every arm makes the arm {arm!r} equal to 'original'; leave out the "
+                f'{settings} in every arm makes the arm {arm!r} equal to {equal!r}; leave out the '
                 'one or the other'
             )
     if config.splits.validation_fraction == 0:

@@ -11,6 +11,7 @@ from eval import metrics, statistics
 BASELINE = 'original'
 CLAIM = 'augmented'
 CONTROLS = ('oversampled', 'classical', 'logit_adjusted')  # what the claim must beat as well
+ON_TOP = ('augmented_classical', 'classical')  # do they help under strong augmentation too?
 METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
            'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
 
@@ -20,7 +21,7 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             groups: Mapping[str, int]) -> dict:
     """Scores of every arm, and what separates the arms: `arms` and `differences`.
 
-    Differences are every other arm minus `original`, and `augmented` minus each control.
+    Differences are every other arm minus `original`, `augmented` minus each control, and `ON_TOP`.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
         groups: {'many': above, 'few': up to} in training images.
@@ -29,6 +30,7 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
     pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
     pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
+    pairs += [ON_TOP] if set(ON_TOP) <= set(predicted) else []
     return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks)
                      for arm, p in probabilities.items()},
             'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,

@@ -141,6 +141,7 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     assert metrics['differences'].keys() == {
         *(f'{arm}-original' for arm in ARMS if arm != 'original'),
         'augmented-oversampled', 'augmented-classical', 'augmented-logit_adjusted',
+        'augmented_classical-classical',
     }  # fmt: skip
     for arm in new:
         log = workdir / 'classifiers' / arm / 'seed_0' / 'metrics.jsonl'

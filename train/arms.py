@@ -43,6 +43,7 @@ ARMS = {
     'augmented': Arm(synthetic=True),
     'oversampled': Arm(repeated=True),
     'classical': Arm(fields={'augment': 'randaugment'}),
+    'augmented_classical': Arm(synthetic=True, fields={'augment': 'randaugment'}),
     'logit_adjusted': Arm(fields={'logit_adjustment': 1.0}),
     'synthetic_only': Arm(real=False, synthetic=True),
 }

@@ -155,13 +155,17 @@ def test_arms(arms):
 
 
 @pytest.mark.parametrize(
-    'arm, field, value',
-    [('classical', 'augment', 'randaugment'), ('logit_adjusted', 'logit_adjustment', 1.0)],
+    'arm, field, value, equal',
+    [
+        ('classical', 'augment', 'randaugment', 'original'),
+        ('augmented_classical', 'augment', 'randaugment', 'augmented'),
+        ('logit_adjusted', 'logit_adjustment', 1.0, 'original'),
+    ],
 )
-def test_an_arm_that_would_equal_the_baseline_is_refused(arm, field, value):
+def test_an_arm_that_would_equal_another_is_refused(arm, field, value, equal):
     fields = {f'classifier.{field}': value}
     message = assert_refused(changed(arms=('original', arm), **fields), f'classifier.{field}')
-    assert repr(arm) in message and repr(value) in message
+    assert repr(arm) in message and repr(value) in message and repr(equal) in message
     fields['classifier.synthetic_until'] = 1.0
     check.check(changed(arms=('original', 'oversampled'), **fields), 1)
 
@@ -315,6 +319,7 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     for arm in ('original', 'oversampled', 'classical', 'logit_adjusted'):
         assert calls[arm] == ([real], [1.0], [1.0])
     assert calls['synthetic_only'] == ([synthetic], [1.0], [1.0])
+    assert calls['augmented_classical'] == calls['augmented']
     sets, shares, weights = calls['augmented']
     assert sets[0] is real and sets[1] is synthetic
     assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(6 / 18)

@@ -179,7 +179,7 @@ def test_the_answer_names_the_strongest_control(finished):
     more = {arm: {'macro_f1': {'mean': 0.99}} for arm in ('classical', 'synthetic_only')}
     assert results.strongest_control(result['arms'] | more) == 'classical'
     assert results.strongest_control({'original': {}, 'augmented': {}}) is None
-    assert set(results.CONTROLS) | {results.BASELINE, results.CLAIM} <= set(ARMS)
+    assert {*results.CONTROLS, results.BASELINE, results.CLAIM, *results.ON_TOP} <= set(ARMS)
 
 
 def evidence(groups=(), classes=(), **more):

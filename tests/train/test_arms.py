@@ -16,12 +16,12 @@ def reads(arm, **fields):
     [
         ('seeds', 9, set()),
         ('steps', 9, set(arms.ARMS)),
-        ('synthetic_share', 0.3, {'augmented'}),
-        ('synthetic_weight', 0.3, {'augmented'}),
-        ('synthetic_until', 0.5, {'augmented', 'oversampled'}),
-        ('augment_shift', 0.2, {'classical'}),
-        ('randaugment_magnitude', 5.0, {'classical'}),
-        ('augment', 'flip_shift', set(arms.ARMS) - {'classical'}),
+        ('synthetic_share', 0.3, {'augmented', 'augmented_classical'}),
+        ('synthetic_weight', 0.3, {'augmented', 'augmented_classical'}),
+        ('synthetic_until', 0.5, {'augmented', 'augmented_classical', 'oversampled'}),
+        ('augment_shift', 0.2, {'classical', 'augmented_classical'}),
+        ('randaugment_magnitude', 5.0, {'classical', 'augmented_classical'}),
+        ('augment', 'flip_shift', set(arms.ARMS) - {'classical', 'augmented_classical'}),
         ('logit_adjustment', 0.5, set(arms.ARMS) - {'logit_adjusted'}),
     ],
 )
