@@ -193,6 +193,25 @@ def test_label_dropout_hides_the_label(trained, tiny_config, config, fake_images
     assert not np.allclose(*losses[0.0], rtol=2e-3)
 
 
+def test_bfloat16_learns_as_float32_does_and_keeps_float32_weights(
+    trained, config, fake_images, tmp_path
+):
+    fields = config.to_dict() | {'dtype': 'bfloat16', 'steps': 12}
+    generator.train(
+        tmp_path, ml_collections.FrozenConfigDict(fields), fake_images(8), fake_images(8),
+        num_classes=CLASSES, update=lambda *_, **__: None,
+    )  # fmt: skip
+    # in these steps the learning rate of the shorter training is that of the longer one
+    losses, expected = (
+        list(logged(folder, 'loss').values())[:8] for folder in (tmp_path, trained[0])
+    )
+    assert losses != expected
+    np.testing.assert_allclose(losses, expected, rtol=0.02)
+    saved = checkpoints.load(tmp_path / 'checkpoints')
+    weights = jax.tree.leaves([saved['ema'], saved['params']])
+    assert {leaf.dtype for leaf in weights} == {np.dtype(np.float32)}
+
+
 def test_the_model_of_the_config(tiny_config):
     model = generator.make_model(tiny_config(**{'generator.dtype': 'bfloat16'}).generator, 5)
     assert model.dtype == jnp.bfloat16 and model.num_classes == 5
