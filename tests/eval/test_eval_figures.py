@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from eval import figures
+from train.arms import ARMS
 
 NAMES = ['<b>&"x', '$not_math', 'a' * 60]
 COUNTS = np.array([5, 40, 12])
@@ -35,6 +36,10 @@ def opened(png: bytes) -> Image.Image:
 def test_figures_are_pictures_of_readable_size(png):
     width, height = opened(png()).size
     assert 400 < width < 2000 and 100 < height < 1500
+
+
+def test_every_arm_has_a_colour_of_its_own():
+    assert len(set(figures.COLORS)) >= len(ARMS)
 
 
 def test_a_figure_grows_with_the_classes():
