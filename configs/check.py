@@ -121,14 +121,13 @@ def _check_arms(config):
             f'{", ".join(ARMS)}, once'
         )
     for arm in arms:
-        fields = ARMS[arm].fields.items()
-        if fields and all(config.classifier[name] == value for name, value in fields):
+        fields, plain = ARMS[arm].fields.items(), dataclasses.replace(ARMS[arm], fields={})
+        equal = [name for name, other in ARMS.items() if other == plain and name != arm]
+        if equal and all(config.classifier[name] == value for name, value in fields):
             settings = ' '.join(f'config.classifier.{name}={value!r}' for name, value in fields)
-            plain = dataclasses.replace(ARMS[arm], fields={})
-            equal = next(name for name, other in ARMS.items() if other == plain)
             raise ValueError(
-                f'{settings} in every arm makes the arm {arm!r} equal to {equal!r}; leave out the '
-                'one or the other'
+                f'{settings} in every arm makes the arm {arm!r} equal to {equal[0]!r}; leave out '
+                'the one or the other'
             )
     if config.splits.validation_fraction == 0:
         raise ValueError(

@@ -11,7 +11,7 @@ from eval import metrics, statistics
 BASELINE = 'original'
 CLAIM = 'augmented'
 CONTROLS = ('oversampled', 'classical', 'logit_adjusted')  # what the claim must beat as well
-ON_TOP = ('augmented_classical', 'classical')  # do they help under strong augmentation too?
+ON_TOP = ('augmented_classical', 'classical')  # do synthetic images help it, too?
 METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
            'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
 

@@ -170,6 +170,15 @@ def test_an_arm_that_would_equal_another_is_refused(arm, field, value, equal):
     check.check(changed(arms=('original', 'oversampled'), **fields), 1)
 
 
+def test_an_arm_that_equals_no_other_is_not_refused(monkeypatch):
+    alone = dataclasses.replace(
+        check.ARMS['synthetic_only'], repeated=True, fields={'augment': 'randaugment'}
+    )
+    monkeypatch.setitem(check.ARMS, 'alone', alone)
+    fields = {'classifier.augment': 'randaugment'}
+    check.check(changed(arms=('original', 'alone'), **fields), 1)
+
+
 def test_the_magnitude_of_randaugment_has_an_end():
     fields = {'classifier.randaugment_magnitude': 31.0}
     assert '30 at most' in assert_refused(changed(**fields), 'classifier.randaugment_magnitude')
