@@ -78,7 +78,7 @@ def _to_colour(image):
         values = np.nan_to_num(np.array(image, np.float32), copy=False)
         if image.mode != 'F':
             values /= 257  # 65535 -> 255
-        elif values.max() <= 1:
+        elif np.max(values) <= 1:
             values *= 255
         np.clip(np.rint(values, out=values), 0, 255, out=values)
         image = Image.fromarray(values.astype(np.uint8))

@@ -178,7 +178,7 @@ def repeated_indices(labels, seed, class_counts=None):
     classes, counts = np.unique(labels, return_counts=True)
     parts = []
     for k, n in zip(classes, counts):
-        goal = counts.max() if class_counts is None else class_counts[k]
+        goal = np.max(counts) if class_counts is None else class_counts[k]
         times, rest = divmod(int(goal), int(n))
         rows = np.flatnonzero(labels == k)
         parts += [np.tile(rows, times), rng.choice(rows, rest, replace=False)]

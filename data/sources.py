@@ -309,7 +309,7 @@ def _tfds_split(tfds, builder, split, image_size):
     skip = {'image': tfds.decode.SkipDecoding()}  # bytes: our own rules decode them
     records = builder.as_data_source(split=split, decoders=skip)
     labels = np.array([record['label'] for record in records], np.int32)
-    if len(labels) == 0 or labels.min() < 0:
+    if len(labels) == 0 or np.min(labels) < 0:
         raise ValueError(f'TFDS set {builder.name!r}: the split {split!r} has no labels')
     return EncodedSource(
         class_names=tuple(features['label'].names),

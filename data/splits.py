@@ -193,7 +193,7 @@ def long_tail(labels, imbalance, seed):
     try:
         if kind == 'exp' and 1 <= (factor := float(value)) < float('inf'):
             exponents = np.arange(len(classes)) / max(len(classes) - 1, 1)
-            sizes = np.floor(counts.max() * factor**-exponents + 1e-9)
+            sizes = np.floor(np.max(counts) * factor**-exponents + 1e-9)
         elif kind == 'range':
             low, high = (int(number) for number in value.split('-'))
             if 1 <= low <= high:

@@ -68,7 +68,8 @@ def _kernel(products: np.ndarray, dimension: int) -> np.ndarray:
 
 def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return sum(_kernel(a[i:i + _CHUNK] @ b.T, a.shape[1]).sum() for i in range(0, len(a), _CHUNK))
+    parts = (a[i:i + _CHUNK] for i in range(0, len(a), _CHUNK))
+    return sum(float(_kernel(part @ b.T, a.shape[1]).sum()) for part in parts)
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
