@@ -1,4 +1,8 @@
-"""The runs of a sweep side by side, best on validation first: sweep.html, sweep.md, sweep.csv."""
+"""The runs of a sweep side by side: sweep.html, sweep.md, sweep.csv.
+
+Best on validation first. Of replicates, runs that differ in seeds only, none is the best: these
+stay in their order, and what they say together is added.
+"""
 
 import csv
 import io
@@ -12,10 +16,11 @@ from rich.table import Table
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
-from eval import report, wording
+from eval import report, statistics, wording
 from eval.results import BASELINE, CLAIM
 
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
+GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
 
 
 def folder(workdir: Path, index: int) -> Path:
@@ -28,8 +33,13 @@ def words(point: Mapping, between: str = ', ') -> str:
     return between.join(f'{name}={value}' for name, value in point.items()) or AS_IT_IS
 
 
+def replicates(points: Sequence[Mapping]) -> bool:
+    """Whether the runs differ in seeds only."""
+    return all(name.endswith('seed') for name in itertools.chain(*points)) and len(points) > 1
+
+
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
-    """What each finished run reached, lowest validation loss of its arm first.
+    """What each finished run reached, lowest validation loss of its arm first, or as planned.
 
     The arm is `augmented` or, in a sweep without it, the last one. A run that was made with other
     settings than its point says (the sweep's file changed since) is left out.
@@ -46,6 +56,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             continue
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
         synthetic = metrics['synthetic'] or {}
+        differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
             'seeds': metrics['seeds'],
@@ -54,17 +65,31 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'accepted': synthetic.get('accepted'),
             'test': {key: metrics['arms'][arm][key] for key in DIFFERENCES},
             'baseline': {key: metrics['arms'][BASELINE][key] for key in DIFFERENCES},
-            'difference': {key: value for key, value in
-                           metrics['differences'].get(f'{arm}-{BASELINE}', {}).items()
-                           if key in DIFFERENCES},
+            'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
         })  # fmt: skip
-    return sorted(found, key=lambda row: row['validation_loss'])
+    return found if replicates(points) else sorted(found, key=lambda row: row['validation_loss'])
+
+
+def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, dict]:
+    """What replicates say together: pair of arms -> column -> `statistics.over_runs`, or nothing.
+
+    A pair, and a group of classes, counts if every finished run has it.
+    """
+    if len(found) < 2 or not replicates(points):
+        return {}
+    runs = [row['differences'] for row in found]
+    return {pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs])
+                   for key in runs[0][pair] if all(key in run[pair] for run in runs)}
+            for pair in runs[0] if all(pair in run for run in runs)}
 
 
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
+               'replicates': replicates(points), 'together': together(found, points),
+               'claim': f'{CLAIM}-{BASELINE}',
+               'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': workdir.name, 'words': words}  # fmt: skip
     pages = {'sweep.csv': _csv(found, list(dict.fromkeys(itertools.chain(*points))))}
     for name in ('sweep.html', 'sweep.md'):
@@ -78,24 +103,33 @@ def write(workdir: Path, points: Sequence[Mapping]) -> None:
 
 
 def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
-    """The leaderboard as a rich table."""
+    """The leaderboard as a rich table; below replicates what they say together."""
+    found = rows(workdir, points)
+    order = 'Runs that differ in seeds only' if replicates(points) else 'Best on validation first'
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-                  title='Best on validation first; in points, with 95% intervals on the test set')
+                  title=f'{order}; in points, with 95% intervals on the test set')
     for name in ('Run', 'Settings', 'Validation\nloss'):
         table.add_column(name)
     for name in DIFFERENCES.values():
         table.add_column(f'{name}\n- {BASELINE}', justify='right')
-    for row in rows(workdir, points):
-        cells = (_difference(row, key) for key in DIFFERENCES)
+    for row in found:
         table.add_row(str(row['index']), words(row['point'], '\n'),
-                      f'{row["validation_loss"]:.4f}', *cells)
+                      f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
+    table.add_section()
+    for pair, difference in together(found, points).items():
+        table.add_row('all', pair.replace('-', ' - '), '', *_cells(difference))
     return table
 
 
-def _difference(row, key):
-    difference = row['difference'].get(key)
-    return '–' if not difference else (
-        f'{wording.points(difference["mean"])}\n{wording.interval(difference["ci95"])}')
+def _cells(difference):
+    return [wording.change(difference[key]).replace(' ', '\n', 1) if key in difference else '–'
+            for key in DIFFERENCES]
+
+
+def _differences(entry):
+    """Of a pair's entry in metrics.json what is compared: column -> {'mean', 'ci95', ...}."""
+    return {key: entry[key] for key in DIFFERENCES} | {
+        group: scores['accuracy'] for group, scores in entry['groups'].items()}
 
 
 def _csv(found, fields):

@@ -125,6 +125,20 @@ def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int) ->
                      ['combined'] for i in own])
 
 
+def over_runs(differences) -> dict:
+    """What R > 1 runs that differ in seeds only say together: a mean, and how well it is known.
+
+    Args: differences: float [R], one a run, say of accuracy between two arms.
+    Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
+    Source: Student's t over runs. It is about further runs on the same images: what other test
+        images would change, each run's own interval says.
+    """
+    runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
+    half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
+    ci95 = float(mean - half), float(mean + half)
+    return {'mean': float(mean), 'std': float(std), 'ci95': ci95}
+
+
 def holm(p) -> np.ndarray:
     """Holm's step-down adjustment of K p-values, in their order (Holm 1979). float [K]."""
     p = np.asarray(p, np.float64)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, ttest_1samp
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from eval import metrics, statistics
@@ -228,3 +228,12 @@ def test_verdict_gives_points_interval_and_images():
     sentence = statistics.verdict('b', 'a', {'accuracy': difference}, 500)
     assert 'accuracy +1.0 points (95% interval -2.0 to +4.0)' in sentence
     assert 'at least 4,500' in sentence
+
+
+def test_over_runs_is_students_t():
+    runs = [0.021, 0.049, 0.034]
+    found = statistics.over_runs(runs)
+    expected = ttest_1samp(runs, 0).confidence_interval()
+    assert found['mean'] == pytest.approx(np.mean(runs))
+    assert found['ci95'] == pytest.approx((expected.low, expected.high))
+    assert found['std'] == pytest.approx(np.std(runs, ddof=1))
