@@ -68,7 +68,7 @@ def console_table(metrics: Mapping) -> Table:
     """The comparison as a rich table: arms as mean ± std over seeds, then each difference; %."""
     title = (f'In %, on {metrics["test_images"]:,} test images; seeds: {metrics["seeds"]}; '
              'in brackets: 95% intervals')
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title)  # fits 80 columns
+    table = Table(box=box.SIMPLE_HEAD, padding=0, title=title)  # fits 80 columns
     table.add_column('Arm', no_wrap=True)
     for key in METRICS:
         table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
