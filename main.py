@@ -165,7 +165,9 @@ def run(config, workdir, command, rerun=False, shared=None):
         cheap=True, alone=True,
     )  # fmt: skip
     processes.on_main(stage.close)
-    show(report.console_table(json.loads((folder / 'metrics.json').read_text('utf-8'))))
+    metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
+    show(report.console_table(metrics))
+    say(report.answer(metrics))
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')

@@ -82,6 +82,11 @@ def console_table(metrics: Mapping) -> Table:
     return table
 
 
+def answer(metrics: Mapping) -> str:
+    """The answer in one to three sentences: what `wording.answer` makes of metrics.json."""
+    return wording.answer(metrics, _shown(metrics))
+
+
 def scores_table(title: str, scores: Mapping) -> Table:
     """One arm's scores, with their 95% intervals, as a rich table; %."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
@@ -115,7 +120,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
         'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
-        'answer': wording.answer(result, shown), 'evidence': wording.evidence(result, shown),
+        'answer': answer(result), 'evidence': wording.evidence(result, shown),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),
         'made': _made(result, synthetic_counts, facts)}
