@@ -34,8 +34,18 @@ def words(point: Mapping, between: str = ', ') -> str:
 
 
 def replicates(points: Sequence[Mapping]) -> bool:
-    """Whether the runs differ in seeds only."""
-    return all(name.endswith('seed') for name in itertools.chain(*points)) and len(points) > 1
+    """Whether the runs differ in seeds only, and no two of them share one of these."""
+    return len(points) > 1 and all(
+        name.endswith('seed') and all(name in point for point in points)
+        and len({point[name] for point in points}) == len(points)
+        for name in itertools.chain(*points))
+
+
+def alike(found: Sequence[Mapping]) -> bool:
+    """Whether the runs' configs are the same but for what the sweep sets."""
+    rest = [{name: value for name, value in row['config'].items() if name not in row['point']}
+            for row in found]
+    return all(config == rest[0] for config in rest)
 
 
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
@@ -73,9 +83,10 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
 def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, dict]:
     """What replicates say together: pair of arms -> column -> `statistics.over_runs`, or nothing.
 
-    A pair, and a group of classes, counts if every finished run has it.
+    A pair, and a group of classes, counts if every finished run has it. Nothing while some of the
+    runs still are of other settings than the rest, as when a sweep is being done again.
     """
-    if len(found) < 2 or not replicates(points):
+    if len(found) < 2 or not replicates(points) or not alike(found):
         return {}
     runs = [row['differences'] for row in found]
     return {pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs])
@@ -86,9 +97,10 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, d
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
+    pooled = together(found, points)
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
-               'replicates': replicates(points), 'together': together(found, points),
-               'claim': f'{CLAIM}-{BASELINE}',
+               'replicates': replicates(points), 'alike': alike(found),
+               'together': pooled, 'answer': _answer(pooled),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': workdir.name, 'words': words}  # fmt: skip
     pages = {'sweep.csv': _csv(found, list(dict.fromkeys(itertools.chain(*points))))}
@@ -115,10 +127,20 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
     for row in found:
         table.add_row(str(row['index']), words(row['point'], '\n'),
                       f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
-    table.add_section()
-    for pair, difference in together(found, points).items():
-        table.add_row('all', pair.replace('-', ' - '), '', *_cells(difference))
+    if pooled := together(found, points):
+        table.add_section()
+        table.add_row('all', 'Their mean, with its\ninterval over runs:')
+    for pair, difference in pooled.items():
+        table.add_row('', pair.replace('-', ' - '), '', *_cells(difference))
     return table
+
+
+def _answer(pooled):
+    """The sentence on the claim over all runs; '' if they say nothing of it."""
+    if not (difference := pooled.get(f'{CLAIM}-{BASELINE}')):
+        return ''
+    return statistics.verdict(
+        CLAIM, BASELINE, {'accuracy': difference['accuracy'], 'macro-F1': difference['macro_f1']})
 
 
 def _cells(difference):

@@ -130,8 +130,8 @@ def over_runs(differences) -> dict:
 
     Args: differences: float [R], one a run, say of accuracy between two arms.
     Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
-    Source: Student's t over runs. It is about further runs on the same images: what other test
-        images would change, each run's own interval says.
+    Source: Student's t over runs. It is about further runs on the same images, with the same seeds
+        of the classifiers: what others would change, each run's own interval says.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
     half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
@@ -162,10 +162,12 @@ def images_needed(difference: float, ci95, n: int) -> int | None:
     return math.floor(n * (reach / abs(difference)) ** 2) + 1
 
 
-def verdict(arm: str, baseline: str, differences: Mapping[str, Mapping], test_images: int) -> str:
+def verdict(arm: str, baseline: str, differences: Mapping[str, Mapping],
+            test_images: int | None = None) -> str:
     """One sentence: is `arm` better than `baseline`, by how much, and can it be believed?
 
-    Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions.
+    Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions;
+        test_images: on which the intervals rest, to say how many it would take; None if on runs.
     """
     signs = {_sign(d['ci95']) for d in differences.values()}
     answer = {
@@ -179,13 +181,16 @@ def verdict(arm: str, baseline: str, differences: Mapping[str, Mapping], test_im
     return f'{answer}: {"; ".join(clauses)}.'
 
 
-def _clause(metric: str, difference: float, ci95, test_images: int) -> str:
+def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
     low, high = ci95
     text = (f'{metric} {100 * difference:+z.1f} points '
             f'(95% interval {100 * low:+z.1f} to {100 * high:+z.1f}), ')
     if _sign(ci95):
         return text + 'distinguishable from zero'
-    text += f'not distinguishable from zero on {test_images:,} test images'
+    text += 'not distinguishable from zero'
+    if test_images is None:
+        return text
+    text += f' on {test_images:,} test images'
     needed = images_needed(difference, ci95, test_images)
     # An interval that ends at zero needs a single image more; a count of two figures hides it.
     if needed is None:

@@ -61,7 +61,9 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
     text = pages(tmp_path, SEEDS)
     assert 'none is the best' in text['md'] and 'Best on validation' not in text['html']
     assert '| augmented − original | +8.0 [-5.1, +21.1] ± 5.3 |' in text['md']
-    assert 'Over 3 runs, augmented − original: Accuracy +8.0 [-5.1, +21.1],' in text['html']
+    said = ('3 runs together. No difference between augmented and original can be told from '
+            'chance: accuracy +8.0 points (95% interval -5.1 to +21.1), not distinguishable from zero; ')
+    assert said in text['html'] and said in text['md']
     assert '+8.0' in console(tmp_path, SEEDS).split('augmented - original')[1]
 
 
@@ -89,3 +91,28 @@ def test_a_pair_counts_if_every_run_has_it(tmp_path):
     assert leaderboard.together([*both[:2], alone[2]], SEEDS) == {}
     pages(tmp_path / 'alone', SEEDS)
     assert 'all' not in console(tmp_path / 'alone', SEEDS)
+
+
+def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
+    """As when a sweep is done again with another number of steps, and is not through yet."""
+    runs(tmp_path, SEEDS)
+    path = leaderboard.folder(tmp_path, 0) / 'config.json'
+    stored = json.loads(path.read_text())
+    stored['config']['generator']['steps'] += 1
+    path.write_text(json.dumps(stored))
+    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
+    text = pages(tmp_path, SEEDS)
+    assert 'made with other settings' in text['md'] and 'made with other settings' in text['html']
+
+
+@pytest.mark.parametrize(('points', 'are'), [
+    (SEEDS, True),
+    (SEEDS[:1], False),  # one alone
+    ([{'synthesis.seed': 0, 'generator.steps': 9}, {'synthesis.seed': 1, 'generator.steps': 8}],
+     False),
+    ([{'generator.seed': g, 'synthesis.seed': s} for g in (0, 1) for s in (2, 3)],
+     False),  # four runs of two generators do not vary as four do
+    ([{'generator.seed': 1}, {}], False),
+])  # fmt: skip
+def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
+    assert leaderboard.replicates(points) is are
