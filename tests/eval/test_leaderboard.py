@@ -62,7 +62,8 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
     assert 'none is the best' in text['md'] and 'Best on validation' not in text['html']
     assert '| augmented − original | +8.0 [-5.1, +21.1] ± 5.3 |' in text['md']
     said = ('3 runs together. No difference between augmented and original can be told from '
-            'chance: accuracy +8.0 points (95% interval -5.1 to +21.1), not distinguishable from zero; ')
+            'chance: accuracy +8.0 points (95% interval -5.1 to +21.1), not distinguishable from '
+            'zero; ')
     assert said in text['html'] and said in text['md']
     assert '+8.0' in console(tmp_path, SEEDS).split('augmented - original')[1]
 
