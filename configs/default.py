@@ -34,7 +34,7 @@ def get_config():
 
     c.generator = g = ml_collections.ConfigDict()
     g.seed = 0  # of initialisation, order, noise
-    g.steps = 13_000  # optimizer steps
+    g.steps = 10_000  # optimizer steps
     g.batch_size = 16  # over all devices and hosts
     g.learning_rate = 1e-3  # Adam
     g.adam_b2 = 0.99  # Adam's decay of squared gradients
@@ -69,7 +69,7 @@ def get_config():
     g.dtype = 'auto'  # of activations: auto (bfloat16 on accelerators) | float32 | bfloat16
     g.log_every, g.validate_every, g.save_every = 50, 500, 1000  # steps
     g.max_skipped_steps = 0  # steps without a finite gradient that are passed over; more: stop
-    g.sample_every = 3250  # steps between looks at a small sample, for copies and quality; 0: off
+    g.sample_every = 2500  # steps between looks at a small sample, for copies and quality; 0: off
     g.sample_size = 74  # its images, rounded up to equally many a class
     g.max_copy_rate = 0.05  # of it, above which (and twice that of real images) to raise the alarm
     g.select = 'last'  # step whose EMA is used: last | best_validation (lowest kernel distance)
