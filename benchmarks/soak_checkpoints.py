@@ -65,7 +65,10 @@ def restored(folder):
     from train import checkpoints
 
     logging.disable(logging.CRITICAL)
-    found = checkpoints.restore(folder, state(0))
+    try:
+        found = checkpoints.restore(folder, state(0))
+    finally:
+        logging.disable(logging.NOTSET)
     if found is None:
         return {'step': 0, 'right': True}
     step = int(found.step)
