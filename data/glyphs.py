@@ -2,10 +2,10 @@
 
 Letters of one typeface stand on rough ground, as if on stone, under a light and a tint of their own
 and in a slightly changing pose. The ground is as coarse as their strokes, so most of an image shows
-what all classes share: a model of whole images sees it in all of about 1,100 training images, which
-a classifier has to tell from 14 to 50 letters of a class. So there is something in these images
-that synthetic ones can teach, and the set is a positive control: it shows that the experiment finds
-a gain where there is one, not that there is one in other images.
+what all classes share. The idea is that a model of whole images learns it from all of about 1,100
+training images, and that its images then show a classifier, which has 14 to 50 of a class, each
+letter on much more ground. So the set is a positive control: it shows that the experiment finds a
+gain where there is one, not that there is one in other images.
 
 Every image is a pure function of (seed, split, index), so nothing is downloaded or stored.
 """

@@ -20,6 +20,7 @@ from eval import report, statistics, wording
 from eval.results import BASELINE, CLAIM
 
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
+HARMLESS = 'trackers', 'cpu_devices', 'save_every', 'max_skipped_steps', 'remat'  # fields' ends
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
 
 
@@ -42,9 +43,10 @@ def replicates(points: Sequence[Mapping]) -> bool:
 
 
 def alike(found: Sequence[Mapping]) -> bool:
-    """Whether the runs' configs are the same but for what the sweep sets."""
-    rest = [{name: value for name, value in row['config'].items() if name not in row['point']}
-            for row in found]
+    """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
+    rest = [{name: value for name, value in row['config'].items()
+             if name not in {*row['point'], 'synthesis.batch_size'}
+             and name.split('.')[-1] not in HARMLESS} for row in found]
     return all(config == rest[0] for config in rest)
 
 
@@ -101,6 +103,7 @@ def write(workdir: Path, points: Sequence[Mapping]) -> None:
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
                'replicates': replicates(points), 'alike': alike(found),
                'together': pooled, 'answer': _answer(pooled),
+               'fields': ', '.join(dict.fromkeys(itertools.chain(*points))),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': workdir.name, 'words': words}  # fmt: skip
     pages = {'sweep.csv': _csv(found, list(dict.fromkeys(itertools.chain(*points))))}

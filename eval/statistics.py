@@ -130,8 +130,8 @@ def over_runs(differences) -> dict:
 
     Args: differences: float [R], one a run, say of accuracy between two arms.
     Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
-    Source: Student's t over runs. It is about further runs on the same images, with the same seeds
-        of the classifiers: what others would change, each run's own interval says.
+    Source: Student's t over runs. It is about further values of the seeds that differ between
+        them: what other images and seeds would change, each run's own interval says.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
     half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)

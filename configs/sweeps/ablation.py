@@ -29,5 +29,5 @@ def get_sweep():
         'generator.label_dropout': [0.2],
         'generator.ema_decay': [0.99, 0.9999],
         'generator.channels': [24, 48],
-        'generator.steps': [6500, 26_000],
+        'generator.steps': [5000, 20_000],
     })

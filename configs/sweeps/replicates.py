@@ -7,9 +7,9 @@ generator would have given. These runs differ in nothing but seeds, so the sweep
 of them: it gives the mean of their differences, and how far that can be believed. They cost as much
 as five runs.
 
-With `data.test` the test images stay the same, and the split moves the validation images. With
-`data.imbalance` other images, and under `range:` other classes, become rare. Seed 0, which settings
-may have been chosen on, is none of these.
+Where a set brings its own test images (`data.test`, the glyphs) they stay the same, and the split
+moves the validation images. With `data.imbalance` other images, and under `range:` other classes,
+become rare. Seed 0, which settings may have been chosen on, is none of these.
 """
 
 

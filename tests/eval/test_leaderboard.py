@@ -117,3 +117,15 @@ def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
 ])  # fmt: skip
 def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
     assert leaderboard.replicates(points) is are
+
+
+def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
+    runs(tmp_path, SEEDS)
+    path = leaderboard.folder(tmp_path, 0) / 'config.json'
+    stored = json.loads(path.read_text())
+    stored['config']['generator']['save_every'] += 1
+    stored['config']['synthesis']['batch_size'] += 1
+    stored['config']['cpu_devices'] = 1
+    path.write_text(json.dumps(stored))
+    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    assert 'further values of splits.seed, generator.seed and' in pages(tmp_path, SEEDS)['md']
