@@ -18,9 +18,10 @@ from configs.default import flat
 from configs.sweeps import AS_IT_IS
 from eval import report, statistics, wording
 from eval.results import BASELINE, CLAIM
+from train import stages
 
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
-HARMLESS = 'trackers', 'cpu_devices', 'save_every', 'max_skipped_steps', 'remat'  # fields' ends
+HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
 
 
@@ -99,14 +100,14 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, d
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
-    pooled = together(found, points)
+    pooled, fields = together(found, points), list(dict.fromkeys(itertools.chain(*points)))
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
                'replicates': replicates(points), 'alike': alike(found),
                'together': pooled, 'answer': _answer(pooled),
-               'fields': ', '.join(dict.fromkeys(itertools.chain(*points))),
+               'fields': ', '.join(fields),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': workdir.name, 'words': words}  # fmt: skip
-    pages = {'sweep.csv': _csv(found, list(dict.fromkeys(itertools.chain(*points))))}
+    pages = {'sweep.csv': _csv(found, fields)}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)
     out = workdir / 'report'

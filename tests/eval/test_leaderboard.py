@@ -37,6 +37,14 @@ def runs(workdir, points, arms=RIGHT):
     return workdir
 
 
+def change(workdir, fields):
+    """Says of the first run that it was made with these fields."""
+    path = leaderboard.folder(workdir, 0) / 'config.json'
+    config = augmented.get_config()
+    config.update_from_flattened_dict(SEEDS[0] | fields)
+    path.write_text(json.dumps({'config': config.to_dict()}))
+
+
 def pages(workdir, points):
     leaderboard.write(workdir, points)
     return {name: (workdir / 'report' / f'sweep.{name}').read_text('utf-8')
@@ -74,14 +82,14 @@ def test_other_sweeps_are_ranked_and_not_pooled(tmp_path):
     assert [row['index'] for row in found] == [2, 1, 0]
     assert leaderboard.together(found, DOSES) == {}
     text = pages(tmp_path, DOSES)
-    assert 'Best on validation: run 2' in text['html'] and 'Together' not in text['md']
+    assert 'Best on validation: run 2' in text['html'] and 'together' not in text['md']
     assert 'Best on validation first' in console(tmp_path, DOSES)
 
 
 def test_one_finished_replicate_says_nothing_together(tmp_path):
     runs(tmp_path, SEEDS[:1])
     text = pages(tmp_path, SEEDS)
-    assert '1 of 3 runs' in text['md'] and 'Together' not in text['md'] + text['html']
+    assert '1 of 3 runs' in text['md'] and 'runs together' not in text['md'] + text['html']
     console(tmp_path, SEEDS)
 
 
@@ -97,10 +105,7 @@ def test_a_pair_counts_if_every_run_has_it(tmp_path):
 def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
     """As when a sweep is done again with another number of steps, and is not through yet."""
     runs(tmp_path, SEEDS)
-    path = leaderboard.folder(tmp_path, 0) / 'config.json'
-    stored = json.loads(path.read_text())
-    stored['config']['generator']['steps'] += 1
-    path.write_text(json.dumps(stored))
+    change(tmp_path, {'generator.steps': 7})
     assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
     text = pages(tmp_path, SEEDS)
     assert 'made with other settings' in text['md'] and 'made with other settings' in text['html']
@@ -121,11 +126,6 @@ def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
 
 def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
     runs(tmp_path, SEEDS)
-    path = leaderboard.folder(tmp_path, 0) / 'config.json'
-    stored = json.loads(path.read_text())
-    stored['config']['generator']['save_every'] += 1
-    stored['config']['synthesis']['batch_size'] += 1
-    stored['config']['cpu_devices'] = 1
-    path.write_text(json.dumps(stored))
+    change(tmp_path, {'generator.save_every': 7, 'synthesis.batch_size': 7, 'cpu_devices': 1})
     assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     assert 'further values of splits.seed, generator.seed and' in pages(tmp_path, SEEDS)['md']
