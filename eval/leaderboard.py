@@ -1,7 +1,9 @@
 """The runs of a sweep side by side: sweep.html, sweep.md, sweep.csv.
 
-Best on validation first. Of replicates, runs that differ in seeds only, none is the best: these
-stay in their order, and what they say together is added.
+Best on validation first; where the baseline varies, too, also what separates the arms when each has
+the settings that suit it best, since a gain may be nothing but a baseline that nobody tuned. Of
+replicates, runs that differ in seeds only, none is the best: these stay in their order, and what
+they say together is added.
 """
 
 import csv
@@ -16,7 +18,7 @@ from rich.table import Table
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
-from eval import report, statistics, wording
+from eval import report, results, statistics, wording
 from eval.results import BASELINE, CLAIM
 from train import stages
 
@@ -45,8 +47,9 @@ def replicates(points: Sequence[Mapping]) -> bool:
 
 def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
+    varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
     rest = [{name: value for name, value in row['config'].items()
-             if name not in {*row['point'], 'synthesis.batch_size'}
+             if name not in varied
              and name.split('.')[-1] not in HARMLESS} for row in found]
     return all(config == rest[0] for config in rest)
 
@@ -72,12 +75,14 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
-            'seeds': metrics['seeds'],
+            'seeds': metrics['seeds'], 'classes': metrics['classes'],
+            'losses': {name: scores['loss']['mean']
+                       for name, scores in metrics['validation'].items()},
             'validation_loss': metrics['validation'][arm]['loss']['mean'],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'test': {key: metrics['arms'][arm][key] for key in DIFFERENCES},
-            'baseline': {key: metrics['arms'][BASELINE][key] for key in DIFFERENCES},
+            'scores': {name: {key: scores[key] for key in DIFFERENCES}
+                       for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
         })  # fmt: skip
     return found if replicates(points) else sorted(found, key=lambda row: row['validation_loss'])
@@ -97,13 +102,46 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, d
             for pair in runs[0] if all(pair in run for run in runs)}
 
 
+def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+    """What separates the arms when each is as in the run of its own lowest validation loss.
+
+    Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
+        [a sentence a pair]}; {} where the baseline is the same in all runs, and where these differ
+        in their images, in their number of seeds or, as in `together`, in more than the sweep says.
+    """
+    if len(found) < 2 or replicates(points) or not alike(found):
+        return {}
+    places = [stages.folders(folder(workdir, row['index'])) for row in found]
+    images = {(place.get('data'), row['seeds']) for place, row in zip(places, found, strict=True)}
+    arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
+    if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
+            {row['losses'][BASELINE] for row in found}) == 1:
+        return {}
+    best = {arm: min(found, key=lambda row: row['losses'][arm]) for arm in arms}
+    labels, probabilities = results.read(
+        {arm: _predictions(folder(workdir, row['index']), arm, row['seeds'])
+         for arm, row in best.items()}, found[0]['classes'])
+    predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
+    differences, answers = {}, []
+    for arm in arms:
+        if arm == BASELINE:
+            continue
+        pair = statistics.paired_bootstrap(
+            labels, predicted[BASELINE], predicted[arm], found[0]['classes'])
+        differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
+        headline = {'accuracy': pair['accuracy'], 'macro-F1': pair['macro_f1']}
+        answers.append(statistics.verdict(arm, BASELINE, headline, len(labels)))
+    return {'best': best, 'differences': differences, 'answers': answers}
+
+
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
     pooled, fields = together(found, points), list(dict.fromkeys(itertools.chain(*points)))
+    each = tuned(workdir, found, points)
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
                'replicates': replicates(points), 'alike': alike(found),
-               'together': pooled, 'answer': _answer(pooled),
+               'together': pooled, 'answer': _answer(pooled), 'tuned': each,
                'fields': ', '.join(fields),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': workdir.name, 'words': words}  # fmt: skip
@@ -119,13 +157,13 @@ def write(workdir: Path, points: Sequence[Mapping]) -> None:
 
 
 def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
-    """The leaderboard as a rich table; below replicates what they say together."""
+    """The leaderboard as a rich table; below it what `together` or `tuned` adds."""
     found = rows(workdir, points)
     order = 'Runs that differ in seeds only' if replicates(points) else 'Best on validation first'
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title=f'{order}; in points, with 95% intervals on the test set')
     for name in ('Run', 'Settings', 'Validation\nloss'):
-        table.add_column(name)
+        table.add_column(name, overflow='fold')
     for name in DIFFERENCES.values():
         table.add_column(f'{name}\n- {BASELINE}', justify='right')
     for row in found:
@@ -136,7 +174,20 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
         table.add_row('all', 'Their mean, with its\ninterval over runs:')
     for pair, difference in pooled.items():
         table.add_row('', pair.replace('-', ' - '), '', *_cells(difference))
+    if each := tuned(workdir, found, points):
+        table.add_section()
+        table.add_row('each', 'Each arm at its own\nlowest validation loss:')
+    for pair, difference in each.get('differences', {}).items():
+        arms = {arm: each['best'][arm]['index'] for arm in pair.split('-')}
+        runs = ' - '.join(f'{arm} (run {index})' for arm, index in arms.items())
+        table.add_row('', runs.replace(' - ', ' -\n'), '', *_cells(difference))
     return table
+
+
+def _predictions(run, arm, seeds):
+    """The files of an arm's predictions, one a seed."""
+    names = [f'classifiers/{arm}/seed_{seed}' for seed in range(seeds)]
+    return [run / stages.folders(run).get(name, name) / 'predictions.npz' for name in names]
 
 
 def _answer(pooled):
@@ -163,10 +214,11 @@ def _csv(found, fields):
     writer = csv.writer(text, lineterminator='\n')
     scores = [f'{kind}_{key}' for kind in ('test', 'baseline') for key in DIFFERENCES]
     ends = [f'difference_{key}{end}' for key in DIFFERENCES for end in ('', '_low', '_high')]
-    names = ('validation_loss', 'validation_accuracy', 'accepted')
+    names = 'validation_loss', 'validation_accuracy', 'accepted'
     writer.writerow(['run', *fields, 'arm', 'seeds', *names, *scores, *ends])
     for row in found:
-        values = [row[kind][key]['mean'] for kind in ('test', 'baseline') for key in DIFFERENCES]
+        values = [row['scores'][arm][key]['mean']
+                  for arm in (row['arm'], BASELINE) for key in DIFFERENCES]
         for key in DIFFERENCES:
             difference = row['difference'].get(key)
             values += [difference['mean'], *difference['ci95']] if difference else ['', '', '']

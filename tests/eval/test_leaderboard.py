@@ -16,8 +16,11 @@ SEEDS = [dict.fromkeys(('splits.seed', 'generator.seed'), seed) for seed in rang
 DOSES = [{'synthesis.fill': fill} for fill in ('2x', '3x', '4x')]
 
 
-def runs(workdir, points, arms=RIGHT):
-    """Finished runs in the folders of a sweep; the later, the lower their validation loss."""
+def runs(workdir, points, arms=RIGHT, losses=None):
+    """Finished runs in the folders of a sweep.
+
+    `losses`: of the validation images, arm -> one a run; without, the later, the lower.
+    """
     labels, counts = np.repeat(np.arange(4), 50), np.array([60, 30, 10, 12])
     for index, point in enumerate(points):
         right = {arm: np.arange(200) % 50 < count[index] for arm, count in arms.items()}
@@ -26,22 +29,31 @@ def runs(workdir, points, arms=RIGHT):
         config = augmented.get_config()
         config.update_from_flattened_dict(point)
         metrics = {
-            'seeds': 1, 'synthetic': {'accepted': 7},
-            'validation': {arm: {'loss': {'mean': 1 / (1 + index)}, 'accuracy': {'mean': 0.5}}
-                           for arm in arms},
+            'seeds': 1, 'classes': 4, 'synthetic': {'accepted': 7},
+            'validation': {
+                arm: {'loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
+                      'accuracy': {'mean': 0.5}} for arm in arms},
             **results.compare(labels, probabilities, 'abcd', counts, {'many': 40, 'few': 25})}
         folder = leaderboard.folder(workdir, index)
         (folder / 'report').mkdir(parents=True)
         (folder / 'report' / 'metrics.json').write_text(json.dumps(results.jsonable(metrics)))
         (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
+        places = {'data': '../../shared/data/1'}
+        for arm, table in probabilities.items():
+            name = f'classifiers/{arm}/seed_0'
+            places[name] = f'../../shared/{name}/{index}'
+            (folder / places[name]).mkdir(parents=True)
+            np.savez(folder / places[name] / 'predictions.npz', labels=labels,
+                     probabilities=table[0])
+        (folder / 'stages.json').write_text(json.dumps(places))
     return workdir
 
 
-def change(workdir, fields):
+def change(workdir, fields, point=SEEDS[0]):
     """Says of the first run that it was made with these fields."""
     path = leaderboard.folder(workdir, 0) / 'config.json'
     config = augmented.get_config()
-    config.update_from_flattened_dict(SEEDS[0] | fields)
+    config.update_from_flattened_dict(point | fields)
     path.write_text(json.dumps({'config': config.to_dict()}))
 
 
@@ -129,3 +141,49 @@ def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
     change(tmp_path, {'generator.save_every': 7, 'synthesis.batch_size': 7, 'cpu_devices': 1})
     assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     assert 'further values of splits.seed, generator.seed and' in pages(tmp_path, SEEDS)['md']
+
+
+RATES = [{'classifier.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)]
+LOSSES = {'original': (2.5, 1.9, 1.7), 'augmented': (1.0, 1.2, 1.1)}
+
+
+def test_each_arm_is_taken_at_its_own_lowest_validation_loss(tmp_path):
+    right = {'original': (25, 40, 30), 'augmented': (34, 49, 31), 'oversampled': (20, 20, 27)}
+    runs(tmp_path, RATES, right, LOSSES | {'oversampled': (3, 3, 2)})
+    each = leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, RATES), RATES)
+    assert {arm: row['index'] for arm, row in each['best'].items()} == {
+        'original': 2, 'augmented': 0, 'oversampled': 2}  # fmt: skip
+    found = {pair: entry['accuracy'] for pair, entry in each['differences'].items()}
+    assert found['augmented-original']['mean'] == pytest.approx(0.08)  # 34 and 30 of 50
+    assert found['oversampled-original']['mean'] == pytest.approx(-0.06)
+    low, high = found['augmented-original']['ci95']
+    assert 0.08 - 3 * 0.02 < low < 0.08 < high < 0.08 + 3 * 0.02
+    text = pages(tmp_path, RATES)
+    for page in (text['md'], text['html']):
+        assert 'Yes, augmented is better than original: accuracy +8.0 points' in page
+        assert 'No, oversampled is worse than original: accuracy -6.0 points' in page
+    assert r'| original | 2 | classifier.learning\_rate=0.004 | 1.7000 | 60.0 |' in text['md']
+    assert r'| augmented | 0 | classifier.learning\_rate=0.001 | 1.0000 | 68.0 |' in text['md']
+    said = console(tmp_path, RATES).split('each', 1)[1]
+    assert 'augmented (run 0)' in said and 'original (run 2)' in said and '+8.0' in said
+
+
+def test_one_change_at_a_time_is_comparable_with_none(tmp_path):
+    points = [{}, *RATES[1:]]
+    runs(tmp_path, points, losses=LOSSES)
+    assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points)
+
+
+@pytest.mark.parametrize('why', ['one run', 'seeds', 'baseline', 'images', 'settings', 'alone'])
+def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, why):
+    points = {'seeds': SEEDS, 'one run': RATES[:1]}.get(why, RATES)
+    losses = LOSSES | ({'original': (2, 2, 2)} if why == 'baseline' else {})
+    arms = {'original': RIGHT['original']} if why == 'alone' else RIGHT
+    runs(tmp_path, points, arms, losses)
+    if why == 'images':
+        path = leaderboard.folder(tmp_path, 1) / 'stages.json'
+        path.write_text(path.read_text().replace('data/1', 'data/2'))
+    if why == 'settings':
+        change(tmp_path, {'generator.steps': 7}, RATES[0])
+    assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points) == {}
+    assert 'Each arm' not in pages(tmp_path, points)['md']
