@@ -88,10 +88,10 @@ def _portable(value):
 
 
 def _portable_command(command: str) -> str:
-    """The command without this machine's paths, and without --workdir."""
+    """The command without this machine's paths, without --workdir and --rerun."""
     first, *flags = command.split(' --')
     split = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
-    kept = [''.join(map(_portable, parts)) for parts in split if parts[0] != 'workdir']
+    kept = [''.join(map(_portable, parts)) for parts in split if parts[0] not in ('workdir', 'rerun')]
     return ' --'.join([first, *kept])
 
 

@@ -9,7 +9,7 @@ from eval import collect, report
 NAMES = ['a', 'b', 'c']
 TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
 COMMAND = (f'python main.py --config=/home/someone/repo/configs/augmented.py:folder '
-           f'--config.data.train={TRAIN} --workdir=/home/someone/runs/mine')
+           f'--config.data.train={TRAIN} --rerun --workdir=/home/someone/runs/mine')
 README = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
 
 
@@ -69,6 +69,7 @@ def test_a_result_holds_the_numbers_and_what_was_run(run, tmp_path):
     for key in metrics.keys() - {'arms', 'differences', 'command'}:
         assert found[key] == metrics[key]
     assert '/home' not in text and 'someone' not in text and 'workdir' not in text
+    assert 'rerun' not in text
     assert found['command'].endswith(
         '--config=configs/augmented.py:folder --config.data.train=grocery37/train.zip')
     assert found['config']['data.train'] == 'grocery37/train.zip'
