@@ -91,7 +91,8 @@ def _portable_command(command: str) -> str:
     """The command without this machine's paths, without --workdir and --rerun."""
     first, *flags = command.split(' --')
     split = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
-    kept = [''.join(map(_portable, parts)) for parts in split if parts[0] not in ('workdir', 'rerun')]
+    kept = [''.join(map(_portable, parts)) for parts in split
+            if parts[0] not in ('workdir', 'rerun')]
     return ' --'.join([first, *kept])
 
 

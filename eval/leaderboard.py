@@ -117,7 +117,7 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
             {row['losses'][BASELINE] for row in found}) == 1:
         return {}
-    best = {arm: min(found, key=lambda row: row['losses'][arm]) for arm in arms}
+    best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
     labels, probabilities = results.read(
         {arm: _predictions(folder(workdir, row['index']), arm, row['seeds'])
          for arm, row in best.items()}, found[0]['classes'])

@@ -16,7 +16,8 @@ LIMIT = 240
 SWEEP = """
 def get_sweep():
     light = {'classifier.synthetic_weight': 0.3}
-    strong = {'synthesis.fill': 'largest', 'synthesis.guidance_scale': 3.0}
+    strong = {'synthesis.fill': 'largest', 'synthesis.guidance_scale': 3.0,
+              'classifier.dropout': 0.2}
     return [{'synthesis.fill': fill, **more} for fill in ('largest', '2x') for more in (light, {})
             ] + [strong]
 """
@@ -66,8 +67,8 @@ def made(workdir, stage):
 def test_what_runs_have_in_common_is_done_once(sweep):
     workdir, _, output = sweep
     # samples choose the generator's weights: a generator for each scale at which they are drawn
-    counts = {'data': 1, 'judge': 1, 'generator': 2, 'synthetic': 3}
-    counts |= {'classifiers/original/seed_0': 1, 'classifiers/augmented/seed_0': 5}
+    counts = {'data': 1, 'judge': 2, 'generator': 2, 'synthetic': 3}  # of two dropouts
+    counts |= {'classifiers/original/seed_0': 2, 'classifiers/augmented/seed_0': 5}
     assert {stage: len(made(workdir, stage)) for stage in counts} == counts
     assert output.count('generator: start') == 1  # the killed sweep had done the other
     assert len(list((workdir / 'points').iterdir())) == 5
@@ -96,10 +97,23 @@ def test_the_leaderboard_has_every_run_best_on_validation_first(sweep):
         workdir / 'report' / 'sweep.html'
     ).read_text('utf-8')
     text = (workdir / 'report' / 'sweep.md').read_text('utf-8')
-    table = text[text.index('| run') :].rstrip().split('\n')
+    table = text[text.index('\n| run |') + 1 :].rstrip().split('\n')
     assert '5 of 5 runs' in text
     assert len(table) == 2 + 5 and len({row.count(' | ') for row in (table[0], *table[2:])}) == 1
     assert 'sweep.html' in output
+
+
+def test_the_leaderboard_compares_the_arms_each_at_its_own_best(sweep):
+    workdir, _, output = sweep
+    runs = [json.loads((workdir / 'points' / f'{i:03d}' / 'report' / 'metrics.json').read_text())
+            for i in range(5)]
+    best = {arm: min(range(5), key=lambda i: runs[i]['validation'][arm]['loss']['mean'])
+            for arm in ('original', 'augmented')}
+    text = (workdir / 'report' / 'sweep.md').read_text('utf-8')
+    for arm, i in best.items():
+        assert f'| {arm} | {i} | ' in text and f'{arm} (run {i})' in output
+    ours, theirs = (runs[i]['arms'][arm]['accuracy']['mean'] for arm, i in best.items())
+    assert f'accuracy {100 * (theirs - ours):+.1f} points' in text
 
 
 def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, tmp_path):
