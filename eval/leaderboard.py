@@ -55,10 +55,11 @@ def alike(found: Sequence[Mapping]) -> bool:
 
 
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
-    """What each finished run reached, lowest validation loss of its arm first, or as planned.
+    """What each finished run reached, lowest scaled validation loss of its arm first or as planned.
 
     The arm is `augmented` or, in a sweep without it, the last one. A run that was made with other
-    settings than its point says (the sweep's file changed since) is left out.
+    settings than its point says (the sweep's file changed since), or by code that did not know the
+    scaled loss, is left out; the sweep's command does it again.
     """
     found = []
     for index, point in enumerate(points):
@@ -71,14 +72,16 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         if any(config[name] != value for name, value in json.loads(json.dumps(point)).items()):
             continue
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
+        if 'scaled_loss' not in metrics['validation'][arm]:
+            continue
         synthetic = metrics['synthetic'] or {}
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
             'seeds': metrics['seeds'], 'classes': metrics['classes'],
-            'losses': {name: scores['loss']['mean']
+            'losses': {name: scores['scaled_loss']['mean']
                        for name, scores in metrics['validation'].items()},
-            'validation_loss': metrics['validation'][arm]['loss']['mean'],
+            'validation_loss': metrics['validation'][arm]['scaled_loss']['mean'],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
@@ -103,7 +106,7 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, d
 
 
 def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
-    """What separates the arms when each is as in the run of its own lowest validation loss.
+    """What separates the arms, each as in the run of its own lowest scaled validation loss.
 
     Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
         [a sentence a pair]}; {} where the baseline is the same in all runs, and where these differ

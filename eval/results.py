@@ -39,7 +39,9 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
 
 
 def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
-    """What the final weights of each arm reached on validation: arm -> {loss, accuracy}, per seed.
+    """What the final weights of each arm reached on validation, per seed.
+
+    Returns: arm -> {'loss', 'scaled_loss', 'accuracy'}; see `predict.validation_metrics`.
 
     Args: logs: arm -> one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
     """
@@ -52,7 +54,7 @@ def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
                   for seed in rows]
         found[arm] = {name: {'mean': float(np.mean([row[f'val_{name}'] for row in chosen])),
                              'per_seed': [row[f'val_{name}'] for row in chosen]}
-                      for name in ('loss', 'accuracy')}
+                      for name in ('loss', 'scaled_loss', 'accuracy')}
     return found
 
 

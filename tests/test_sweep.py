@@ -107,7 +107,7 @@ def test_the_leaderboard_compares_the_arms_each_at_its_own_best(sweep):
     workdir, _, output = sweep
     runs = [json.loads((workdir / 'points' / f'{i:03d}' / 'report' / 'metrics.json').read_text())
             for i in range(5)]
-    best = {arm: min(range(5), key=lambda i: runs[i]['validation'][arm]['loss']['mean'])
+    best = {arm: min(range(5), key=lambda i: runs[i]['validation'][arm]['scaled_loss']['mean'])
             for arm in ('original', 'augmented')}
     text = (workdir / 'report' / 'sweep.md').read_text('utf-8')
     for arm, i in best.items():

@@ -31,7 +31,7 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         metrics = {
             'seeds': 1, 'classes': 4, 'synthetic': {'accepted': 7},
             'validation': {
-                arm: {'loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
+                arm: {'scaled_loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
                       'accuracy': {'mean': 0.5}} for arm in arms},
             **results.compare(labels, probabilities, 'abcd', counts, {'many': 40, 'few': 25})}
         folder = leaderboard.folder(workdir, index)
@@ -187,3 +187,10 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
         change(tmp_path, {'generator.steps': 7}, RATES[0])
     assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points) == {}
     assert 'Each arm' not in pages(tmp_path, points)['md']
+
+
+def test_a_run_of_code_before_the_scaled_loss_is_left_out(tmp_path):
+    runs(tmp_path, RATES)
+    path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
+    path.write_text(path.read_text().replace('scaled_loss', 'loss'))
+    assert [row['index'] for row in leaderboard.rows(tmp_path, RATES)] == [2, 0]

@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from scipy.special import log_softmax, softmax
 
 from data import augment, splits
 from eval import predict
@@ -93,7 +94,23 @@ def test_validation_metrics_by_hand():
     found = predict.validation_metrics(probabilities, labels)
     assert found['val_loss'] == pytest.approx(-np.log([0.5, 0.9, 0.2]).mean())
     assert found['val_accuracy'] == pytest.approx(2 / 3)
-    assert np.isfinite(predict.validation_metrics(np.eye(2), np.array([1, 0]))['val_loss'])
+    wrong = predict.validation_metrics(np.eye(2), np.array([1, 0]))
+    assert np.isfinite(wrong['val_loss']) and wrong['val_scaled_loss'] < wrong['val_loss']
+
+
+def test_the_scaled_loss_does_not_ask_how_sure_a_network_is():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(2000, 5)), rng.integers(5, size=2000)
+    logits[np.arange(2000), labels] += 1.5
+    losses = [predict.scaled_loss(softmax(sure * logits, axis=-1), labels) for sure in (0.5, 1, 4)]
+    assert losses == pytest.approx([losses[0]] * 3, abs=1e-3)
+    plain = -log_softmax(4 * logits, axis=-1)[np.arange(2000), labels].mean()
+    assert losses[0] < plain
+    drawn = [rng.choice(5, p=p) for p in softmax(logits, axis=-1)]  # labels by these: T is 1
+    right = -log_softmax(logits, axis=-1)[np.arange(2000), drawn].mean()
+    assert predict.scaled_loss(softmax(logits, axis=-1), np.array(drawn)) == pytest.approx(
+        right, abs=2e-3)
+    assert predict.scaled_loss(np.full((4, 5), 0.2), np.arange(4)) == pytest.approx(np.log(5))
 
 
 def test_saved_predictions(tmp_path):
