@@ -74,14 +74,14 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
         if 'scaled_loss' not in metrics['validation'][arm]:
             continue
+        losses = {name: scores['scaled_loss']['mean']
+                  for name, scores in metrics['validation'].items()}
         synthetic = metrics['synthetic'] or {}
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
             'seeds': metrics['seeds'], 'classes': metrics['classes'],
-            'losses': {name: scores['scaled_loss']['mean']
-                       for name, scores in metrics['validation'].items()},
-            'validation_loss': metrics['validation'][arm]['scaled_loss']['mean'],
+            'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
@@ -114,8 +114,8 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     """
     if len(found) < 2 or replicates(points) or not alike(found):
         return {}
-    places = [stages.folders(folder(workdir, row['index'])) for row in found]
-    images = {(place.get('data'), row['seeds']) for place, row in zip(places, found, strict=True)}
+    images = {(stages.folder(folder(workdir, row['index']), 'data').resolve(), row['seeds'])
+              for row in found}
     arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
     if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
             {row['losses'][BASELINE] for row in found}) == 1:
@@ -132,8 +132,7 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
         pair = statistics.paired_bootstrap(
             labels, predicted[BASELINE], predicted[arm], found[0]['classes'])
         differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
-        headline = {'accuracy': pair['accuracy'], 'macro-F1': pair['macro_f1']}
-        answers.append(statistics.verdict(arm, BASELINE, headline, len(labels)))
+        answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
     return {'best': best, 'differences': differences, 'answers': answers}
 
 
@@ -189,16 +188,15 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
 
 def _predictions(run, arm, seeds):
     """The files of an arm's predictions, one a seed."""
-    names = [f'classifiers/{arm}/seed_{seed}' for seed in range(seeds)]
-    return [run / stages.folders(run).get(name, name) / 'predictions.npz' for name in names]
+    return [stages.folder(run, f'classifiers/{arm}/seed_{seed}') / 'predictions.npz'
+            for seed in range(seeds)]
 
 
 def _answer(pooled):
     """The sentence on the claim over all runs; '' if they say nothing of it."""
     if not (difference := pooled.get(f'{CLAIM}-{BASELINE}')):
         return ''
-    return statistics.verdict(
-        CLAIM, BASELINE, {'accuracy': difference['accuracy'], 'macro-F1': difference['macro_f1']})
+    return results.verdict(difference, CLAIM, BASELINE)
 
 
 def _cells(difference):
@@ -217,7 +215,7 @@ def _csv(found, fields):
     writer = csv.writer(text, lineterminator='\n')
     scores = [f'{kind}_{key}' for kind in ('test', 'baseline') for key in DIFFERENCES]
     ends = [f'difference_{key}{end}' for key in DIFFERENCES for end in ('', '_low', '_high')]
-    names = 'validation_loss', 'validation_accuracy', 'accepted'
+    names = ('validation_loss', 'validation_accuracy', 'accepted')
     writer.writerow(['run', *fields, 'arm', 'seeds', *names, *scores, *ends])
     for row in found:
         values = [row['scores'][arm][key]['mean']

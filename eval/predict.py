@@ -105,11 +105,12 @@ def scaled_loss(probabilities, labels):
     Source: temperature scaling, Guo et al. 2017, arXiv 1706.04599, section 4.2; on these images.
     """
     logits = np.log(np.maximum(probabilities, 1e-12), dtype=np.float64)
+    logits -= logits.max(-1, keepdims=True)
     own = logits[np.arange(len(labels)), labels]
 
     def loss(log_temperature):
         cold = np.exp(-log_temperature)
-        return (scipy.special.logsumexp(cold * logits, axis=-1) - cold * own).mean()
+        return (np.log(np.exp(cold * logits).sum(-1)) - cold * own).mean()
 
     return float(scipy.optimize.minimize_scalar(loss, bounds=np.log((0.1, 30.0))).fun)
 

@@ -58,6 +58,13 @@ def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
     return found
 
 
+def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
+            test_images: int | None = None) -> str:
+    """The sentence on arm - other: `statistics.verdict` of the accuracy and macro-F1 in it."""
+    headline = {'accuracy': differences['accuracy'], 'macro-F1': differences['macro_f1']}
+    return statistics.verdict(arm, other, headline, test_images)
+
+
 def strongest_control(arms: Mapping[str, Mapping]) -> str | None:
     """The control of the highest macro-F1 among metrics.json's `arms`, None without any."""
     controls = [arm for arm in arms if arm in CONTROLS]
@@ -144,11 +151,10 @@ def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names))
     adjusted = statistics.holm(p)
-    headline = {'accuracy': found['accuracy'], 'macro-F1': found['macro_f1']}
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
-        'verdict': statistics.verdict(arm, other, headline, len(labels)),
+        'verdict': verdict(found, arm, other, len(labels)),
         'groups': {group: {'accuracy': found[f'{group}_accuracy']}
                    for group, mask in masks.items() if mask[labels].any()},
         'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],

@@ -31,7 +31,7 @@ class Run:
         Raises:
             ValueError: there is none.
         """
-        folder = self.folder / stages.folders(self.folder).get(name, name)
+        folder = stages.folder(self.folder, name)
         if not folder.is_dir():
             raise ValueError(f'{self.folder} has no finished {name}; finish the run first')
         return folder

@@ -143,10 +143,11 @@ class Runner:
             path.write_text(json.dumps(places, indent=1), 'utf-8')
 
 
-def folders(workdir):
-    """{stage: its folder, relative to the run's} of a finished run."""
+def folder(workdir, name):
+    """The folder of a stage of a finished run, in its own or in one that it shares with others."""
     path = workdir / _FOLDERS
-    return json.loads(path.read_text('utf-8')) if path.exists() else {}
+    folders = json.loads(path.read_text('utf-8')) if path.exists() else {}
+    return workdir / folders.get(name, name)
 
 
 def _turn(final, name):
