@@ -167,7 +167,8 @@ def run(config, workdir, command, rerun=False, shared=None):
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
     show(report.console_table(metrics))
-    say(report.answer(metrics))
+    for sentence in filter(None, (report.answer(metrics), report.caution(metrics))):
+        say(sentence)
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')

@@ -29,7 +29,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
           curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping,
           copies: Path | None = None, rejected: bytes | None = None,
-          validation: Mapping | None = None) -> dict:
+          validation: Mapping | None = None, training: Mapping | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
@@ -37,9 +37,9 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
         metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of
-        rejected ones; validation: what each arm reached there, for metrics.json only
-        (`results.validation`); facts: `seeds`, `steps`, `duplicates`, `seconds`,
-        `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        rejected ones; validation, training: what each arm reached there, by the functions of
+        these names in `results`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
+        `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
@@ -51,7 +51,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'train_images': train_counts.sum(), 'test_images': len(labels),
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         **results.compare(labels, probabilities, class_names, train_counts, groups),
-        'synthetic': quality, 'validation': validation,
+        'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in ('duplicates', 'seconds', 'hardware', 'versions',
                                            'commit', 'date', 'command')}})
     probabilities = {arm: probabilities[arm] for arm in _shown(result)}
@@ -87,6 +87,11 @@ def answer(metrics: Mapping) -> str:
     return wording.answer(metrics, _shown(metrics))
 
 
+def caution(metrics: Mapping) -> str:
+    """Which arms never learnt their own training images: `wording.caution` of metrics.json."""
+    return wording.caution(metrics.get('training') or {})
+
+
 def scores_table(title: str, scores: Mapping) -> Table:
     """One arm's scores, with their 95% intervals, as a rich table; %."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
@@ -120,7 +125,8 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
         'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
-        'answer': answer(result), 'evidence': wording.evidence(result, shown),
+        'answer': answer(result), 'caution': caution(result),
+        'evidence': wording.evidence(result, shown),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),
         'made': _made(result, synthetic_counts, facts)}
@@ -193,11 +199,15 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
 
 
 def _notes(quality: Mapping) -> dict[str, str]:
-    """How to read the tables of calibration and, where there are such, on the synthetic images."""
+    """How to read the tables: scores, calibration and, where there are any, synthetic images."""
     notes = {'calibration': (
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
-        'deviation over seeds; no difference is tested. It is no measure of accuracy.')}
+        'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
+        'training': (
+            'On its training images: the accuracy in the last tenth of training, mean over seeds, '
+            'on images as the network saw them, augmented and under dropout; an arm that is low '
+            'there was cut short, or its settings do not suit it.')}
     if found := quality.get('generative'):
         notes['generative'] = (
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '

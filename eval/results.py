@@ -47,14 +47,28 @@ def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
     """
     found = {}
     for arm, paths in logs.items():
-        rows = [[json.loads(line) for line in path.read_text('utf-8').splitlines()]
-                for path in paths]
-        rows = [[row for row in seed if 'val_loss' in row] for seed in rows]
+        rows = [_logged(path, 'val_loss') for path in paths]
         chosen = [seed[-1] if rule == 'last' else min(seed, key=lambda row: row['val_loss'])
                   for seed in rows]
-        found[arm] = {name: {'mean': float(np.mean([row[f'val_{name}'] for row in chosen])),
-                             'per_seed': [row[f'val_{name}'] for row in chosen]}
+        found[arm] = {name: _over_seeds([row[f'val_{name}'] for row in chosen])
                       for name in ('loss', 'scaled_loss', 'accuracy')}
+    return found
+
+
+def training(logs: Mapping[str, Sequence[Path]]) -> dict:
+    """How well the classifiers of each arm knew what they were trained on at the end, per seed.
+
+    Returns: arm -> {'loss', 'accuracy'}, means of the last tenth of the logged batches, as the
+        networks saw them: augmented, under dropout, and by the loss that they were trained with.
+
+    Args: logs: arm -> one metrics.jsonl a seed.
+    """
+    found = {}
+    for arm, paths in logs.items():
+        rows = [_logged(path, 'accuracy') for path in paths]
+        last = [seed[-max(1, len(seed) // 10):] for seed in rows]
+        found[arm] = {name: _over_seeds([np.mean([row[name] for row in seed]) for seed in last])
+                      for name in ('loss', 'accuracy')}
     return found
 
 
@@ -111,6 +125,12 @@ def jsonable(value):
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
+
+
+def _logged(path: Path, name: str) -> list[dict]:
+    """The rows of a metrics.jsonl that have the entry `name`."""
+    rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+    return [row for row in rows if name in row]
 
 
 def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:

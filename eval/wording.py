@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
 
+LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
+
 
 def answer(result: Mapping, shown: Sequence[str]) -> str:
     """Is the claim better than the baseline and, where there is one, than the best control?"""
@@ -23,6 +25,24 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
     return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
             f'{percent(accuracy["mean"])}% (95% interval {interval(accuracy["ci95"], "{:.1f}")}) '
             f'on {result["test_images"]:,} test images.')
+
+
+def caution(training: Mapping[str, Mapping]) -> str:
+    """A sentence on arms with a classifier that hardly learnt what it saw; '' if all did.
+
+    Args: training: arm -> {'accuracy': {'per_seed'}}; see `results.training`.
+    """
+    clauses = []
+    for arm, scores in training.items():
+        low, high = (percent(end(scores['accuracy']['per_seed'])) for end in (min, max))
+        if min(scores['accuracy']['per_seed']) < LEARNT:
+            clauses.append(f'{arm} ({low if low == high else f"{low} to {high}"}%)')
+    if not clauses:
+        return ''
+    return (f'Not learnt: when training ended, classifiers were right on less than '
+            f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in '
+            f'{", ".join(clauses)}. Such an arm says more of its settings than of its images: give '
+            'all arms more steps, another learning rate, or less dropout or augmentation.')
 
 
 def repeats(found: Mapping | None) -> str:

@@ -289,6 +289,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
     synthetic_counts = summary = sheet = copies = rejected = None
     curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
     validation = results.validation(curves, config.classifier.select)
+    training = results.training(curves)
     if synthetic_folder:
         synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
@@ -305,7 +306,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},
         quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
-        validation=validation,
+        validation=validation, training=training,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
             'duplicates': {

@@ -75,6 +75,12 @@ def arguments(folder, **arms):
                 predictions=predictions)
 
 
+def knowing(**accuracies):
+    """What `results.training` finds of arms with these accuracies, one a seed."""
+    return {arm: {'accuracy': {'mean': float(np.mean(seeds)), 'per_seed': seeds}}
+            for arm, seeds in accuracies.items()}
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """A report with everything in it: (its folder, the metrics)."""
@@ -85,7 +91,8 @@ def finished(tmp_path_factory):
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
     given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(
         synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet, copies=sheet,
-        rejected=sheet.read_bytes(),
+        rejected=sheet.read_bytes(), training=knowing(
+            original=[0.9, 0.95], augmented=[0.02, 0.98], oversampled=[0.1, 0.1]),
         curves={'generator': [curve], 'original': [curve, curve]})
     return folder / 'report', report.write(folder / 'report', **given)
 
@@ -192,6 +199,33 @@ def evidence(groups=(), classes=(), **more):
     result = {'differences': {'augmented-original': difference}, 'groups': GROUPS,
               'synthetic': None, 'seconds': None, 'hardware': None} | more
     return wording.evidence(result, ['original', 'augmented'])
+
+
+def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
+    rows = [{'step': i, 'accuracy': i / 100, 'loss': 10.0 - i} for i in range(1, 26)]
+    for i, name in enumerate('ab'):
+        text = ''.join(json.dumps(row | {'loss': row['loss'] + i}) + '\n' for row in rows)
+        (tmp_path / name).write_text('{"step": 5, "val_loss": 1}\n' + text, 'utf-8')
+    (tmp_path / 'short').write_text(json.dumps(rows[0]) + '\n', 'utf-8')
+    found = results.training({'long': [tmp_path / 'a', tmp_path / 'b'],
+                              'short': [tmp_path / 'short']})
+    assert found['long']['accuracy']['mean'] == pytest.approx(0.245)
+    assert found['long']['loss']['per_seed'] == pytest.approx([-14.5, -13.5])
+    assert found['short']['accuracy']['per_seed'] == [0.01]
+
+
+def test_arms_that_did_not_learn_their_own_images_are_named(finished):
+    assert wording.caution({}) == wording.caution(knowing(original=[0.5, 0.9])) == ''
+    folder, metrics_ = finished
+    said = report.caution(metrics_)
+    assert 'augmented (2.0 to 98.0%), oversampled (10.0%).' in said and 'original' not in said
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    markdown = (folder / 'report.md').read_text('utf-8')
+    assert said in page and said in markdown
+    scores = markdown.split('## Scores')[1].split('##')[0]
+    assert [row.split('|')[-2].strip() for row in scores.splitlines() if row.startswith('| ')] == [
+        'On its training images', '92.5', '50.0', '10.0']
+    assert 'the last tenth of training' in page and 'the last tenth of training' in scores
 
 
 def test_the_evidence_says_where_it_gained_and_lost():
