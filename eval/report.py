@@ -27,18 +27,18 @@ REASONS = {  # of the quality check, in a few words
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
           synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
-          curves: Mapping[str, Sequence[Path]], sheet: Path | None, facts: Mapping,
-          copies: Path | None = None, rejected: bytes | None = None,
-          validation: Mapping | None = None, training: Mapping | None = None) -> dict:
+          curves: Mapping[str, Sequence[list[dict]]], training: Mapping, sheet: Path | None,
+          facts: Mapping, copies: Path | None = None, rejected: bytes | None = None,
+          validation: Mapping | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
         groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
         predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
-        metrics.jsonl files; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of
-        rejected ones; validation, training: what each arm reached there, by the functions of
-        these names in `results`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
+        rows of each metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a
+        PNG of rejected ones; training, validation: what each arm reached there, by the functions
+        of these names in `results`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
         `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -89,7 +89,7 @@ def answer(metrics: Mapping) -> str:
 
 def caution(metrics: Mapping) -> str:
     """Which arms never learnt their own training images: `wording.caution` of metrics.json."""
-    return wording.caution(metrics.get('training') or {})
+    return wording.caution(metrics['training'])
 
 
 def scores_table(title: str, scores: Mapping) -> Table:
@@ -263,19 +263,15 @@ def _class_pictures(class_names, train_counts, synthetic_counts, result,
         'confusion': figures.confusion_matrices(class_names, train_counts, confusion)}
 
 
-def _curves(curves: Mapping[str, Sequence[Path]]) -> dict[str, bytes]:
+def _curves(curves: Mapping[str, Sequence[list[dict]]]) -> dict[str, bytes]:
     """Name -> PNG of the losses that were logged."""
     pictures = {}
-    runs = {name: [_read_rows(path) for path in paths] for name, paths in curves.items() if paths}
+    runs = {name: rows for name, rows in curves.items() if rows}
     if generator := runs.pop('generator', None):
         pictures['generator_curve'] = figures.generator_curve(generator)
     if runs:
         pictures['classifier_curves'] = figures.classifier_curves(runs)
     return pictures
-
-
-def _read_rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in Path(path).read_text('utf-8').splitlines() if line.strip()]
 
 
 def _json(value) -> str:

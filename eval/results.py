@@ -38,16 +38,21 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
                             for arm, other in pairs}}
 
 
-def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
+def read_log(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+
+
+def validation(logs: Mapping[str, Sequence[list[dict]]], rule: str) -> dict:
     """What the final weights of each arm reached on validation, per seed.
 
     Returns: arm -> {'loss', 'scaled_loss', 'accuracy'}; see `predict.validation_metrics`.
 
-    Args: logs: arm -> one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
+    Args: logs: arm -> the rows of one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
     """
     found = {}
-    for arm, paths in logs.items():
-        rows = [_logged(path, 'val_loss') for path in paths]
+    for arm, seeds in logs.items():
+        rows = [[row for row in seed if 'val_loss' in row] for seed in seeds]
         chosen = [seed[-1] if rule == 'last' else min(seed, key=lambda row: row['val_loss'])
                   for seed in rows]
         found[arm] = {name: _over_seeds([row[f'val_{name}'] for row in chosen])
@@ -55,17 +60,17 @@ def validation(logs: Mapping[str, Sequence[Path]], rule: str) -> dict:
     return found
 
 
-def training(logs: Mapping[str, Sequence[Path]]) -> dict:
+def training(logs: Mapping[str, Sequence[list[dict]]]) -> dict:
     """How well the classifiers of each arm knew what they were trained on at the end, per seed.
 
     Returns: arm -> {'loss', 'accuracy'}, means of the last tenth of the logged batches, as the
         networks saw them: augmented, under dropout, and by the loss that they were trained with.
 
-    Args: logs: arm -> one metrics.jsonl a seed.
+    Args: logs: arm -> the rows of one metrics.jsonl a seed.
     """
     found = {}
-    for arm, paths in logs.items():
-        rows = [_logged(path, 'accuracy') for path in paths]
+    for arm, seeds in logs.items():
+        rows = [[row for row in seed if 'accuracy' in row] for seed in seeds]
         last = [seed[-max(1, len(seed) // 10):] for seed in rows]
         found[arm] = {name: _over_seeds([np.mean([row[name] for row in seed]) for seed in last])
                       for name in ('loss', 'accuracy')}
@@ -125,12 +130,6 @@ def jsonable(value):
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
-
-
-def _logged(path: Path, name: str) -> list[dict]:
-    """The rows of a metrics.jsonl that have the entry `name`."""
-    rows = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
-    return [row for row in rows if name in row]
 
 
 def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:

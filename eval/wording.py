@@ -32,17 +32,16 @@ def caution(training: Mapping[str, Mapping]) -> str:
 
     Args: training: arm -> {'accuracy': {'per_seed'}}; see `results.training`.
     """
-    clauses = []
-    for arm, scores in training.items():
-        low, high = (percent(end(scores['accuracy']['per_seed'])) for end in (min, max))
-        if min(scores['accuracy']['per_seed']) < LEARNT:
-            clauses.append(f'{arm} ({low if low == high else f"{low} to {high}"}%)')
-    if not clauses:
+    seeds = {arm: scores['accuracy']['per_seed'] for arm, scores in training.items()}
+    found = {arm: dict.fromkeys((percent(min(own)), percent(max(own))))  # once, where they agree
+             for arm, own in seeds.items() if min(own) < LEARNT}
+    if not found:
         return ''
-    return (f'Not learnt: when training ended, classifiers were right on less than '
-            f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in '
-            f'{", ".join(clauses)}. Such an arm says more of its settings than of its images: give '
-            'all arms more steps, another learning rate, or less dropout or augmentation.')
+    listed = ', '.join(f'{arm} ({" to ".join(ends)}%)' for arm, ends in found.items())
+    return ('Not learnt: when training ended, classifiers were right on less than '
+            f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in {listed}. '
+            'Such an arm says more of its settings than of its images: give all arms '
+            'more steps, another learning rate, or less dropout or augmentation.')
 
 
 def repeats(found: Mapping | None) -> str:

@@ -287,7 +287,8 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
     counts = parts.train_counts
     seconds = _by_topic(seconds)
     synthetic_counts = summary = sheet = copies = rejected = None
-    curves = {arm: [f / 'metrics.jsonl' for f in fs] for arm, fs in classifier_folders.items()}
+    curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
+              for arm, fs in classifier_folders.items()}
     validation = results.validation(curves, config.classifier.select)
     training = results.training(curves)
     if synthetic_folder:
@@ -298,7 +299,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
         copies = copies if copies.exists() else None  # no training image has a second to compare
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
-        curves['generator'] = [generator_folder / 'metrics.jsonl']
+        curves['generator'] = [results.read_log(generator_folder / 'metrics.jsonl')]
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
         train_counts=counts, synthetic_counts=synthetic_counts,
@@ -306,7 +307,7 @@ def write_report(folder, config, parts, synthetic, synthetic_folder, classifier_
         predictions={arm: [f / 'predictions.npz' for f in fs]
                      for arm, fs in classifier_folders.items()},
         quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
-        validation=validation, training=training,
+        training=training, validation=validation,
         facts={
             'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
             'duplicates': {

@@ -31,6 +31,7 @@ def finish(folder, arms=('original', 'augmented', 'oversampled')):
         folder / 'report', dataset='folder', class_names=NAMES, train_counts=[50, 30, 20],
         synthetic_counts=None, groups={'many': 40, 'few': 10}, predictions=predictions,
         quality={'made': 1234, 'accepted': 56, 'rejected': {}}, curves={}, sheet=None,
+        training=dict.fromkeys(arms, {'accuracy': {'mean': 1.0, 'per_seed': [1.0, 1.0]}}),
         facts={'seeds': [0, 1], 'steps': 1500, 'seconds': {'data': 6.0, 'generator': 60.0},
                'hardware': '2 x cpu', 'versions': {'jax': '0.8'}, 'commit': 'abc',
                'date': '2026-01-02', 'command': COMMAND, 'config': config.to_dict()})

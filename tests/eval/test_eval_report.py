@@ -72,7 +72,7 @@ def arguments(folder, **arms):
             np.savez(path, probabilities=classify(LABELS, accuracy, [s, i]), labels=LABELS)
     return dict(dataset='toy & co', class_names=NAMES, train_counts=COUNTS, synthetic_counts=None,
                 groups=GROUPS, quality=None, curves={}, sheet=None, facts=FACTS,
-                predictions=predictions)
+                predictions=predictions, training=knowing(**dict.fromkeys(arms, [1.0, 1.0])))
 
 
 def knowing(**accuracies):
@@ -89,11 +89,12 @@ def finished(tmp_path_factory):
     sheet, curve = folder / 'ready.png', folder / 'metrics.jsonl'
     sheet.write_bytes(figures.sheet(images, np.arange(4), images, np.arange(4), NAMES, k=1))
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
+    log = results.read_log(curve)
     given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(
         synthetic_counts=50 - COUNTS, quality=QUALITY, sheet=sheet, copies=sheet,
         rejected=sheet.read_bytes(), training=knowing(
             original=[0.9, 0.95], augmented=[0.02, 0.98], oversampled=[0.1, 0.1]),
-        curves={'generator': [curve], 'original': [curve, curve]})
+        curves={'generator': [log], 'original': [log, log]})
     return folder / 'report', report.write(folder / 'report', **given)
 
 
@@ -207,8 +208,8 @@ def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
         text = ''.join(json.dumps(row | {'loss': row['loss'] + i}) + '\n' for row in rows)
         (tmp_path / name).write_text('{"step": 5, "val_loss": 1}\n' + text, 'utf-8')
     (tmp_path / 'short').write_text(json.dumps(rows[0]) + '\n', 'utf-8')
-    found = results.training({'long': [tmp_path / 'a', tmp_path / 'b'],
-                              'short': [tmp_path / 'short']})
+    a, b, short = (results.read_log(tmp_path / name) for name in ('a', 'b', 'short'))
+    found = results.training({'long': [a, b], 'short': [short]})
     assert found['long']['accuracy']['mean'] == pytest.approx(0.245)
     assert found['long']['loss']['per_seed'] == pytest.approx([-14.5, -13.5])
     assert found['short']['accuracy']['per_seed'] == [0.01]
