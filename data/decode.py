@@ -1,7 +1,8 @@
 """From encoded bytes to pixels, by our own rules: what is refused, scaled, turned, flattened."""
 
+import contextlib
 import io
-import warnings
+import threading
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -26,32 +27,17 @@ def decode(data, name, image_size):
 
     EXIF orientation is applied, 16-bit grey is scaled to 8 bit, transparency lies on white.
 
+    Pillow warns of large images and of damaged EXIF, which are refused or of no matter.
+
     Raises:
         BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.
     """
-    with warnings.catch_warnings():  # of large images and damaged EXIF: refused, or of no matter
-        warnings.simplefilter('ignore')
-        return _decode(data, name, image_size)
-
-
-def _decode(data, name, image_size):
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image, name)
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _to_colour(image)
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize(
-            (image_size, image_size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0
-        )
-        if image.mode == 'RGBA':
-            white = Image.new('RGBA', image.size, 'white')
-            image = Image.alpha_composite(white, image).convert('RGB')
-        return np.asarray(image)
+        with _room(image.width * image.height):
+            return _to_square(image, image_size)
     except BadImage:
         raise
     except Image.UnidentifiedImageError as error:
@@ -59,6 +45,39 @@ def _decode(data, name, image_size):
     except Exception as error:  # on damaged bytes decoders raise almost any type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadImage(name, f'cannot be decoded ({reason})') from error
+
+
+def _to_square(image, side):
+    """Decodes the pixels of an open Pillow image: uint8 [side, side, 3]."""
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    image = _to_colour(image)
+    shorter = min(image.size)
+    left, top = (image.width - shorter) / 2, (image.height - shorter) / 2
+    box = (left, top, left + shorter, top + shorter)
+    image = image.resize((side, side), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    if image.mode == 'RGBA':
+        white = Image.new('RGBA', image.size, 'white')
+        image = Image.alpha_composite(white, image).convert('RGB')
+    return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _room(pixels):
+    """Waits until all threads together decode MAX_PIXELS at most, which bounds the memory."""
+    with _freed:
+        _freed.wait_for(lambda: sum(_decoded_now) + pixels <= MAX_PIXELS)
+        _decoded_now.append(pixels)
+    try:
+        yield
+    finally:
+        with _freed:
+            _decoded_now.remove(pixels)
+            _freed.notify_all()
+
+
+_freed = threading.Condition()
+_decoded_now: list[int] = []  # pixels of each image
 
 
 def _refuse(image, name):

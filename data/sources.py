@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import threading
+import time
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent import futures
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +23,9 @@ from data.decode import BadImage, decode
 SOURCES = ('glyphs', 'digits', 'folder', 'tfds:<name>')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 MAX_FILE_BYTES = 2**28
+_SLOW = 1e-3  # seconds for an image from which on threads are quicker
+_THREADS = 16  # at most
+_WINDOW = 64  # images decoded before the first of them is handed on
 
 
 class Source(Protocol):
@@ -34,6 +41,32 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, i) -> dict: ...
+
+
+def read(source, rows):
+    """The item of each row, in order, or the `BadImage` that it raises.
+
+    Large photographs are decoded several at a time. Of small ones most of the work holds Python's
+    lock, and threads would only wait for each other.
+    """
+
+    def attempt(i):
+        try:
+            return source[int(i)]
+        except BadImage as error:
+            return error
+
+    # the first one loads Pillow, the next few tell how long one takes
+    starts = [0, 1, *range(5, len(rows), _WINDOW), len(rows)]
+    with futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+        slow = False
+        for start, end in itertools.pairwise(starts):
+            began = time.perf_counter()
+            with warnings.catch_warnings():  # not in `decode`: threads share the filters
+                warnings.simplefilter('ignore')
+                items = list((pool.map if slow else map)(attempt, rows[start:end]))
+            slow |= start > 0 and time.perf_counter() - began > _SLOW * (end - start)
+            yield from items
 
 
 def open_source(name, *, image_size, train='', test='', seed=0):

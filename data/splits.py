@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from data import duplicates, store
+from data import duplicates, sources, store
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
@@ -134,13 +134,13 @@ def _decode(source, rows, progress, bad_images, path):
     """
     names, label_of, split_of = [], [], []
     out = store.Writer(path, sum(map(len, rows.values())))
-    for split, i in ((split, i) for split, numbers in rows.items() for i in numbers):
-        try:
-            item = source[int(i)]
-        except BadImage as error:
+    owners = (split for split, numbers in rows.items() for _ in numbers)
+    items = sources.read(source, np.concatenate(list(rows.values())))
+    for split, item in zip(owners, items, strict=True):
+        if isinstance(item, BadImage):
             if bad_images is None:
-                raise
-            bad_images.append({'name': error.name, 'error': error.reason})
+                raise item
+            bad_images.append({'name': item.name, 'error': item.reason})
         else:
             out.add(item['image'])
             names.append(item['name'])

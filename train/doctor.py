@@ -33,15 +33,13 @@ def facts(config):
     kept *= 1 if test is not None else 1 - config.splits.test_fraction
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
     sides, grey = [], True
-    for i in rows:
-        try:
-            pixels = source[int(i)]['image']  # decoded first: whatever is wrong is a `BadImage`
-            if isinstance(source, sources.EncodedSource):
-                with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
-                    sides.append(min(image.size))
-            grey &= bool(np.ptp(pixels.astype(int), axis=-1).max() <= 8)
-        except (BadImage, OSError):
+    for i, item in zip(rows, sources.read(source, rows), strict=True):
+        if isinstance(item, BadImage):
             continue  # the data stage will name it
+        if isinstance(source, sources.EncodedSource):
+            with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
+                sides.append(min(image.size))
+        grey &= bool(np.ptp(item['image'].astype(int), axis=-1).max() <= 8)
     return auto.Facts(
         counts=np.maximum(np.rint(counts * kept), 1).astype(int),
         side=int(np.median(sides)) if sides else config.data.image_size,

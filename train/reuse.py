@@ -110,12 +110,9 @@ def write_predictions(run, images, out, views=1):
 
 def _decoded(source, rows):
     """(ImageSet of the rows that can be decoded, [(name, reason)] of the others)."""
-    items, bad = [], []
-    for i in rows:
-        try:
-            items.append(source[i])
-        except BadImage as error:
-            bad.append((error.name, error.reason))
+    found = list(sources.read(source, rows))
+    bad = [(item.name, item.reason) for item in found if isinstance(item, BadImage)]
+    items = [item for item in found if not isinstance(item, BadImage)]
     return splits.ImageSet(
         np.stack([item['image'] for item in items]) if items else np.zeros((0, 1, 1, 3), np.uint8),
         np.array([item['label'] for item in items], np.int32),

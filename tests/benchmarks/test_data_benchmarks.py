@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import backbones, common, input_pipeline, scaling, sized, startup, steps
+from benchmarks import backbones, common, decoding, input_pipeline, scaling, sized, startup, steps
 
 SMALLEST = {
     'data.source': 'digits', 'data.image_size': 8, 'generator.channels': 8, 'generator.blocks': 1,
@@ -17,6 +17,17 @@ SMALLEST = {
 
 def written(folder, name):
     return json.loads((folder / f'{name}.json').read_text('utf-8'))
+
+
+# Decoding -------------------------------------------------------------------------------------
+
+
+def test_both_ways_of_decoding_have_a_time():
+    kinds = (('JPEG', (64, 48), 3), ('PNG', (8, 8), 2))
+    rows = decoding.measure(kinds, side=8, rounds=1)
+    assert [row['images'] for row in rows] == ['3 JPEG of 64x48', '2 PNG of 8x8']
+    for row in rows:
+        assert row['x one by one'] == pytest.approx(row['one by one, ms'] / row['read, ms'])
 
 
 # Input pipeline -------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 import io
 import os
+import re
 import struct
+import threading
+import time
 import zipfile
 import zlib
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -298,9 +302,69 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), d
     ],
 )
 def test_bad_files_are_refused_by_name(content, reason, recwarn):
-    with pytest.raises(decode.BadImage, match='^cat/x.png: .*' + reason) as caught:
-        decode.decode(content, 'cat/x.png', S)
-    assert '\n' not in str(caught.value) and not recwarn.list
+    source = encoded([content], names=('cat/x.png',))
+    (error,) = sources.read(source, [0])
+    assert isinstance(error, decode.BadImage) and not recwarn.list
+    assert re.match('^cat/x.png: .*' + reason, str(error)) and '\n' not in str(error)
+
+
+# Reading many -----------------------------------------------------------------------------------
+
+
+def encoded(contents, names=None, called=lambda i: None):
+    """A source of encoded images in memory; `called` is told of each that is read."""
+
+    def read(i):
+        called(i)
+        return contents[i]
+
+    names = names or tuple(map(str, range(len(contents))))
+    return sources.EncodedSource(('cat',), np.zeros(len(contents), np.int32), names, S, read)
+
+
+def test_photographs_are_read_in_order_by_several_threads(recwarn):
+    photo = lambda k: encode(flat((3 * k, 0, 0), (1500, 1000)), 'WEBP')  # noqa: E731
+    contents = [photo(k) for k in range(12)] + [bomb(12000, 9000)] + [photo(13)]
+    threads = set()
+    source = encoded(contents, called=lambda i: threads.add(threading.get_ident()))
+    rows = [13, *range(13)]
+    found = list(sources.read(source, rows))
+    assert len(threads) > 1
+    assert isinstance(found.pop(), decode.BadImage) and not recwarn.list
+    assert [item['index'] for item in found] == rows[:-1]
+    for i, item in zip(rows, found):
+        np.testing.assert_array_equal(item['image'], source[i]['image'])
+
+
+def test_small_images_are_read_by_one_thread():
+    threads = set()
+    source = encoded([encode(flat())] * 80, called=lambda i: threads.add(threading.get_ident()))
+    assert len(list(sources.read(source, range(80)))) == 80
+    assert threads == {threading.get_ident()}
+
+
+def test_nothing_to_read():
+    assert list(sources.read(encoded([]), [])) == []
+
+
+def test_threads_decode_no_more_pixels_at_once_than_one_image_may_have(monkeypatch):
+    now, most, lock = [], [], threading.Lock()
+
+    def load(image, side):
+        with lock:
+            now.append(image.width * image.height)
+            most.append(sum(now))
+        time.sleep(0.01)
+        with lock:
+            now.remove(image.width * image.height)
+
+    monkeypatch.setattr(decode, '_to_square', load)
+    monkeypatch.setattr(decode, 'MAX_PIXELS', 1000)
+    sizes = [(30, 30), (20, 20), (10, 50), (10, 10)] * 8
+    contents = [encode(flat(size=size)) for size in sizes]
+    with futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda data: decode.decode(data, 'x', S), contents))
+    assert len(most) == len(sizes) and 900 < max(most) <= 1000
 
 
 # TFDS -------------------------------------------------------------------------------------------
