@@ -40,6 +40,21 @@ def test_replicated_state_is_on_every_device_and_has_no_device_axis():
         assert len(leaf.sharding.device_set) == 8 and leaf.is_fully_replicated
 
 
+def test_replicated_state_lies_as_a_step_returns_it_so_that_the_step_is_compiled_once():
+    step = parallel.train_step(lambda state, x: (state + x.sum(), x.sum()))
+    first = parallel.replicate(np.ones(3))
+    second, _ = step(first, parallel.shard(np.ones(8)))
+    assert second.sharding == parallel.replicate(np.ones(3)).sharding and first.is_deleted()
+
+
+def test_replicated_state_is_a_copy():
+    host, device = np.arange(4096.0), jnp.arange(4096.0)
+    step = parallel.train_step(lambda state, x: (state + x.sum(), x.sum()))
+    for tree in (host, device):
+        step(parallel.replicate(tree), parallel.shard(np.ones(8)))
+        np.testing.assert_array_equal(tree, np.arange(4096.0))  # not donated with the copy
+
+
 def test_positions_number_the_global_batch():
     places = parallel.mapped(lambda _, x: parallel.positions(len(x)))
     found = parallel.unshard(places(0, parallel.shard(np.zeros(24))))
