@@ -90,8 +90,8 @@ def get_config():
     q.max_distance_quantile = 0.99  # of the validation images' distances to their class
     q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy
     q.duplicate_ratio = 1 / 3  # of the typical distance between real neighbours of a class
-    q.min_contrast = 4.0  # standard deviation of the grey values, in [0, 255]
-    q.max_saturated = 0.9  # share of values at 0 or 255
+    q.min_contrast = 4.0  # deviation of grey values in [0, 255]; less where real images have less
+    q.max_saturated = 0.9  # share of values at 0 or 255; more where real images have more
 
     c.classifier = k = ml_collections.ConfigDict()
     k.seeds = 3  # classifiers an arm; at least 5 for a claim

@@ -47,16 +47,36 @@ def score(images, labels, probabilities, features, reference):
         deviation of the grey values; 'saturated': share of extreme values}, each [N].
     """
     near = neighbours(images, features, reference)
-    flat = _flat(images)
     return {
         'relevance': probabilities[np.arange(len(labels)), labels],
         'distance': class_distance(features, labels, reference.features, reference.labels),
         'pixel_ratio': near['pixels'][0],
         'feature_ratio': near['features'][0],
         'nearest': near['pixels'][1][:, 0],
+        **extremes(images),
+    }
+
+
+def extremes(images):
+    """'contrast' and 'saturated' of images, as `score` has them."""
+    flat = _flat(images)
+    return {
         'contrast': images.mean(axis=-1).reshape(len(images), -1).std(axis=1),
         'saturated': ((flat == 0) | (flat == 255)).mean(axis=1),
     }
+
+
+def extreme_limits(reference, quantile, *, min_contrast, max_saturated):
+    """The two thresholds, or as far as the share `quantile` of the held-out images goes.
+
+    Line drawings and silhouettes are black and white nearly everywhere: whatever is common among
+    the real images is no reason to reject a synthetic one.
+    """
+    if len(reference.held_out_images):
+        real = extremes(np.asarray(reference.held_out_images))
+        min_contrast = min(min_contrast, float(np.quantile(real['contrast'], 1 - quantile)))
+        max_saturated = max(max_saturated, float(np.quantile(real['saturated'], quantile)))
+    return {'min_contrast': min_contrast, 'max_saturated': max_saturated}
 
 
 def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_contrast,

@@ -42,14 +42,16 @@ def open_judge(folder, config, parts):
 
 def make_check(config, judge, reference, limits):
     """The quality check as `synthesize.fill` wants it, and its thresholds."""
-    max_distance = quality.distance_limit(reference, config.max_distance_quantile)
+    quantile = config.max_distance_quantile
     thresholds = {
         'min_relevance': config.min_relevance,
-        'max_distance': max_distance,
+        'max_distance': quality.distance_limit(reference, quantile),
         'copy_ratio': config.copy_ratio,
-        'min_contrast': config.min_contrast,
-        'max_saturated': config.max_saturated,
-    }
+        **quality.extreme_limits(
+            reference, quantile, min_contrast=config.min_contrast,
+            max_saturated=config.max_saturated,
+        ),
+    }  # fmt: skip
 
     def check(images, labels, accepted, accepted_labels):
         probabilities, features = judge(images, labels)

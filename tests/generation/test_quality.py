@@ -100,6 +100,27 @@ def test_blank_and_saturated(reference):
     assert scores['contrast'][0] == 0 and scores['saturated'][2] == 1
 
 
+def test_what_is_common_among_real_images_is_no_extreme():
+    """Strokes on white, one image of twenty blank: the blank one is still no reason to pass."""
+    rng = np.random.default_rng(8)
+    strokes = np.full((20, *SHAPE), 255, np.uint8)
+    strokes[:, 2] = rng.integers(0, 2, (20, SHAPE[1], 1)) * 255
+    strokes[0] = 255
+    labels, features = np.arange(20) % 2, rng.normal(size=(20, 8))
+    drawings = quality.Reference(strokes, labels, features, strokes, labels, features)
+    config = {'min_contrast': 4.0, 'max_saturated': 0.9}
+    limits = quality.extreme_limits(drawings, 0.9, **config)
+    assert limits == {'min_contrast': 4.0, 'max_saturated': 1.0}
+    scores = judged(strokes[:3], 0, drawings, rng)
+    scores |= {'pixel_ratio': np.ones(3), 'feature_ratio': np.ones(3), 'distance': np.zeros(3)}
+    assert reasons(scores) == ['blank', 'saturated', 'saturated']
+    assert reasons(scores, **limits) == ['blank', '', '']
+    flat = np.full((20, *SHAPE), 99, np.uint8) + rng.integers(0, 2, (20, *SHAPE), np.uint8)
+    plain = quality.Reference(flat, labels, features, flat, labels, features)
+    limits = quality.extreme_limits(plain, 0.9, **config)
+    assert 0 < limits['min_contrast'] < 1 and limits['max_saturated'] == 0.9
+
+
 def test_off_class_and_far(reference):
     rng = np.random.default_rng(7)
     images = random_images(rng, 4)
@@ -221,6 +242,9 @@ def empty_held_out(reference):
 def test_without_held_out_images_nothing_is_far_and_no_rate_is_known(reference):
     empty = empty_held_out(reference)
     assert quality.distance_limit(empty, 0.99) == np.inf
+    assert quality.extreme_limits(empty, 0.99, min_contrast=4, max_saturated=0.9) == {
+        'min_contrast': 4, 'max_saturated': 0.9,
+    }  # fmt: skip
     rates = quality.copies({}, empty, 1 / 3)
     assert set(rates) == {'made', 'accepted', 'real_held_out'}
     for found in rates.values():
