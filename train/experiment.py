@@ -5,6 +5,7 @@ Every function writes into the folder it is given. `config` is the whole, frozen
 
 import dataclasses
 import json
+import pathlib
 import urllib.parse
 
 import numpy as np
@@ -57,15 +58,16 @@ def refuse_leaks(config, folder):
         folder: of the stage `data`. Images are known by their pixels: at another size none is.
     """
     for part in ('generator', 'classifier'):
-        if start := config[part].init_from:
-            here = splits.digests(folder)
-            there = splits.digests(runs.open_run(start).stage('data'))
+        start = config[part].init_from
+        for run in runs.lineage(start) if start else ():
+            here, there = splits.digests(folder), splits.digests(run.stage('data'))
             learnt = there['train'] & (here['validation'] | here['test'])
             if leaked := len(learnt | there['validation'] & here['test']):
+                through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'
                 raise ValueError(
-                    f'config.{part}.init_from={start} was trained with {leaked:,} of the images '
-                    'that this run holds out for validation and test; start from a run of the same '
-                    'config.splits, or of other images'
+                    f'config.{part}.init_from={start}{through} was trained with {leaked:,} of the '
+                    'images that this run holds out for validation and test; start from a run of '
+                    'the same config.splits, or of other images'
                 )
 
 

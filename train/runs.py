@@ -92,6 +92,22 @@ def open_run(checkpoint, arm='augmented'):
     return Run(folder, config, arm, tuple(map(int, seeds or range(config.classifier.seeds))))
 
 
+def lineage(checkpoint):
+    """The `Run` that a path names, those that its networks started from, those of theirs, ...
+
+    Raises:
+        ValueError: one of them is gone.
+    """
+    found, left = {}, [checkpoint]
+    while left:
+        run = open_run(left.pop())
+        if run.folder.resolve() not in found:
+            found[run.folder.resolve()] = run
+            starts = (run.config[part].init_from for part in ('generator', 'classifier'))
+            left += filter(None, starts)
+    return list(found.values())
+
+
 def _frozen(saved):
     """The config of config.json; a field that is newer than the run has its default."""
     config = default.get_config()

@@ -1,6 +1,7 @@
 """A run made by the command, and what is then done with it."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -216,6 +217,38 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
         message = f'{part}.init_from=.* was trained with {len(leaked)} of the images'
         with pytest.raises(ValueError, match=message):
             experiment.refuse_leaks(config, tmp_path / order[0])
+
+
+def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
+    """A run of other images in between, whose weights the run with the images began."""
+    parts = run.parts()
+    other = {
+        split: dataclasses.replace(own, images=255 - np.asarray(own.images))
+        for split in experiment.splits.SPLITS
+        for own in [getattr(parts, split)]
+    }
+    between = tmp_path / 'between'
+    save = lambda parts, folder: experiment.splits.save(parts, folder)  # noqa: E731
+    save(experiment.splits.Splits(**other, class_names=parts.class_names), between / 'data')
+    fields = run.config.to_dict()
+    for begun_by in ('generator', 'classifier'):
+        fields[begun_by]['init_from'] = str(folder)
+        text = json.dumps({'config': fields})
+        (between / 'config.json').write_text(text, 'utf-8')
+        fields[begun_by]['init_from'] = ''
+        changed = run.config.to_dict()
+        changed['classifier']['init_from'] = str(between)
+        config = ml_collections.FrozenConfigDict(changed)
+        experiment.refuse_leaks(config, folder / 'data')  # cut alike
+        swapped = experiment.splits.Splits(
+            parts.test, parts.validation, parts.train, class_names=parts.class_names
+        )
+        save(swapped, tmp_path / begun_by)
+        with pytest.raises(ValueError, match=f'{between}, through .* was trained with'):
+            experiment.refuse_leaks(config, tmp_path / begun_by)
+    (between / 'config.json').write_text(text.replace(str(folder), '/gone'), 'utf-8')
+    with pytest.raises(ValueError, match='/gone is no run'):
+        experiment.refuse_leaks(config, folder / 'data')
 
 
 def test_a_warm_start_takes_what_fits():
