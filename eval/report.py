@@ -88,8 +88,8 @@ def answer(metrics: Mapping) -> str:
 
 
 def caution(metrics: Mapping) -> str:
-    """Which arms never learnt their own training images: `wording.caution` of metrics.json."""
-    return wording.caution(metrics['training'])
+    """Why to believe the answer less: what `wording.caution` makes of metrics.json."""
+    return wording.caution(metrics['training'], metrics['seeds'])
 
 
 def scores_table(title: str, scores: Mapping) -> Table:

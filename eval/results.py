@@ -163,6 +163,15 @@ def _over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dic
     return {'mean': np.mean(values), 'std': std, **ci95, 'per_seed': list(values)}
 
 
+def _exact(difference, pair, rows) -> dict:
+    """A group's difference with the larger of two p: the bootstrap's, which knows how seeds vary,
+    and McNemar's on the group's rows, which holds for the fewest test images.
+    """
+    labels, a, b = pair
+    exact = statistics.mcnemar_over_seeds(labels[rows], a[:, rows], b[:, rows])['combined']
+    return difference | {'p': max(difference['p'], exact)}
+
+
 def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
     """The entry of arm - other in metrics.json."""
     pair = labels, predicted[other], predicted[arm]
@@ -174,8 +183,8 @@ def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
         'verdict': verdict(found, arm, other, len(labels)),
-        'groups': {group: {'accuracy': found[f'{group}_accuracy']}
-                   for group, mask in masks.items() if mask[labels].any()},
+        'groups': {group: {'accuracy': _exact(found[f'{group}_accuracy'], pair, own)}
+                   for group, mask in masks.items() if (own := mask[labels]).any()},
         'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],
                                       'ci95': found[f'per_class_{key}']['ci95'][i]}
                                 for key in ('f1', 'recall')},

@@ -11,6 +11,7 @@ import numpy as np
 import scipy  # its parts are imported when they are first used
 
 CHUNK = 100  # resamples held in memory at once: [N, CHUNK] weights
+FEWEST = 6  # test images on which arms must differ for p < 0.05: 2 * 0.5^5 is 0.0625
 
 
 def bootstrap_interval(labels, predictions, num_classes: int, *,
@@ -40,8 +41,10 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     """Difference b - a of every metric, with its 95% percentile interval and two-sided p.
 
     Args, raises, source: as in `bootstrap_interval`; both arms see the same draws.
-    Returns: metric -> {'mean', 'ci95', 'p'}. `p` cannot fall below 2 / (samples + 1), and is
-        too small for a class of under about ten test images: prefer `mcnemar_per_class` there.
+    Returns: metric -> {'mean', 'ci95', 'p'}. `p` cannot fall below 2 / (samples + 1), and is too
+        small for a class, or a group, of under about ten test images: prefer `mcnemar_over_seeds`
+        there. Where the arms are right on the same test images but for `FEWEST`, no exact test
+        tells them apart, and no interval leaves out 0.
     """
     labels, predictions_a = _checked(labels, predictions_a, num_classes)
     _, predictions_b = _checked(labels, predictions_b, num_classes)
@@ -52,13 +55,17 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     point_a, point_b = (_point(labels, arm, num_classes, groups) for arm in arms)
     # The same seed makes the same draws: this is what pairs the arms.
     draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
+    differ = ((predictions_a == labels) != (predictions_b == labels)).any(axis=0).sum()
     result = {}
     for name in point_a:
         # Rounded, so that equal scores summed in another order do not differ by 1e-17.
         draws = np.round(draws_b[name] - draws_a[name], 12)
         tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
-        p = np.minimum(1.0, 2 * (1 + tail) / (samples + 1))
-        result[name] = {'mean': point_b[name] - point_a[name], 'ci95': _percentiles(draws),
+        known = samples - np.isnan(draws).sum(-1)
+        p, ci95 = np.minimum(1.0, 2 * (1 + tail) / (known + 1)), _percentiles(draws)
+        if differ < FEWEST and draws.ndim == 1:
+            p, ci95 = np.maximum(p, 0.5 ** (FEWEST - 2)), (min(ci95[0], 0.0), max(ci95[1], 0.0))
+        result[name] = {'mean': point_b[name] - point_a[name], 'ci95': ci95,
                         'p': p if p.ndim else float(p)}
     return result
 
@@ -69,7 +76,8 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
 
     Args: labels: int [N]; predictions: int [S, N]; weights: [N, B], how often each image counts.
     Returns: `accuracy`, `macro_*`, `weighted_f1`, `<group>_accuracy` [S, B]; `per_class_f1`,
-        `per_class_recall` [S, C, B]. 0 / 0 is 0.
+        `per_class_recall` [S, C, B]. 0 / 0 is 0, but NaN in a group that a weighting happens to
+        lack.
     """
     seeds = len(predictions)
     support = _totals(labels[None], None, weights, num_classes)  # [1, C, B]
@@ -91,7 +99,9 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
               'per_class_f1': f1, 'per_class_recall': recall}
     for name, mask in (groups or {}).items():
         inside = np.broadcast_to(support[:, mask].sum(1), (seeds, weights.shape[1]))
-        result[f'{name}_accuracy'] = _ratio(hits[:, mask].sum(1), inside)
+        found = _ratio(hits[:, mask].sum(1), inside)
+        unknown = (inside == 0) & ~lacking[mask].all()
+        result[f'{name}_accuracy'] = np.where(unknown, np.nan, found)
     return result
 
 
@@ -262,5 +272,6 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _percentiles(draws: np.ndarray):
-    low, high = np.percentile(draws, [2.5, 97.5], axis=-1)
+    percentile = np.nanpercentile if np.isnan(draws).any() else np.percentile
+    low, high = percentile(draws, [2.5, 97.5], axis=-1)
     return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
 
+CLAIM_SEEDS = 5  # fewer are said to be few
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 
 
@@ -27,11 +28,25 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
             f'on {result["test_images"]:,} test images.')
 
 
-def caution(training: Mapping[str, Mapping]) -> str:
-    """A sentence on arms with a classifier that hardly learnt what it saw; '' if all did.
+def caution(training: Mapping[str, Mapping], seeds: int) -> str:
+    """Why to believe the answer less: few seeds, arms that hardly learnt; '' if there is no reason.
 
     Args: training: arm -> {'accuracy': {'per_seed'}}; see `results.training`.
     """
+    return ' '.join(filter(None, (_few_seeds(seeds), _not_learnt(training))))
+
+
+def _few_seeds(seeds: int) -> str:
+    if seeds == 1:
+        return ('With one seed the intervals know how test images vary, but not how trainings do: '
+                'another seed may say otherwise. A claim needs five.')
+    if seeds < CLAIM_SEEDS:
+        return (f'{seeds} seeds say little of how trainings vary, and the intervals are too '
+                'narrow for it. A claim needs five.')
+    return ''
+
+
+def _not_learnt(training: Mapping[str, Mapping]) -> str:
     seeds = {arm: scores['accuracy']['per_seed'] for arm, scores in training.items()}
     found = {arm: dict.fromkeys((percent(min(own)), percent(max(own))))  # once, where they agree
              for arm, own in seeds.items() if min(own) < LEARNT}

@@ -216,7 +216,7 @@ def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
 
 
 def test_arms_that_did_not_learn_their_own_images_are_named(finished):
-    assert wording.caution({}) == wording.caution(knowing(original=[0.5, 0.9])) == ''
+    assert wording.caution({}, 5) == wording.caution(knowing(original=[0.5, 0.9]), 5) == ''
     folder, metrics_ = finished
     said = report.caution(metrics_)
     assert 'augmented (2.0 to 98.0%), oversampled (10.0%).' in said and 'original' not in said
@@ -227,6 +227,26 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     assert [row.split('|')[-2].strip() for row in scores.splitlines() if row.startswith('| ')] == [
         'On its training images', '92.5', '50.0', '10.0']
     assert 'the last tenth of training' in page and 'the last tenth of training' in scores
+
+
+@pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
+                                             (4, '4 seeds say little'), (5, '')])
+def test_few_seeds_are_said_to_be_few(seeds, said):
+    found = wording.caution({}, seeds)
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_a_group_of_few_test_images_has_the_exact_p():
+    """Four of four images turn right: by the bootstrap sure, by McNemar p is 2 * 0.5^4."""
+    labels = np.array([0] * 100 + [1] * 100 + [2] * 4)
+    before, after = labels.copy(), labels.copy()
+    before[200:], before[:30] = 0, 1
+    tables = {arm: np.eye(3)[found][None] for arm, found in
+              (('original', before), ('augmented', after))}
+    groups = results.compare(labels, tables, 'abc', [90, 30, 9], {'many': 40, 'few': 25})[
+        'differences']['augmented-original']['groups']
+    assert groups['few']['accuracy']['p'] == pytest.approx(0.125)
+    assert groups['many']['accuracy']['p'] < 0.01
 
 
 def test_the_evidence_says_where_it_gained_and_lost():

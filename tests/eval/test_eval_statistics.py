@@ -110,6 +110,31 @@ def test_seeds_that_disagree_widen_the_interval():
     assert width[1] > 2 * width[0]
 
 
+@pytest.mark.parametrize('seeds', [1, 3])
+@pytest.mark.parametrize('count', [4, 5, 6, 7])
+def test_a_handful_of_images_tells_nothing(count, seeds):
+    """b is right on `count` images more than a, and else alike: p is 2 * 0.5^count."""
+    labels = np.zeros(200, int)
+    a = np.zeros((seeds, 200), int)
+    a[:, :count] = 1
+    found = statistics.paired_bootstrap(labels, a, np.zeros((seeds, 200), int), 2)
+    for key in ('accuracy', 'macro_f1'):
+        assert (found[key]['ci95'][0] > 0) == (count >= 6)
+        assert found[key]['mean'] > 0 and (found[key]['p'] < 0.05) == (count >= 6)
+    assert (statistics.mcnemar(labels, a[0], np.zeros(200, int)) < 0.05) == (count >= 6)
+
+
+def test_a_draw_that_misses_a_group_says_nothing_of_it():
+    labels = np.array([0] * 100 + [1] * 3)
+    group = {'rare': np.array([False, True, False]), 'none': np.array([False, False, True])}
+    found = statistics.bootstrap_interval(labels, labels[None], 3, groups=group)
+    assert found['rare_accuracy'] == {'mean': 1.0, 'ci95': (1.0, 1.0)}
+    assert found['none_accuracy'] == {'mean': 0.0, 'ci95': (0.0, 0.0)}
+    wrong = np.where(labels == 1, 0, labels)[None]
+    paired = statistics.paired_bootstrap(labels, wrong, labels[None], 3, groups=group)
+    assert paired['rare_accuracy']['mean'] == 1 and np.isfinite(paired['rare_accuracy']['p'])
+
+
 def test_identical_arms_differ_by_exactly_zero():
     labels, predictions = simulate(np.random.default_rng(0), 60, 3, 0.6)
     found = statistics.paired_bootstrap(labels, predictions, predictions, 4, samples=50)
