@@ -34,8 +34,12 @@ class Facts:
     accelerator: bool
 
 
-def choose(facts):
-    """[({field: value}, why)], in the order in which they apply on top of `:folder`."""
+def choose(facts, given):
+    """[({field: value}, why)], in the order in which they apply on top of `:folder`.
+
+    Args:
+        given: {field: value} of what is set by hand, which the rest has to fit.
+    """
     total, counts = int(facts.counts.sum()), facts.counts
     usual = flat(augmented.get_config('folder'))
     chosen: list[tuple[dict[str, object], str]] = []
@@ -46,7 +50,9 @@ def choose(facts):
         where = 'they hold no more'
     why = f'images of {facts.side} pixels at {size}x{size}: {where}'
     chosen.append(({'data.image_size': size}, why))
-    if size == 16:
+    size = given.get('data.image_size', size)
+    large = facts.accelerator and size > 32
+    if size <= 16:
         chosen.append(({'generator.patch_size': 1}, 'no patches: the grid of 32x32'))
     if large:
         on_a_gpu = flat(augmented.get_config('grocery'))
@@ -56,7 +62,8 @@ def choose(facts):
     grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
     steps = int(round(usual['generator.steps'] * grown, -2))
     chosen.append(({
-        'generator.steps': steps, 'generator.sample_every': steps // 8,
+        'generator.steps': steps,
+        'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
         'classifier.steps': int(round(usual['classifier.steps'] * grown, -2)),
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
@@ -78,9 +85,13 @@ def choose(facts):
 
 
 def apply(config, facts, given):
-    """Sets what `choose` says in `config`, but for the fields `given`; the reasons, a line each."""
+    """Sets what `choose` says in `config`, but for the fields `given`; the reasons, a line each.
+
+    Args:
+        given: {field: value}, which `config` has already.
+    """
     lines = []
-    for fields, why in choose(facts):
+    for fields, why in choose(facts, given):
         kept = {name: value for name, value in fields.items() if name not in given}
         config.update_from_flattened_dict(kept)
         stays = '' if len(kept) == len(fields) else ' (but for what was set by hand)'

@@ -90,7 +90,7 @@ def prepare(
     """
     if on_bad_image not in ('error', 'skip'):
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
-    rows = _choose_rows(
+    rows = choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed
     )
     total, done = sum(map(len, rows.values())), itertools.count(1)
@@ -109,8 +109,11 @@ def prepare(
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
 
 
-def _choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed):
-    """{split: row numbers}; the rows of a given test set count in `test_source`."""
+def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed):
+    """{split: row numbers}, before duplicates are parted; see `prepare`.
+
+    The rows of a given test set count in `test_source`.
+    """
     if test_source is None and not test_fraction > 0:
         raise ValueError('without a test set, test_fraction must be above 0')
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]

@@ -28,9 +28,11 @@ LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 def facts(config):
     """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
     source, test = experiment.open_source(config)
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
-    kept = 1 - config.splits.validation_fraction
-    kept *= 1 if test is not None else 1 - config.splits.test_fraction
+    chosen = splits.choose_rows(
+        source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
+        config.data.imbalance, config.splits.seed,
+    )  # fmt: skip
+    counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
     sides, grey = [], True
     for i, item in zip(rows, sources.read(source, rows), strict=True):
@@ -41,7 +43,7 @@ def facts(config):
                 sides.append(min(image.size))
         grey &= bool(np.ptp(item['image'].astype(int), axis=-1).max() <= 8)
     return auto.Facts(
-        counts=np.maximum(np.rint(counts * kept), 1).astype(int),
+        counts=np.maximum(counts, 1),
         side=int(np.median(sides)) if sides else config.data.image_size,
         grey=grey,
         accelerator=jax.default_backend() != 'cpu',
@@ -130,7 +132,7 @@ def _show_costs(parts, found):
         config = augmented.get_config(preset)
         config.classifier.seeds = 5
         if preset == 'auto':
-            auto.apply(config, found, given=())
+            auto.apply(config, found, given={})
         config = ml_collections.FrozenConfigDict(config)
         minutes, memory = {}, len(parts.train) * 3 * config.data.image_size**2
         for model in (generator, classifier):

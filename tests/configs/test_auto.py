@@ -18,9 +18,9 @@ CASES = {
 }  # fmt: skip
 
 
-def applied(found, given=()):
+def applied(found, given=None):
     config = augmented.get_config('auto')
-    lines = auto.apply(config, found, given)
+    lines = auto.apply(config, found, given or {})
     return flat(config), lines, config
 
 
@@ -65,3 +65,20 @@ def test_what_is_set_by_hand_stays():
     assert fields['data.image_size'] == augmented.get_config('auto').data.image_size
     assert fields['generator.steps'] == augmented.get_config('auto').generator.steps
     assert fields['classifier.seeds'] == 5 and sum('set by hand' in line for line in lines) == 2
+
+
+def test_what_is_chosen_fits_what_is_set_by_hand():
+    """Networks for the side that the images will have, looks for the steps that there will be."""
+    fields = {
+        side: applied(facts(side=64), {'data.image_size': side})[0] for side in (16, 32, 64)
+    }
+    assert [fields[side]['generator.patch_size'] for side in (16, 32, 64)] == [1, 2, 2]
+    small = applied(facts(side=16), {'data.image_size': 64})[0]
+    assert small['generator.patch_size'] == 2
+    gpu = {
+        side: applied(facts(side=64, accelerator=True), {'data.image_size': side})[0]
+        for side in (16, 32, 64)
+    }
+    measured = augmented.get_config('grocery').generator.channels
+    assert [gpu[side]['generator.channels'] == measured for side in gpu] == [False, False, True]
+    assert applied(facts(), {'generator.steps': 800})[0]['generator.sample_every'] == 100

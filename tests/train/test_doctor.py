@@ -35,6 +35,14 @@ def test_facts_are_those_of_the_files(config):
     assert found.counts.tolist() == [13, 8]  # common, rare: after the test and validation images
 
 
+@pytest.mark.parametrize('imbalance', ['exp:20', 'range:2-9'])
+def test_facts_count_what_is_left_of_a_set_made_uneven(imbalance):
+    config = augmented.get_config('digits')
+    config.data.imbalance = imbalance
+    parts = experiment.read_splits(config)
+    assert doctor.facts(config).counts.tolist() == parts.train_counts.tolist()
+
+
 def test_facts_pass_over_what_cannot_be_opened(config):
     """The broken image has a text that pillow refuses to unpack, as soon as it is opened."""
     text, file = PngImagePlugin.PngInfo(), io.BytesIO()
