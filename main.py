@@ -103,12 +103,13 @@ def run(config, workdir, command, rerun=False, shared=None):
         begin=lambda: provenance.write_config(workdir, config),
     )  # fmt: skip
     with one_line_errors(*MISTAKES):
-        folder, data = stage.run(
+        folder, _ = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads={'data': config.data, 'splits': config.splits},
             after=provenance.input_digests(config.data),
             code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
+        data = stages.file_digest(folder / 'splits.json')  # of the images, however they came there
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
         experiment.refuse_leaks(config, folder)
@@ -222,6 +223,8 @@ def settings(argv):
     config = _CONFIG.value
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
         config[field] = tuple(name for name in ','.join(config[field]).split(',') if name)
+    for field in ('train', 'test'):  # photos and photos/ are one folder
+        config.data[field] = config.data[field].rstrip('/') or config.data[field]
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')
 
@@ -265,7 +268,7 @@ def main(argv):
                 check(one, parallel.device_count())
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
-        workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
+        workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
         with one_line_errors(*refused):
             if chosen is not None:

@@ -47,8 +47,8 @@ def check(config, device_count):
     """Raises ValueError, one line with field, value and remedy, if a run cannot work."""
     fields = flat(config)
     for name, value in fields.items():
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
+        if isinstance(value, (int, float)):
+            _check_number(name, value)
     for name in POSITIVE:
         if fields[name] <= 0:
             raise ValueError(f'config.{name}={fields[name]} must be above 0')
@@ -101,6 +101,21 @@ def check(config, device_count):
     if any(ARMS[arm].synthetic for arm in config.arms):
         _check_sizes(config)
         _check_generator(config)
+
+
+def check_guidance(config):
+    """Raises ValueError if the guidance scale is none for this generator."""
+    _check_number('synthesis.guidance_scale', config.synthesis.guidance_scale)
+    if config.generator.label_dropout == 0 and config.synthesis.guidance_scale != 1:
+        raise ValueError(
+            'config.generator.label_dropout=0 never trains what guidance compares with; use 0.1, '
+            'or config.synthesis.guidance_scale=1'
+        )
+
+
+def _check_number(name, value):
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
 
 
 def _divisible(name, size, devices):
@@ -182,11 +197,7 @@ def _check_generator(config):
             f'config.synthesis.guidance_interval={interval} must be (lo, hi) with 0 <= lo < hi <= '
             '1; config.synthesis.guidance_scale=1 turns guidance off'
         )
-    if generator.label_dropout == 0 and config.synthesis.guidance_scale != 1:
-        raise ValueError(
-            'config.generator.label_dropout=0 never trains what guidance compares with; use 0.1, '
-            'or config.synthesis.guidance_scale=1'
-        )
+    check_guidance(config)
     if generator.augment_rotate > 180:
         raise ValueError(
             f'config.generator.augment_rotate={generator.augment_rotate} is in degrees; use 180 '

@@ -35,8 +35,11 @@ def decode(data, name, image_size):
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image, name)
+        pixels = image.width * image.height
         image.draft(None, (2 * image_size, 2 * image_size))  # JPEG: decode no more than needed
-        with _room(image.width * image.height):
+        if not image.info.get('progressive'):  # of these all of it is held, whatever is decoded
+            pixels = image.width * image.height
+        with _room(pixels):
             return _to_square(image, image_size)
     except BadImage:
         raise

@@ -1,5 +1,6 @@
 """Where labelled images come from: glyphs, digits, class folders or zips, TFDS."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -22,9 +23,10 @@ from data.decode import BadImage, decode
 
 SOURCES = ('glyphs', 'digits', 'folder', 'tfds:<name>')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+LEFT_BEHIND = ('Thumbs.db', 'desktop.ini')
 MAX_FILE_BYTES = 2**28
 _SLOW = 1e-3  # seconds for an image from which on threads are quicker
-_THREADS = 16  # at most
+_THREADS = 8  # at most: each holds the bytes of an image
 _WINDOW = 64  # images decoded before the first of them is handed on
 
 
@@ -218,7 +220,8 @@ def open_images(root, image_size):
     root = pathlib.Path(root).expanduser()
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
-    paths = tuple(sorted(p for p in members(root) if p.lower().endswith(SUFFIXES)))
+    found = (p for p in members(root) if p.lower().endswith(SUFFIXES) and not is_hidden(p))
+    paths = tuple(sorted(found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
     read = functools.partial(_read_member, root, paths)
@@ -233,8 +236,8 @@ def _class_files(root):
         # No part may be empty (an absolute path) or '..': class names become folder names.
         if any(part in ('', '..') for part in parts):
             ignored.append(path)
-        elif any(part.startswith('.') or part == '__MACOSX' for part in parts):
-            continue  # hidden
+        elif is_hidden(path):
+            continue
         elif path.endswith('/'):
             folders.add(parts)
         elif path.lower().endswith(SUFFIXES):
@@ -257,8 +260,20 @@ def _class_files(root):
     return classes, tuple(ignored)
 
 
+def is_hidden(path):
+    """Whether a relative path is one of those that systems leave behind, and no user means."""
+    parts = path.split('/')
+    return parts[-1] in LEFT_BEHIND or any(
+        part.startswith('.') or part == '__MACOSX' for part in parts
+    )
+
+
 def members(root):
-    """Every file below a directory or in a zip as a relative path; directories end in '/'."""
+    """Every file below a directory or in a zip as a relative path; directories end in '/'.
+
+    Raises:
+        ValueError: no directory and no zip, or a name that is not UTF-8.
+    """
     if root.is_dir():
         seen = {os.path.realpath(root)}
         for base, folders, names in os.walk(root, followlinks=True):
@@ -268,19 +283,30 @@ def members(root):
             folders[:] = sorted(name for name in folders if real[name] not in seen)  # no loops
             seen.update(real.values())
             yield from (prefix + name + '/' for name in folders)
+            for name in (*folders, *names):
+                if not _is_utf8(name):
+                    raise ValueError(f'{base}: the name {name!a} is not UTF-8; rename it')
             # A pipe would block the reader for ever, so regular files only.
             yield from (prefix + n for n in names if os.path.isfile(os.path.join(base, n)))
     elif zipfile.is_zipfile(root):
-        yield from _archive(root, os.getpid(), threading.get_ident()).namelist()
+        yield from _archive(root, os.getpid())[0].namelist()
     else:
         raise ValueError(f'{root} is neither a directory nor a readable zip file')
 
 
-@functools.lru_cache(maxsize=32)
-def _archive(path, process, thread):
-    """One open handle per process and thread: a shared one would mix up its file position."""
+def _is_utf8(name):
     try:
-        return zipfile.ZipFile(path)
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(path, process):
+    """(an open zip, the lock under which its threads read); processes would mix up its position."""
+    try:
+        return zipfile.ZipFile(path), threading.Lock()
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
 
@@ -289,13 +315,15 @@ def _read_member(root, paths, i):
     """The bytes of file `paths[i]` inside the directory or zip `root`."""
     path = paths[i]
     try:
+        turn = contextlib.nullcontext()
         if root.is_dir():
             size, read = (root / path).stat().st_size, (root / path).read_bytes
         else:
-            archive = _archive(root, os.getpid(), threading.get_ident())
+            archive, turn = _archive(root, os.getpid())
             size, read = archive.getinfo(path).file_size, functools.partial(archive.read, path)
         if size <= MAX_FILE_BYTES:
-            return read()
+            with turn:
+                return read()
     except Exception as error:  # zipfile raises RuntimeError for a password, zlib.error, ...
         raise BadImage(path, f'cannot be read ({error})') from error
     raise BadImage(path, f'{size} bytes is over the limit of {MAX_FILE_BYTES}')

@@ -106,7 +106,16 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
         Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(path)
     images = f'--config.data.train={tmp_path / "images"}'
     flags = [*command(tmp_path / 'run', data__source='folder', arms='original'), images]
-    assert run(flags, env, tmp_path).returncode == 0
+    mistyped = run([*flags, images[:-1]], env, tmp_path)
+    assert mistyped.returncode == 2 and 'no such directory' in mistyped.stderr
+    assert run(flags, env, tmp_path).returncode == 0  # put right, it is no change of settings
+    path.with_name('.DS_Store').write_bytes(b'1')
+    done = run([*flags, images + '/'], env, tmp_path)
+    assert 'Nothing to do' in done.stdout, done.stderr
+    os.utime(path)
+    done = run(flags, env, tmp_path)
+    assert 'data: its inputs changed, doing it again' in done.stdout, done.stderr
+    assert done.stdout.count('doing it again') == 1  # the images were what they had been
     path.unlink()
     done = run(flags, env, tmp_path)
     for stage in ('data', 'classifiers/original/seed_0'):

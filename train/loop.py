@@ -170,7 +170,9 @@ class MetricsLog:
                 if line.endswith('\n') and json.loads(line)['step'] <= step:
                     kept.append(line)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(''.join(kept), 'utf-8')
+        aside = self._path.with_name(self._path.name + '.unfinished')
+        aside.write_text(''.join(kept), 'utf-8')
+        aside.rename(self._path)
 
     def write(self, **row):
         if parallel.is_main():

@@ -11,6 +11,7 @@ import numpy as np
 from jax import export as jax_export
 from PIL import Image
 
+from configs import check
 from data import augment, sources, splits
 from data.decode import BadImage
 from eval import metrics, predict, report, results
@@ -37,7 +38,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     parallel.set_up(run.config.cpu_devices)
     names = {'predict': 'predictions.csv', 'evaluate': 'evaluation.json', 'sample': 'samples',
              'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what]}  # fmt: skip
-    out = pathlib.Path(out or run.folder / names[mode])
+    out = pathlib.Path(out or run.folder / names[mode]).expanduser()
     if mode == 'predict':
         if images is None:
             raise ValueError('--mode=predict needs --images=FOLDER or a zip')
@@ -159,7 +160,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
         The number of images.
 
     Raises:
-        ValueError: an unknown class.
+        ValueError: an unknown class, or no scale for this generator.
     """
     names, config = run.class_names(), run.config
     unknown = [name for name in classes if name not in names]
@@ -169,6 +170,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
         with (changed := ml_collections.ConfigDict(config.to_dict())).unlocked():
             changed.synthesis.guidance_scale = float(guidance)
         config = ml_collections.FrozenConfigDict(changed)
+        check.check_guidance(config)
     params, _ = generator.load(run.stage('generator'))
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
@@ -177,6 +179,8 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     draw = experiment.make_draw(config, len(names), (side, side, 3), len(labels))
     with progress('images') as update:
         images = draw(params, labels, seeds, update)
+    for earlier in out.glob(f'*/{"[0-9]" * 8}.png'):
+        earlier.unlink()
     for image, label, seed in zip(images, labels, seeds, strict=True):
         path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
         path.parent.mkdir(parents=True, exist_ok=True)

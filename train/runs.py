@@ -29,10 +29,10 @@ class Run:
         """The folder of a finished stage.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or one of an earlier config alone.
         """
-        folder = stages.folder(self.folder, name)
-        if not folder.is_dir():
+        folder = stages.places(self.folder).get(name)
+        if not folder or not folder.is_dir():
             raise ValueError(f'{self.folder} has no finished {name}; finish the run first')
         return folder
 
@@ -73,7 +73,7 @@ def open_run(checkpoint, arm='augmented'):
     Raises:
         ValueError: it is neither.
     """
-    path = pathlib.Path(checkpoint)
+    path = pathlib.Path(checkpoint).expanduser()
     folder, named, seeds = path, None, None
     if len(path.parts) > 3 and path.parts[-3] == 'classifiers':
         folder, named, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)

@@ -45,7 +45,7 @@ class Runner:
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
-        folders: {stage: its folder}.
+        folders: {stage: its folder}, of those that are done.
         worked: whether any stage had to run.
     """
 
@@ -75,9 +75,9 @@ class Runner:
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
-        final = self.folders[name] = self.workdir / name
+        final = self.workdir / name
         if self.shared and not cheap:
-            final = self.folders[name] = self.shared / name / digest[:16]
+            final = self.shared / name / digest[:16]
             with contextlib.ExitStack() as stack:
                 processes.on_main(lambda: stack.enter_context(_turn(final, name)))
                 return self._run(name, final, digest, fingerprint, work, cheap, alone)
@@ -86,10 +86,10 @@ class Runner:
     def _run(self, name, final, digest, fingerprint, work, cheap, alone):
         unfinished = final.with_name(final.name + '.unfinished')
         done, begun = processes.on_main(
-            lambda: self._begin_stage(final, unfinished, name, digest, fingerprint, cheap)
+            lambda: self._begin_stage(final, unfinished, name, digest, fingerprint, cheap, alone)
         )
         if done:
-            self.seconds[name] = done['seconds']
+            self._note(name, final, done['seconds'])
             return final, digest
         self.worked = True
         start = time.monotonic()
@@ -101,23 +101,24 @@ class Runner:
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
-                _write(unfinished, begun)
+                _write(unfinished / FILE, begun)
         processes.on_main(lambda: _put_in_place(unfinished, final))
-        self.seconds[name] = begun['seconds']
+        self._note(name, final, begun['seconds'])
         say(f'{name}: done in {duration(begun["seconds"])}')
         return final, digest
 
-    def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap):
+    def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone):
         """What stage.json says where the stage is done, and where it is not, one of them None."""
         done = _read(final)
         if done and done['digest'] == digest:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
-        before = None if goes_on else done or begun
+        before = None if goes_on else done or (None if alone else begun)  # alone: nothing to keep
         if before and not (self.rerun or cheap):
             _refuse_change(final, before['reads'], fingerprint['reads'])
         if not self.worked:
+            self._list()  # what follows is of the config that stood here before
             self._begin()
         if goes_on:
             say(f'{name}: going on where it was interrupted')
@@ -129,25 +130,37 @@ class Runner:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
-            _write(unfinished, begun)
+            _write(unfinished / FILE, begun)
         return None, begun
 
+    def _note(self, name, final, seconds):
+        self.folders[name], self.seconds[name] = final, seconds
+        if self.worked and parallel.is_main():
+            self._list()
+
+    def _list(self):
+        listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        _write(self.workdir / _FOLDERS, listed)
 
     def close(self):
-        """Notes in the run's folder where its stages lie; see `folders`."""
-        path = self.workdir / _FOLDERS
-        places = {
-            name: os.path.relpath(folder, self.workdir) for name, folder in self.folders.items()
-        }
-        if not path.exists() or json.loads(path.read_text('utf-8')) != places:
-            path.write_text(json.dumps(places, indent=1), 'utf-8')
+        """Lists the stages of a run that was made before they were listed one by one."""
+        if self.folders != places(self.workdir):
+            self._list()
+
+
+def places(workdir):
+    """{stage: its folder}, in the run's or a shared one, of those done by the run's config."""
+    try:
+        listed = json.loads((workdir / _FOLDERS).read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: workdir / place for name, place in listed.items()}
 
 
 def folder(workdir, name):
-    """The folder of a stage of a finished run, in its own or in one that it shares with others."""
-    path = workdir / _FOLDERS
-    folders = json.loads(path.read_text('utf-8')) if path.exists() else {}
-    return workdir / folders.get(name, name)
+    """Where a stage of a finished run lies."""
+    return places(workdir).get(name, workdir / name)
 
 
 def _turn(final, name):
@@ -206,13 +219,18 @@ def code_digest(paths):
 
 
 def file_digest(path):
-    """A digest of a file's bytes, or of the names, sizes and times of the files in a folder."""
+    """A digest of a file's bytes, or of the names, sizes and times of a folder's files.
+
+    Hidden ones are left out: a look at the folder makes some.
+    """
     path = pathlib.Path(path).expanduser()
     if path.is_file():
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
     found = sources.members(path) if path.is_dir() else ()  # the data stage says what is wrong
-    files = sorted(pathlib.PurePath(p) for p in found if not p.endswith('/'))
+    files = sorted(
+        pathlib.PurePath(p) for p in found if not p.endswith('/') and not sources.is_hidden(p)
+    )
     stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
     return _digest(json.dumps(stats))
 
@@ -240,7 +258,7 @@ def _read(folder):
     return found if whole else None
 
 
-def _write(folder, content):
-    aside = folder / (FILE + '.unfinished')
+def _write(path, content):
+    aside = path.with_name(path.name + '.unfinished')
     aside.write_text(json.dumps(content, indent=1), 'utf-8')
-    aside.rename(folder / FILE)
+    aside.rename(path)

@@ -2,6 +2,7 @@ import io
 import os
 import re
 import struct
+import sys
 import threading
 import time
 import zipfile
@@ -308,6 +309,33 @@ def test_bad_files_are_refused_by_name(content, reason, recwarn):
     assert re.match('^cat/x.png: .*' + reason, str(error)) and '\n' not in str(error)
 
 
+@pytest.mark.skipif(sys.platform == 'darwin', reason='names there are UTF-8')
+@pytest.mark.parametrize('path', [b'caf\xe9/a.png', b'cat/caf\xe9.txt'])
+def test_a_name_that_is_not_utf8_is_named(tmp_path, path):
+    file = os.path.join(os.fsencode(tmp_path), path)
+    os.makedirs(os.path.dirname(file))
+    with open(file, 'wb') as out:
+        out.write(encode(flat()))
+    for read in (sources.open_folder, sources.open_images):
+        with pytest.raises(ValueError, match=r"the name 'caf\\udce9.*' is not UTF-8; rename it"):
+            read(tmp_path, S)
+
+
+@pytest.mark.parametrize('write', [write_tree, write_zip])
+def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
+    names = ('b.png', 'cat/a.png', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
+    root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
+    assert sources.open_images(root, S).names == ('b.png', 'cat/a.png')
+
+
+def test_threads_read_one_zip(tmp_path):
+    root = write_zip(tmp_path / 'x.zip', {f'cat/{i:02d}.png': encode(flat(i)) for i in range(60)})
+    source = sources.open_images(root, S)
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.__getitem__, range(60)))
+    assert [item['image'][0, 0, 0] for item in found] == list(range(60))
+
+
 # Reading many -----------------------------------------------------------------------------------
 
 
@@ -341,6 +369,16 @@ def test_small_images_are_read_by_one_thread():
     source = encoded([encode(flat())] * 80, called=lambda i: threads.add(threading.get_ident()))
     assert len(list(sources.read(source, range(80)))) == 80
     assert threads == {threading.get_ident()}
+
+
+def test_of_a_progressive_photograph_all_pixels_count(monkeypatch):
+    """The decoder holds them all, however small the image that is asked for."""
+    asked = []
+    room = decode._room
+    monkeypatch.setattr(decode, '_room', lambda pixels: (asked.append(pixels), room(pixels))[1])
+    for options in ({}, {'progressive': True}):
+        decoded(flat(size=(800, 800)), 'JPEG', **options)
+    assert asked == [100 * 100, 800 * 800]
 
 
 def test_nothing_to_read():

@@ -60,6 +60,17 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
         runs.open_run(folder / 'classifiers' / 'original' / 'seed_7').classifiers()
 
 
+def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path):
+    """The classifiers there know other classes, perhaps, than the data that stand there now."""
+    copy = shutil.copytree(folder, tmp_path / 'run')
+    listed = json.loads((copy / 'stages.json').read_text('utf-8'))
+    del listed['classifiers/augmented/seed_1']
+    (copy / 'stages.json').write_text(json.dumps(listed), 'utf-8')
+    with pytest.raises(ValueError, match='has no finished classifiers/augmented/seed_1; finish'):
+        runs.open_run(copy).classifiers()
+    assert len(runs.open_run(copy / 'classifiers' / 'original').classifiers()) == 2
+
+
 def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     metrics = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
     found = reuse.evaluate(run)
@@ -120,6 +131,24 @@ def test_samples_are_functions_of_class_and_seed(run, tmp_path):
     assert Image.open(tmp_path / 'a' / 'sheet.png').width > 2 * 32
     with pytest.raises(ValueError, match="no class 'x'"):
         reuse.sample(run, tmp_path, classes=['x'], count=1)
+
+
+def test_samples_take_the_place_of_earlier_ones(run, tmp_path):
+    reuse.sample(run, tmp_path, classes=(), count=2)
+    (tmp_path / 'notes.png').write_bytes(b'')
+    reuse.sample(run, tmp_path, classes=run.class_names()[:1], count=1, first_seed=7)
+    found = sorted(path.name for path in tmp_path.rglob('*.png'))
+    assert found == ['00000007.png', 'notes.png', 'sheet.png']
+
+
+@pytest.mark.parametrize(('scale', 'said'), [(2.0, 'never trains what guidance compares with'),
+                                             (float('nan'), 'finite'), (-1.0, '0 or more')])
+def test_a_generator_without_guidance_is_not_guided(run, tmp_path, scale, said):
+    fields = run.config.to_dict()
+    fields['generator']['label_dropout'] = 0.0
+    unguided = dataclasses.replace(run, config=ml_collections.FrozenConfigDict(fields))
+    with pytest.raises(ValueError, match=said):
+        reuse.sample(unguided, tmp_path, classes=(), count=1, guidance=scale)
 
 
 LOAD = '''
@@ -230,6 +259,7 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
     between = tmp_path / 'between'
     save = lambda parts, folder: experiment.splits.save(parts, folder)  # noqa: E731
     save(experiment.splits.Splits(**other, class_names=parts.class_names), between / 'data')
+    (between / 'stages.json').write_text('{"data": "data"}', 'utf-8')
     fields = run.config.to_dict()
     for begun_by in ('generator', 'classifier'):
         fields[begun_by]['init_from'] = str(folder)

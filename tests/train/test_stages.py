@@ -29,6 +29,10 @@ def run(workdir, work, name='stage', rerun=True, **options):
     return runner, *runner.run(name, work, **{'reads': {'steps': 3}, **options})
 
 
+def folders(workdir):
+    return [path.name for path in workdir.iterdir() if path.is_dir()]
+
+
 def test_an_unchanged_stage_is_skipped(tmp_path):
     work = Work()
     runner, folder, digest = run(tmp_path, work)
@@ -49,7 +53,7 @@ def test_a_change_of_what_it_read_does_it_again(tmp_path, changed):
     _, folder, digest_2 = run(tmp_path, work, **changed)
     assert work.calls == 1 and digest_2 != digest
     assert (folder / 'out.txt').read_text() == 'new'
-    assert [path.name for path in tmp_path.iterdir()] == ['stage']
+    assert folders(tmp_path) == ['stage']
 
 
 @pytest.mark.parametrize('wrap', [lambda part: part, lambda part: [part]])
@@ -82,11 +86,11 @@ def test_a_failure_leaves_no_final_folder_and_goes_on(tmp_path, error):
     work.error = error
     with pytest.raises(type(error)):
         run(tmp_path, work)
-    assert [path.name for path in tmp_path.iterdir()] == ['stage.unfinished']
+    assert folders(tmp_path) == ['stage.unfinished']
     work.error = None
     runner, folder, _ = run(tmp_path, work)
     assert 'half.txt' in work.found  # the same folder
-    assert [path.name for path in tmp_path.iterdir()] == ['stage']
+    assert folders(tmp_path) == ['stage']
 
 
 def test_an_unfinished_folder_of_other_settings_is_started_anew(tmp_path):
@@ -136,6 +140,49 @@ def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
     assert not other.calls and not begun and not runner.worked
     run(tmp_path, other, reads=AFTER)  # as with --rerun
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
+
+
+def test_what_failed_before_it_made_anything_is_no_other_run(tmp_path):
+    """A stage for one process keeps nothing for later: a wrong path, put right, is no change."""
+    work = Work()
+    work.error = ValueError('no such folder')
+    with pytest.raises(ValueError):
+        run(tmp_path, work, rerun=False, reads=BEFORE, alone=True)
+    work.error = None
+    run(tmp_path, work, rerun=False, reads=AFTER, alone=True)
+    assert (tmp_path / 'stage' / 'out.txt').exists() and work.found == ['stage.json']
+
+
+def test_only_stages_of_the_config_that_stands_there_are_listed(tmp_path):
+    """What a redo has not come to yet was made by an earlier config, of other classes perhaps."""
+
+    def whole(steps, error=None):
+        runner, last = stages.Runner(tmp_path, rerun=True), Work()
+        last.error = error
+        first = runner.run('a', Work(), reads={})[1]
+        second = runner.run('deep/b', Work(), reads={'steps': steps}, after=[first])[1]
+        runner.run('c', last, reads={}, after=[second])
+        runner.close()
+
+    whole(1)
+    every = {name: tmp_path / name for name in ('a', 'deep/b', 'c')}
+    assert stages.places(tmp_path) == every
+    with pytest.raises(KeyboardInterrupt):
+        whole(2, KeyboardInterrupt())
+    assert (tmp_path / 'c' / 'out.txt').exists()
+    assert stages.places(tmp_path).keys() == {'a', 'deep/b'}
+    whole(2)
+    assert stages.places(tmp_path) == every
+
+
+@pytest.mark.parametrize('content', ['', '{"a'])
+def test_a_damaged_list_of_stages_is_made_again(tmp_path, content):
+    runner, *_ = run(tmp_path, Work())
+    (tmp_path / 'stages.json').write_text(content)
+    assert stages.places(tmp_path) == {}
+    again, *_ = run(tmp_path, Work())
+    again.close()
+    assert stages.places(tmp_path) == runner.folders == {'stage': tmp_path / 'stage'}
 
 
 def test_what_is_asked_for_once_is_gone_on_with_without_asking(tmp_path):
@@ -267,6 +314,16 @@ def test_input_digests_notice_a_changed_image(tmp_path):
     first = stages.file_digest(archive)
     archive.write_bytes(b'2')
     assert stages.file_digest(archive) != first
+
+
+@pytest.mark.parametrize('name', ['.DS_Store', 'cat/._a.png', 'cat/Thumbs.db', '__MACOSX/a.png'])
+def test_what_a_look_at_a_folder_leaves_there_is_no_change(tmp_path, name):
+    (tmp_path / 'cat').mkdir()
+    (tmp_path / 'cat' / 'a.png').write_bytes(b'1')
+    before = stages.file_digest(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b'1')
+    assert stages.file_digest(tmp_path) == before
 
 
 def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
