@@ -103,7 +103,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         begin=lambda: provenance.write_config(workdir, config),
     )  # fmt: skip
     with one_line_errors(*MISTAKES):
-        folder, _ = stage.run(
+        folder, reading = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads={'data': config.data, 'splits': config.splits},
             after=provenance.input_digests(config.data),
@@ -162,8 +162,8 @@ def run(config, workdir, command, rerun=False, shared=None):
         'report',
         lambda out: experiment.write_report(out, config, parts, synthetic, synthetic_folder,
                                             folders, generator_folder, stage.seconds, command),
-        reads={'report': config.report}, after=[synthesis, *trained], code=[*_STAGE, 'eval'],
-        cheap=True, alone=True,
+        reads={'report': config.report}, after=[reading, synthesis, *trained],
+        code=[*_STAGE, 'eval'], cheap=True, alone=True,
     )  # fmt: skip
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
@@ -225,6 +225,9 @@ def settings(argv):
         config[field] = tuple(name for name in ','.join(config[field]).split(',') if name)
     for field in ('train', 'test'):  # photos and photos/ are one folder
         config.data[field] = config.data[field].rstrip('/') or config.data[field]
+    for part in (config.generator, config.classifier):
+        if start := part.init_from:  # who asks what this run has started from may be elsewhere
+            part.init_from = str(pathlib.Path(start).expanduser().absolute())
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')
 

@@ -236,7 +236,7 @@ def _class_files(root):
         # No part may be empty (an absolute path) or '..': class names become folder names.
         if any(part in ('', '..') for part in parts):
             ignored.append(path)
-        elif is_hidden(path):
+        elif is_hidden(path) or '.' in parts:
             continue
         elif path.endswith('/'):
             folders.add(parts)
@@ -264,7 +264,7 @@ def is_hidden(path):
     """Whether a relative path is one of those that systems leave behind, and no user means."""
     parts = path.split('/')
     return parts[-1] in LEFT_BEHIND or any(
-        part.startswith('.') or part == '__MACOSX' for part in parts
+        part.startswith('.') and part not in ('.', '..') or part == '__MACOSX' for part in parts
     )
 
 

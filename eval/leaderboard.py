@@ -64,10 +64,12 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     found = []
     for index, point in enumerate(points):
         at = folder(workdir, index)
+        if 'report' not in stages.places(at):
+            continue  # not finished, or just being done again
         try:
             metrics = json.loads((at / 'report' / 'metrics.json').read_text('utf-8'))
         except FileNotFoundError:
-            continue  # not finished, or just being done again
+            continue  # removed by hand
         config = flat(json.loads((at / 'config.json').read_text('utf-8'))['config'])
         if any(config[name] != value for name, value in json.loads(json.dumps(point)).items()):
             continue

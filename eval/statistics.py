@@ -43,8 +43,9 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     Args, raises, source: as in `bootstrap_interval`; both arms see the same draws.
     Returns: metric -> {'mean', 'ci95', 'p'}. `p` cannot fall below 2 / (samples + 1), and is too
         small for a class, or a group, of under about ten test images: prefer `mcnemar_over_seeds`
-        there. Where the arms are right on the same test images but for `FEWEST`, no exact test
-        tells them apart, and no interval leaves out 0.
+        there. Where the arms differ in being right on under `FEWEST` test images (of the group),
+        no exact test tells them apart: the interval is made to hold 0, as it would if the
+        difference were known to within what `FEWEST` images could make it.
     """
     labels, predictions_a = _checked(labels, predictions_a, num_classes)
     _, predictions_b = _checked(labels, predictions_b, num_classes)
@@ -55,7 +56,8 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     point_a, point_b = (_point(labels, arm, num_classes, groups) for arm in arms)
     # The same seed makes the same draws: this is what pairs the arms.
     draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
-    differ = ((predictions_a == labels) != (predictions_b == labels)).any(axis=0).sum()
+    differ = ((predictions_a == labels) != (predictions_b == labels)).any(axis=0)
+    inside = {f'{name}_accuracy': mask[labels] for name, mask in (groups or {}).items()}
     result = {}
     for name in point_a:
         # Rounded, so that equal scores summed in another order do not differ by 1e-17.
@@ -63,9 +65,12 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
         known = samples - np.isnan(draws).sum(-1)
         p, ci95 = np.minimum(1.0, 2 * (1 + tail) / (known + 1)), _percentiles(draws)
-        if differ < FEWEST and draws.ndim == 1:
-            p, ci95 = np.maximum(p, 0.5 ** (FEWEST - 2)), (min(ci95[0], 0.0), max(ci95[1], 0.0))
-        result[name] = {'mean': point_b[name] - point_a[name], 'ci95': ci95,
+        mean, count = point_b[name] - point_a[name], differ[inside.get(name, ...)].sum()
+        if count < FEWEST and draws.ndim == 1:
+            bound = mean * (1 - math.sqrt(FEWEST / max(count, 1)))  # beyond 0; see `images_needed`
+            ci95 = (min(ci95[0], bound), ci95[1]) if mean > 0 else (ci95[0], max(ci95[1], bound))
+            p = np.maximum(p, 0.5 ** (FEWEST - 2))
+        result[name] = {'mean': mean, 'ci95': ci95,
                         'p': p if p.ndim else float(p)}
     return result
 

@@ -73,7 +73,9 @@ def extreme_limits(reference, quantile, *, min_contrast, max_saturated):
     the real images is no reason to reject a synthetic one.
     """
     if len(reference.held_out_images):
-        real = extremes(np.asarray(reference.held_out_images))
+        starts = range(0, len(reference.held_out_images), _CHUNK)
+        some = [extremes(reference.held_out_images[i : i + _CHUNK]) for i in starts]
+        real = {name: np.concatenate([one[name] for one in some]) for name in some[0]}
         min_contrast = min(min_contrast, float(np.quantile(real['contrast'], 1 - quantile)))
         max_saturated = max(max_saturated, float(np.quantile(real['saturated'], quantile)))
     return {'min_contrast': min_contrast, 'max_saturated': max_saturated}

@@ -179,8 +179,6 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     draw = experiment.make_draw(config, len(names), (side, side, 3), len(labels))
     with progress('images') as update:
         images = draw(params, labels, seeds, update)
-    for earlier in out.glob(f'*/{"[0-9]" * 8}.png'):
-        earlier.unlink()
     for image, label, seed in zip(images, labels, seeds, strict=True):
         path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
         path.parent.mkdir(parents=True, exist_ok=True)

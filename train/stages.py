@@ -41,7 +41,8 @@ class Runner:
         rerun: do stages again whose settings changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
-        begin: called once, before the first stage that has to run.
+        begin: called once, before the first stage that has to run, or when none has to, but the
+            folder was another config's in between.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
@@ -144,8 +145,10 @@ class Runner:
         _write(self.workdir / _FOLDERS, listed)
 
     def close(self):
-        """Lists the stages of a run that was made before they were listed one by one."""
+        """Lists the stages where another config, or older code, listed them."""
         if self.folders != places(self.workdir):
+            if not self.worked:
+                self._begin()
             self._list()
 
 
@@ -176,11 +179,13 @@ def _put_in_place(unfinished, final):
 
 def _refuse_change(folder, before, now):
     before, now = (flax.traverse_util.flatten_dict(reads, sep='.') for reads in (before, now))
+    pairs = {
+        key: (before.get(key, 'unset'), now.get(key, 'unset')) for key in before.keys() | now.keys()
+    }
     changed = [
-        f'{key} {before.get(key, "unset")!r} -> {now.get(key, "unset")!r}'
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key, 'unset') != now.get(key, 'unset')
-    ]
+        f'{key} {old!r} -> {new!r}' for key, (old, new) in sorted(pairs.items())
+        if old != new and f'{old}'.rstrip('/') != f'{new}'.rstrip('/')  # one folder
+    ]  # fmt: skip
     if changed:
         raise Changed(
             f'{folder} was made with other settings: {", ".join(changed)}; --rerun does it and '

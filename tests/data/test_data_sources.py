@@ -323,6 +323,7 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path, path):
 
 @pytest.mark.parametrize('write', [write_tree, write_zip])
 def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
+    assert not sources.is_hidden('./cat/a.png')
     names = ('b.png', 'cat/a.png', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
     root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
     assert sources.open_images(root, S).names == ('b.png', 'cat/a.png')

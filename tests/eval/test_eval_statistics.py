@@ -122,6 +122,19 @@ def test_a_handful_of_images_tells_nothing(count, seeds):
         assert (found[key]['ci95'][0] > 0) == (count >= 6)
         assert found[key]['mean'] > 0 and (found[key]['p'] < 0.05) == (count >= 6)
     assert (statistics.mcnemar(labels, a[0], np.zeros(200, int)) < 0.05) == (count >= 6)
+    needed = statistics.images_needed(count / 200, found['accuracy']['ci95'], 200)
+    assert (needed >= 200 * 6 / count) == (count < 6)
+
+
+def test_a_handful_of_images_tells_nothing_of_a_group():
+    labels = np.array([0] * 100 + [1] * 4)
+    a = np.where(np.arange(104) < 20, 1, labels)
+    a[100:] = 0
+    group = {'rare': np.array([False, True]), 'frequent': np.array([True, False])}
+    found = statistics.paired_bootstrap(labels, a[None], labels[None], 2, groups=group)
+    low, high = found['rare_accuracy']['ci95']
+    assert low == pytest.approx(1 - np.sqrt(6 / 4)) and high == 1
+    assert found['frequent_accuracy']['ci95'][0] > 0 and found['accuracy']['ci95'][0] > 0
 
 
 def test_a_draw_that_misses_a_group_says_nothing_of_it():

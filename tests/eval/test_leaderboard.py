@@ -38,7 +38,7 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         (folder / 'report').mkdir(parents=True)
         (folder / 'report' / 'metrics.json').write_text(json.dumps(results.jsonable(metrics)))
         (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
-        places = {'data': '../../shared/data/1'}
+        places = {'data': '../../shared/data/1', 'report': 'report'}
         for arm, table in probabilities.items():
             name = f'classifiers/{arm}/seed_0'
             places[name] = f'../../shared/{name}/{index}'
@@ -187,6 +187,17 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
         change(tmp_path, {'generator.steps': 7}, RATES[0])
     assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points) == {}
     assert 'Each arm' not in pages(tmp_path, points)['md']
+
+
+def test_a_run_that_is_being_done_again_is_left_out(tmp_path):
+    """Its old report stands there, but its classifiers are listed no longer."""
+    runs(tmp_path, RATES)
+    every = leaderboard.rows(tmp_path, RATES)
+    path = leaderboard.folder(tmp_path, 1) / 'stages.json'
+    path.write_text('{"data": "../../shared/data/1"}')
+    found = leaderboard.rows(tmp_path, RATES)
+    assert len(found) == len(every) - 1 and 1 not in [row['index'] for row in found]
+    leaderboard.write(tmp_path, RATES)
 
 
 def test_a_run_of_code_before_the_scaled_loss_is_left_out(tmp_path):

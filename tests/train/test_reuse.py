@@ -133,14 +133,6 @@ def test_samples_are_functions_of_class_and_seed(run, tmp_path):
         reuse.sample(run, tmp_path, classes=['x'], count=1)
 
 
-def test_samples_take_the_place_of_earlier_ones(run, tmp_path):
-    reuse.sample(run, tmp_path, classes=(), count=2)
-    (tmp_path / 'notes.png').write_bytes(b'')
-    reuse.sample(run, tmp_path, classes=run.class_names()[:1], count=1, first_seed=7)
-    found = sorted(path.name for path in tmp_path.rglob('*.png'))
-    assert found == ['00000007.png', 'notes.png', 'sheet.png']
-
-
 @pytest.mark.parametrize(('scale', 'said'), [(2.0, 'never trains what guidance compares with'),
                                              (float('nan'), 'finite'), (-1.0, '0 or more')])
 def test_a_generator_without_guidance_is_not_guided(run, tmp_path, scale, said):

@@ -175,6 +175,34 @@ def test_only_stages_of_the_config_that_stands_there_are_listed(tmp_path):
     assert stages.places(tmp_path) == every
 
 
+def test_back_under_the_first_settings_the_config_is_the_first_again(tmp_path):
+    """Other settings were only begun: nothing has to run, but what stands there is theirs."""
+    config = tmp_path / 'config'
+
+    def whole(steps, error=None):
+        runner = stages.Runner(tmp_path, rerun=True, begin=lambda: config.write_text(f'{steps}'))
+        work = Work()
+        work.error = error
+        runner.run('a', work, reads={'steps': steps})
+        runner.close()
+        return runner.worked
+
+    assert whole(1)
+    with pytest.raises(KeyboardInterrupt):
+        whole(2, KeyboardInterrupt())
+    assert config.read_text() == '2' and stages.places(tmp_path) == {}
+    assert not whole(1)
+    assert config.read_text() == '1' and stages.places(tmp_path) == {'a': tmp_path / 'a'}
+
+
+def test_one_folder_written_in_two_ways_is_no_other_setting(tmp_path):
+    run(tmp_path, Work(), reads={'data': {'train': 'photos/', 'size': 8}})
+    with pytest.raises(stages.Changed) as refused:
+        run(tmp_path, Work(), rerun=False, reads={'data': {'train': 'photos', 'size': 9}})
+    assert 'data.size 8 -> 9' in str(refused.value) and 'photos' not in str(refused.value)
+    run(tmp_path, Work(), rerun=False, reads={'data': {'train': 'photos', 'size': 8}})
+
+
 @pytest.mark.parametrize('content', ['', '{"a'])
 def test_a_damaged_list_of_stages_is_made_again(tmp_path, content):
     runner, *_ = run(tmp_path, Work())
