@@ -40,6 +40,8 @@ def set_up(cpu_devices):
     if not jax.config.jax_compilation_cache_dir:
         cache = pathlib.Path(__file__).resolve().parent.parent / '.jax_cache'
         jax.config.update('jax_compilation_cache_dir', str(cache))
+    if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)  # not 1: ours take 0.9
 
 
 def device_count():
