@@ -39,10 +39,10 @@ def caution(training: Mapping[str, Mapping], seeds: int) -> str:
 def _few_seeds(seeds: int) -> str:
     if seeds == 1:
         return ('With one seed the intervals know how test images vary, but not how trainings do: '
-                'another seed may say otherwise. A claim needs five.')
+                'another seed may say otherwise. A claim needs --config.classifier.seeds=5.')
     if seeds < CLAIM_SEEDS:
         return (f'{seeds} seeds say little of how trainings vary, and the intervals are too '
-                'narrow for it. A claim needs five.')
+                'narrow for it. A claim needs --config.classifier.seeds=5.')
     return ''
 
 
