@@ -116,7 +116,7 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     """
     if len(found) < 2 or replicates(points) or not alike(found):
         return {}
-    images = {(stages.folder(folder(workdir, row['index']), 'data').resolve(), row['seeds'])
+    images = {(stages.places(folder(workdir, row['index']))['data'].resolve(), row['seeds'])
               for row in found}
     arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
     if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
@@ -190,8 +190,8 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
 
 def _predictions(run, arm, seeds):
     """The files of an arm's predictions, one a seed."""
-    return [stages.folder(run, f'classifiers/{arm}/seed_{seed}') / 'predictions.npz'
-            for seed in range(seeds)]
+    places = stages.places(run)
+    return [places[f'classifiers/{arm}/seed_{seed}'] / 'predictions.npz' for seed in range(seeds)]
 
 
 def _answer(pooled):

@@ -37,13 +37,14 @@ def caution(training: Mapping[str, Mapping], seeds: int) -> str:
 
 
 def _few_seeds(seeds: int) -> str:
+    if seeds >= CLAIM_SEEDS:
+        return ''
+    said = (f'{seeds} seeds say little of how trainings vary, and the intervals are too narrow for '
+            'it.')
     if seeds == 1:
-        return ('With one seed the intervals know how test images vary, but not how trainings do: '
-                'another seed may say otherwise. A claim needs --config.classifier.seeds=5.')
-    if seeds < CLAIM_SEEDS:
-        return (f'{seeds} seeds say little of how trainings vary, and the intervals are too '
-                'narrow for it. A claim needs --config.classifier.seeds=5.')
-    return ''
+        said = ('With one seed the intervals know how test images vary, but not how trainings do: '
+                'another seed may say otherwise.')
+    return f'{said} A claim needs --config.classifier.seeds={CLAIM_SEEDS}.'
 
 
 def _not_learnt(training: Mapping[str, Mapping]) -> str:

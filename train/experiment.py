@@ -58,9 +58,11 @@ def refuse_leaks(config, folder):
         folder: of the stage `data`. Images are known by their pixels: at another size none is.
     """
     for part in ('generator', 'classifier'):
-        start = config[part].init_from
-        for run in runs.lineage(start) if start else ():
-            here, there = splits.digests(folder), splits.digests(run.stage('data'))
+        if not (start := config[part].init_from):
+            continue
+        here = splits.digests(folder)
+        for run in runs.lineage(start):
+            there = splits.digests(run.stage('data'))
             learnt = there['train'] & (here['validation'] | here['test'])
             if leaked := len(learnt | there['validation'] & here['test']):
                 through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'

@@ -50,9 +50,7 @@ def write_config(workdir, config):
     if path.exists() and json.loads(path.read_text('utf-8'))['config'] == plain:
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    unfinished = workdir / 'config.json.unfinished'
-    unfinished.write_text(json.dumps({'config': plain, **facts()}, indent=1), 'utf-8')
-    unfinished.rename(path)
+    stages.write_json(path, {'config': plain, **facts()})
 
 
 def input_digests(data):

@@ -102,7 +102,7 @@ class Runner:
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
-                _write(unfinished / FILE, begun)
+                write_json(unfinished / FILE, begun)
         processes.on_main(lambda: _put_in_place(unfinished, final))
         self._note(name, final, begun['seconds'])
         say(f'{name}: done in {duration(begun["seconds"])}')
@@ -131,7 +131,7 @@ class Runner:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
-            _write(unfinished / FILE, begun)
+            write_json(unfinished / FILE, begun)
         return None, begun
 
     def _note(self, name, final, seconds):
@@ -142,7 +142,7 @@ class Runner:
     def _list(self):
         listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}
         self.workdir.mkdir(parents=True, exist_ok=True)
-        _write(self.workdir / _FOLDERS, listed)
+        write_json(self.workdir / _FOLDERS, listed)
 
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
@@ -159,11 +159,6 @@ def places(workdir):
     except (FileNotFoundError, ValueError):
         return {}
     return {name: workdir / place for name, place in listed.items()}
-
-
-def folder(workdir, name):
-    """Where a stage of a finished run lies."""
-    return places(workdir).get(name, workdir / name)
 
 
 def _turn(final, name):
@@ -263,7 +258,8 @@ def _read(folder):
     return found if whole else None
 
 
-def _write(path, content):
+def write_json(path, content):
+    """Writes JSON data so that the file is whole or, after a kill, what it was before."""
     aside = path.with_name(path.name + '.unfinished')
     aside.write_text(json.dumps(content, indent=1), 'utf-8')
     aside.rename(path)
