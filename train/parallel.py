@@ -87,8 +87,9 @@ def replicate(tree):
     """Copies `tree` to all devices, laid out as `train_step` returns it: no second compilation."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    # by way of the host: from a device it would be no copy, and `train_step` takes it for its own
-    return jax.device_put(jax.device_get(tree), everywhere, may_alias=False)
+    placed = jax.device_put(tree, everywhere)
+    # on CPU all devices may now share the memory of `tree`, and `train_step` reuses it
+    return jax.device_put(placed, everywhere, may_alias=False)
 
 
 def mapped(function):

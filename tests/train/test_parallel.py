@@ -47,6 +47,16 @@ def test_replicated_state_lies_as_a_step_returns_it_so_that_the_step_is_compiled
     assert second.sharding == parallel.replicate(np.ones(3)).sharding and first.is_deleted()
 
 
+def test_each_device_has_memory_of_its_own_in_a_replicated_state():
+    room = np.zeros(2**12, np.float32)
+    aligned = room[-room.ctypes.data % 64 // 4 :][:64]  # JAX would not copy that
+    on_device = jax.device_put(aligned)
+    for tree in (aligned, on_device, parallel.replicate(aligned)):
+        copies = parallel.replicate([tree, tree])
+        places = {x.data.unsafe_buffer_pointer() for a in copies for x in a.addressable_shards}
+        assert len(places) == 16 and aligned.ctypes.data not in places
+
+
 def test_replicated_state_is_a_copy():
     host, device = np.arange(4096.0), jnp.arange(4096.0)
     step = parallel.train_step(lambda state, x: (state + x.sum(), x.sum()))
