@@ -152,12 +152,9 @@ def write(workdir: Path, points: Sequence[Mapping]) -> None:
     pages = {'sweep.csv': _csv(found, fields)}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)
-    out = workdir / 'report'
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
-        unfinished = out / f'unfinished_{name}'
-        unfinished.write_text(text, 'utf-8')
-        unfinished.rename(out / name)
+        with stages.whole(workdir / 'report' / name) as unfinished:
+            unfinished.write_text(text, 'utf-8')
 
 
 def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # scipy.optimize is imported when it is first used
 
 from data import augment, pipeline
-from train import parallel
+from train import parallel, stages
 
 _AHEAD = 8  # batches that the devices are given before the first one's results are fetched
 
@@ -74,10 +74,8 @@ def save(path, probabilities, labels):
     """Writes predictions.npz: `probabilities` float32 [N, C], `labels` int32 [N]."""
     if not parallel.is_main():
         return
-    path = pathlib.Path(path)
-    unfinished = path.with_name('unfinished_' + path.name)
-    np.savez(unfinished, probabilities=probabilities, labels=labels)
-    unfinished.rename(path)
+    with stages.whole(pathlib.Path(path)) as unfinished:
+        np.savez(unfinished, probabilities=probabilities, labels=labels)
 
 
 def validation_metrics(probabilities, labels):

@@ -9,7 +9,7 @@ import threading
 import jax
 import numpy as np
 
-from train import checkpoints, parallel, processes, trackers
+from train import checkpoints, parallel, processes, stages, trackers
 from train import state as state_lib
 from train.progress import say
 
@@ -169,10 +169,8 @@ class MetricsLog:
                 # a kill can leave half a last line
                 if line.endswith('\n') and json.loads(line)['step'] <= step:
                     kept.append(line)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_name(self._path.name + '.unfinished')
-        aside.write_text(''.join(kept), 'utf-8')
-        aside.rename(self._path)
+        with stages.whole(self._path) as aside:
+            aside.write_text(''.join(kept), 'utf-8')
 
     def write(self, **row):
         if parallel.is_main():

@@ -1,7 +1,6 @@
 """What a finished run is good for: classify images, measure again, draw more, take it along."""
 
 import csv
-import json
 import pathlib
 
 import jax
@@ -16,7 +15,7 @@ from data import augment, sources, splits
 from data.decode import BadImage
 from eval import metrics, predict, report, results
 from generation import export, samples
-from train import experiment, generator, parallel, runs
+from train import experiment, generator, parallel, runs, stages
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -47,7 +46,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     elif mode == 'evaluate':
         scores = evaluate(run, images, split, views)
         show(report.scores_table(run.words(), scores))
-        _write(out, json.dumps(results.jsonable(scores), indent=1).encode())
+        stages.write_json(out, results.jsonable(scores))
         say(f'Per class: {out}')
     elif mode == 'sample':
         total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
@@ -86,9 +85,11 @@ def write_predictions(run, images, out, views=1):
     source = sources.open_images(images, run.config.data.image_size)
     names, models, unusable = run.class_names(), run.classifiers(), 0
     top = range(1, min(TOP, len(names)) + 1)
-    unfinished = out.with_name(f'unfinished_{out.name}')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open('w', newline='', encoding='utf-8') as file, progress('images') as update:
+    with (
+        stages.whole(out) as unfinished,
+        unfinished.open('w', newline='', encoding='utf-8') as file,
+        progress('images') as update,
+    ):
         writer = csv.writer(file)
         writer.writerow(['file', 'class', 'probability',
                          *(f'{name}_{k}' for k in top for name in ('class', 'probability')),
@@ -105,7 +106,6 @@ def write_predictions(run, images, out, views=1):
             for name, reason in bad:
                 writer.writerow([name, *[''] * (2 + 2 * len(top)), reason])
             update(min(first + CHUNK, len(source)), len(source))
-    unfinished.rename(out)
     return len(source), unusable
 
 
@@ -210,12 +210,6 @@ def export_classifier(run, out):
         'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
         'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
     }  # fmt: skip
-    _write(out.with_name(out.name + '.json'), json.dumps(facts, indent=1).encode())
-    _write(out, exported.serialize())
-
-
-def _write(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'unfinished_{path.name}')
-    unfinished.write_bytes(data)
-    unfinished.rename(path)
+    stages.write_json(out.with_name(out.name + '.json'), facts)
+    with stages.whole(out) as unfinished:
+        unfinished.write_bytes(exported.serialize())

@@ -260,6 +260,14 @@ def _read(folder):
 
 def write_json(path, content):
     """Writes JSON data so that the file is whole or, after a kill, what it was before."""
-    aside = path.with_name(path.name + '.unfinished')
-    aside.write_text(json.dumps(content, indent=1), 'utf-8')
+    with whole(path) as aside:
+        aside.write_text(json.dumps(content, indent=1), 'utf-8')
+
+
+@contextlib.contextmanager
+def whole(path):
+    """A path beside `path` to write to; it gets that name, over an older file, if all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'unfinished_{path.name}')
+    yield aside
     aside.rename(path)
