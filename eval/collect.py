@@ -7,6 +7,7 @@ A result is named as its run's folder. Without a folder only the tables are made
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -89,11 +90,14 @@ def _portable(value):
 
 def _portable_command(command: str) -> str:
     """The command without this machine's paths, without --workdir and --rerun."""
-    first, *flags = command.split(' --')
-    split = [re.split('([= ])', flag, maxsplit=1) for flag in flags]
-    kept = [''.join(map(_portable, parts)) for parts in split
-            if parts[0] not in ('workdir', 'rerun')]
-    return ' --'.join([first, *kept])
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        name, equals, value = word.partition('=')
+        if name == '--workdir' and not equals:
+            next(words, None)  # its value
+        elif name not in ('--workdir', '--rerun'):
+            kept.append(name + equals + _portable(value) if equals else _portable(word))
+    return shlex.join(kept)
 
 
 if __name__ == '__main__':

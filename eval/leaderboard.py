@@ -55,7 +55,8 @@ def alike(found: Sequence[Mapping]) -> bool:
 
 
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
-    """What each finished run reached, lowest scaled validation loss of its arm first or as planned.
+    """What each finished run reached, lowest scaled validation loss of its arm first or as planned,
+    where the runs are replicates or not `alike`.
 
     The arm is `augmented` or, in a sweep without it, the last one. A run that was made with other
     settings than its point says (the sweep's file changed since), or by code that did not know the
@@ -90,7 +91,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
         })  # fmt: skip
-    return found if replicates(points) else sorted(found, key=lambda row: row['validation_loss'])
+    ranked = not replicates(points) and alike(found)
+    return sorted(found, key=lambda row: row['validation_loss']) if ranked else found
 
 
 def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, dict]:
@@ -161,6 +163,8 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
     """The leaderboard as a rich table; below it what `together` or `tuned` adds."""
     found = rows(workdir, points)
     order = 'Runs that differ in seeds only' if replicates(points) else 'Best on validation first'
+    if not alike(found):
+        order = 'As planned: some runs were made with other settings than the rest'
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title=f'{order}; in points, with 95% intervals on the test set')
     for name in ('Run', 'Settings', 'Validation\nloss'):

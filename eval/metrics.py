@@ -12,7 +12,7 @@ def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> di
     Returns: `accuracy`, `{macro,weighted}_{precision,recall,f1}` as fractions in [0, 1];
         `per_class` with `precision`, `recall`, `f1` float [C] and `support` int [C];
         `confusion` int [C, C], rows true and columns predicted. A ratio without a denominator
-        is 0, so a class that the test set lacks lowers the macro means.
+        is 0. Macro means are over the classes that have test images: of others nothing is known.
     Raises: ValueError if the arrays are empty or differ in length.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
@@ -22,15 +22,16 @@ def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> di
     # here, as it takes half a second that training need not wait for
     from sklearn.metrics import precision_recall_fscore_support
 
-    def scores(average):
+    def scores(average, classes):
         return precision_recall_fscore_support(
-            labels, predictions, labels=np.arange(num_classes), average=average, zero_division=0)
+            labels, predictions, labels=classes, average=average, zero_division=0)
 
     result: dict = {'accuracy': float((labels == predictions).mean())}
     for average in ('macro', 'weighted'):
-        for name, value in zip(('precision', 'recall', 'f1'), scores(average)):
+        for name, value in zip(('precision', 'recall', 'f1'), scores(average, np.unique(labels))):
             result[f'{average}_{name}'] = float(value)
-    result['per_class'] = dict(zip(('precision', 'recall', 'f1', 'support'), scores(None)))
+    each = scores(None, np.arange(num_classes))
+    result['per_class'] = dict(zip(('precision', 'recall', 'f1', 'support'), each))
     result['confusion'] = confusion(labels, predictions, num_classes)
     return result
 

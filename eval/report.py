@@ -89,7 +89,7 @@ def answer(metrics: Mapping) -> str:
 
 def caution(metrics: Mapping) -> str:
     """Why to believe the answer less: what `wording.caution` makes of metrics.json."""
-    return wording.caution(metrics['training'], metrics['seeds'])
+    return wording.caution(metrics)
 
 
 def scores_table(title: str, scores: Mapping) -> Table:
@@ -172,7 +172,7 @@ def _class_rows(class_names, train_counts, synthetic_counts, result, shown) -> l
         scores = [result['arms'][arm]['per_class'][name] for arm in shown]
         rows.append({'name': name, 'train': int(train_counts[i]), 'test': scores[0]['support'],
                      'synthetic': None if synthetic_counts is None else int(synthetic_counts[i]),
-                     'f1': [score['f1'] for score in scores],
+                     'f1': [score['f1'] if score['support'] else None for score in scores],
                      'difference': difference and difference['per_class'][name]})
     return rows
 

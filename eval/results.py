@@ -178,7 +178,9 @@ def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
     found = statistics.paired_bootstrap(*pair, len(class_names), groups=masks)
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names))
-    adjusted = statistics.holm(p)
+    error = found['per_class_recall']['standard_error']
+    adjusted = statistics.holm(
+        np.maximum(p, statistics.student_per_class(*pair, len(class_names), error)))
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],

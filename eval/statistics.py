@@ -27,12 +27,18 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     Source: images and seeds are drawn independently with replacement (pigeonhole bootstrap, Owen
         2007, arXiv 0712.1111), of S > 1 seeds S - 1, without which their mean would vary by a share
         of 1 / S too little (Rao & Wu 1988). With one seed the interval knows only how test images
-        vary.
+        vary. Where all draws are alike, as when every image is right, it is the exact one of a
+        share (Clopper & Pearson 1934).
     """
     labels, predictions = _checked(labels, predictions, num_classes)
     point = _point(labels, predictions, num_classes, groups)
     draws = _resampled(labels, predictions, num_classes, groups, samples, seed)
-    return {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
+    result = {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
+    for name, found in result.items():
+        if draws[name].ndim == 1 and np.nanstd(draws[name]) < 1e-12:
+            unseen, mean = _unseen(_inside(name, labels, groups).sum()), found['mean']
+            found['ci95'] = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
+    return result
 
 
 def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
@@ -41,11 +47,12 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     """Difference b - a of every metric, with its 95% percentile interval and two-sided p.
 
     Args, raises, source: as in `bootstrap_interval`; both arms see the same draws.
-    Returns: metric -> {'mean', 'ci95', 'p'}. `p` cannot fall below 2 / (samples + 1), and is too
-        small for a class, or a group, of under about ten test images: prefer `mcnemar_over_seeds`
-        there. Where the arms differ in being right on under `FEWEST` test images (of the group),
-        no exact test tells them apart: the interval is made to hold 0, as it would if the
-        difference were known to within what `FEWEST` images could make it.
+    Returns: metric -> {'mean', 'ci95', 'p', 'standard_error'}. `p` cannot fall below
+        2 / (samples + 1), and is too small for a class, or a group, of under about ten test images:
+        prefer `mcnemar_over_seeds` there. Where the arms differ in being right on under `FEWEST`
+        test images (of the group), no exact test tells them apart: the interval is made to hold 0,
+        as it would if the difference were known to within what `FEWEST` images could make it, and
+        where they differ on none, what so many images fail to show in one of 40 cases.
     """
     labels, predictions_a = _checked(labels, predictions_a, num_classes)
     _, predictions_b = _checked(labels, predictions_b, num_classes)
@@ -57,7 +64,6 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     # The same seed makes the same draws: this is what pairs the arms.
     draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
     differ = ((predictions_a == labels) != (predictions_b == labels)).any(axis=0)
-    inside = {f'{name}_accuracy': mask[labels] for name, mask in (groups or {}).items()}
     result = {}
     for name in point_a:
         # Rounded, so that equal scores summed in another order do not differ by 1e-17.
@@ -65,13 +71,16 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
         known = samples - np.isnan(draws).sum(-1)
         p, ci95 = np.minimum(1.0, 2 * (1 + tail) / (known + 1)), _percentiles(draws)
-        mean, count = point_b[name] - point_a[name], differ[inside.get(name, ...)].sum()
+        inside = _inside(name, labels, groups)
+        mean, count = point_b[name] - point_a[name], differ[inside].sum()
         if count < FEWEST and draws.ndim == 1:
             bound = mean * (1 - math.sqrt(FEWEST / max(count, 1)))  # beyond 0; see `images_needed`
-            ci95 = (min(ci95[0], bound), ci95[1]) if mean > 0 else (ci95[0], max(ci95[1], bound))
+            unseen = 0.0 if count else _unseen(inside.sum())
+            ci95 = min(ci95[0], bound, -unseen), max(ci95[1], bound, unseen)
             p = np.maximum(p, 0.5 ** (FEWEST - 2))
-        result[name] = {'mean': mean, 'ci95': ci95,
-                        'p': p if p.ndim else float(p)}
+        error = np.nanstd(draws, axis=-1)
+        result[name] = {'mean': mean, 'ci95': ci95, 'p': p if p.ndim else float(p),
+                        'standard_error': error if error.ndim else float(error)}
     return result
 
 
@@ -82,7 +91,7 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
     Args: labels: int [N]; predictions: int [S, N]; weights: [N, B], how often each image counts.
     Returns: `accuracy`, `macro_*`, `weighted_f1`, `<group>_accuracy` [S, B]; `per_class_f1`,
         `per_class_recall` [S, C, B]. 0 / 0 is 0, but NaN in a group that a weighting happens to
-        lack.
+        lack. Macro means are over the classes that have test images.
     """
     seeds = len(predictions)
     support = _totals(labels[None], None, weights, num_classes)  # [1, C, B]
@@ -90,10 +99,7 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
     hits = _totals(predictions, predictions == labels, weights, num_classes)
     precision, recall = _ratio(hits, predicted), _ratio(hits, support)
     f1 = _ratio(2 * hits, predicted + support)
-    # A class that only this draw happens to lack is unknown, not 0: its zeros would pull the macro
-    # means of a small test set down. A class that no test image has stays 0, as in `summary`.
-    lacking = np.bincount(labels, minlength=num_classes) == 0
-    counted = (support > 0) | lacking[:, None]
+    counted = support > 0  # a class without test images, in all or in this draw, is unknown, not 0
 
     def macro(per_class):
         return (per_class * counted).sum(1) / counted.sum(1)
@@ -105,7 +111,7 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
     for name, mask in (groups or {}).items():
         inside = np.broadcast_to(support[:, mask].sum(1), (seeds, weights.shape[1]))
         found = _ratio(hits[:, mask].sum(1), inside)
-        unknown = (inside == 0) & ~lacking[mask].all()
+        unknown = (inside == 0) & mask[labels].any()
         result[f'{name}_accuracy'] = np.where(unknown, np.nan, found)
     return result
 
@@ -140,16 +146,41 @@ def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int) ->
                      ['combined'] for i in own])
 
 
+def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
+                      standard_error) -> np.ndarray:
+    """Two-sided p of each class's difference in recall, which knows how seeds vary. float [C].
+
+    Args: labels: int [N]; predictions: int [S, N]; standard_error: [C], of the mean difference
+        over test images and seeds, from `paired_bootstrap`.
+    Source: Student's t. Of the error's variance the share that seeds have has S - 1 degrees of
+        freedom, the images' is taken to be known (Satterthwaite 1946).
+    """
+    once, seeds = np.ones((len(labels), 1)), len(predictions_a)
+    recall_a, recall_b = (scores(np.asarray(labels), arm, once, num_classes)['per_class_recall']
+                          for arm in (predictions_a, predictions_b))
+    differences, tiny = (recall_b - recall_a)[..., 0], 1e-12
+    freedom = np.full(num_classes, np.inf)
+    if seeds > 1:
+        own = differences.std(axis=0, ddof=1) / math.sqrt(seeds)
+        ratio = np.maximum(1, standard_error / np.maximum(own, tiny))
+        freedom = np.where(own > tiny, (seeds - 1) * ratio**4, np.inf)
+    t = np.abs(differences.mean(axis=0)) / np.maximum(standard_error, tiny)
+    return 2 * scipy.stats.t.sf(t, freedom)
+
+
 def over_runs(differences) -> dict:
     """What R > 1 runs that differ in seeds only say together: a mean, and how well it is known.
 
     Args: differences: float [R], one a run, say of accuracy between two arms.
     Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
     Source: Student's t over runs. It is about further values of the seeds that differ between
-        them: what other images and seeds would change, each run's own interval says.
+        them: what other images and seeds would change, each run's own interval says. That of
+        runs which agree exactly holds zero.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
     half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
+    if np.ptp(differences) < 1e-12:  # scores are counts: that they agree to one image is chance
+        half = abs(mean)
     ci95 = float(mean - half), float(mean + half)
     return {'mean': float(mean), 'std': float(std), 'ci95': ci95}
 
@@ -253,6 +284,17 @@ def _resampled(labels, predictions, num_classes, groups, samples, seed) -> dict[
         parts.append({name: np.einsum('s...b,sb->...b', value, seed_weights)
                       for name, value in drawn.items()})
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def _inside(name, labels, groups) -> np.ndarray:
+    """The test images that a metric of `scores` is about, bool [N]."""
+    masks = {f'{group}_accuracy': mask for group, mask in (groups or {}).items()}
+    return masks[name][labels] if name in masks else np.ones(len(labels), bool)
+
+
+def _unseen(images: int) -> float:
+    """The largest share of a kind of image of which so many images show none in 1 of 40 cases."""
+    return 1 - 0.025 ** (1 / max(images, 1))
 
 
 def _draws(rng: np.random.Generator, n: int, draws: int, size: int) -> np.ndarray:

@@ -28,12 +28,14 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
             f'on {result["test_images"]:,} test images.')
 
 
-def caution(training: Mapping[str, Mapping], seeds: int) -> str:
-    """Why to believe the answer less: few seeds, arms that hardly learnt; '' if there is no reason.
+def caution(result: Mapping) -> str:
+    """Why to believe the answer less: few seeds, arms that hardly learnt, classes without test
+    images; '' if there is no reason.
 
-    Args: training: arm -> {'accuracy': {'per_seed'}}; see `results.training`.
+    Args: result: of metrics.json `seeds`, `arms` and `training`; see `results.training`.
     """
-    return ' '.join(filter(None, (_few_seeds(seeds), _not_learnt(training))))
+    return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
+                                  _untested(result['arms']))))
 
 
 def _few_seeds(seeds: int) -> str:
@@ -58,6 +60,16 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
             f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in {listed}. '
             'Such an arm says more of its settings than of its images: give all arms '
             'more steps, another learning rate, or less dropout or augmentation.')
+
+
+def _untested(arms: Mapping[str, Mapping], most: int = 5) -> str:
+    classes = next(iter(arms.values()))['per_class'] if arms else {}
+    names = [name for name, row in classes.items() if not row['support']]
+    if not names:
+        return ''
+    rest = f' and {len(names) - most} more' if len(names) > most else ''
+    return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
+            f'image, and nothing here is said of {", ".join(names[:most])}{rest}.')
 
 
 def repeats(found: Mapping | None) -> str:
@@ -105,12 +117,13 @@ def evidence(result: Mapping, shown: Sequence[str]) -> str:
 
 def _quality(made: Mapping) -> list[str]:
     """A clause if most synthetic images were rejected: a warning of what the rest are worth."""
-    drawn = made.get('made', 0) - (made.get('rejected') or {}).get('surplus', 0)
-    if not drawn or made['accepted'] >= drawn / 2:
+    drawn = made.get('made', 0)
+    passed = made.get('accepted', 0) + (made.get('rejected') or {}).get('surplus', 0)
+    if not drawn or passed >= drawn / 2:
         return []
     short = len(made.get('unfilled') or ())
     lack = f', and {short} classes lack some' if short else ''
-    return [f'only {percent(made["accepted"] / drawn)}% of the synthetic images passed the quality '
+    return [f'only {percent(passed / drawn)}% of the synthetic images passed the quality '
             f'check{lack}']
 
 

@@ -19,6 +19,7 @@ from train import (
     classifier,
     generator,
     judging,
+    loop,
     parallel,
     processes,
     provenance,
@@ -218,6 +219,11 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
     """A classifier, and the one time that it sees the test images."""
     model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
     probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)
+    if not np.isfinite(probabilities).all():
+        raise loop.Diverged(
+            f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
+            'config.classifier.learning_rate'
+        )
     predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
 
 

@@ -9,7 +9,7 @@ from eval import collect, report
 NAMES = ['a', 'b', 'c']
 TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
 COMMAND = (f'python main.py --config=/home/someone/repo/configs/augmented.py:folder '
-           f'--config.data.train={TRAIN} --rerun --workdir=/home/someone/runs/mine')
+           f"'--config.data.train={TRAIN}' --rerun '--workdir=/home/someone/my runs/mine'")
 README = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
 
 

@@ -216,7 +216,9 @@ def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
 
 
 def test_arms_that_did_not_learn_their_own_images_are_named(finished):
-    assert wording.caution({}, 5) == wording.caution(knowing(original=[0.5, 0.9]), 5) == ''
+    sure = {'seeds': 5, 'arms': {}, 'training': {}}
+    assert wording.caution(sure) == ''
+    assert wording.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
     folder, metrics_ = finished
     said = report.caution(metrics_)
     assert 'augmented (2.0 to 98.0%), oversampled (10.0%).' in said and 'original' not in said
@@ -232,8 +234,17 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
                                              (4, '4 seeds say little'), (5, '')])
 def test_few_seeds_are_said_to_be_few(seeds, said):
-    found = wording.caution({}, seeds)
+    found = wording.caution({'seeds': seeds, 'arms': {}, 'training': {}})
     assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_classes_without_test_images_are_named():
+    counts = np.array([9, 9, 9, 9])
+    found = results.compare(np.array([0, 0, 1]), {'original': np.eye(4)[[[0, 0, 1]]]},
+                            ['a', 'b', 'c', 'd'], counts, {'many': 40, 'few': 25})
+    said = wording.caution({'seeds': 5, 'training': {}, **found})
+    assert said == '2 of 4 classes have no test image, and nothing here is said of c, d.'
+    assert found['arms']['original']['macro_f1']['mean'] == 1
 
 
 def test_a_group_of_few_test_images_has_the_exact_p():
@@ -266,11 +277,11 @@ def test_the_evidence_counts_a_group_only_after_holm():
 
 def test_the_evidence_warns_where_most_images_were_rejected():
     quality = {'made': 110, 'accepted': 40, 'rejected': {'far': 60, 'surplus': 10}}
-    assert 'only 40.0% of the synthetic images passed the quality check.' in evidence(
+    assert 'only 45.5% of the synthetic images passed the quality check.' in evidence(
         synthetic=quality)
     found = evidence(synthetic=quality | {'unfilled': {'a': 3, 'b': 1}})
     assert 'quality check, and 2 classes lack some.' in found
-    assert 'quality check' not in evidence(synthetic=quality | {'accepted': 50})
+    assert 'quality check' not in evidence(synthetic=quality | {'accepted': 45})
 
 
 def test_the_evidence_names_five_classes_and_counts_the_rest():
@@ -423,8 +434,9 @@ def test_a_perfect_classifier():
     perfect = np.stack([classify(LABELS, 1.1, s) for s in range(2)])
     arm = results.compare(LABELS, {'original': perfect}, NAMES, COUNTS, GROUPS)['arms']['original']
     accuracy = results.jsonable(arm['accuracy'])
-    assert accuracy == {'mean': 1, 'std': 0, 'ci95': [1, 1], 'per_seed': [1, 1]}
-    assert arm['macro_f1']['mean'] == pytest.approx(0.75)  # one class of four has no test image
+    exact = pytest.approx([0.025 ** (1 / len(LABELS)), 1])
+    assert accuracy == {'mean': 1, 'std': 0, 'ci95': exact, 'per_seed': [1, 1]}
+    assert arm['macro_f1']['mean'] == 1  # though one class of four has no test image
 
 
 def test_jsonable():

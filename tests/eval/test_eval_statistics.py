@@ -44,9 +44,19 @@ def test_a_class_without_test_images_counts_as_in_the_summary():
 
 
 def test_a_draw_that_misses_a_class_does_not_lower_the_macro_mean():
-    labels = np.array([0, 0, 0, 1])
-    interval = statistics.bootstrap_interval(labels, labels[None], 2, samples=100)
-    assert interval['macro_f1']['ci95'] == (1.0, 1.0)
+    labels, once = np.array([0, 0, 0, 1]), np.array([[1.0], [1], [2], [0]])
+    assert statistics.scores(labels, labels[None], once, 2)['macro_f1'] == 1
+
+
+@pytest.mark.parametrize('images', [1, 18, 400])
+def test_where_every_image_is_right_the_interval_is_the_exact_one(images):
+    labels = np.arange(images) % 2
+    right = statistics.bootstrap_interval(labels, np.stack([labels] * 3), 2, samples=50)
+    wrong = statistics.bootstrap_interval(labels, np.stack([1 - labels] * 3), 2, samples=50)
+    exact = binomtest(images, images).proportion_ci(method='exact')
+    for name in ('accuracy', 'macro_f1'):
+        assert right[name]['ci95'] == pytest.approx((exact.low, 1.0))
+        assert wrong[name]['ci95'] == pytest.approx((0.0, 1 - exact.low))
 
 
 def test_intervals_cover_the_truth():
@@ -141,19 +151,25 @@ def test_a_draw_that_misses_a_group_says_nothing_of_it():
     labels = np.array([0] * 100 + [1] * 3)
     group = {'rare': np.array([False, True, False]), 'none': np.array([False, False, True])}
     found = statistics.bootstrap_interval(labels, labels[None], 3, groups=group)
-    assert found['rare_accuracy'] == {'mean': 1.0, 'ci95': (1.0, 1.0)}
-    assert found['none_accuracy'] == {'mean': 0.0, 'ci95': (0.0, 0.0)}
+    assert found['rare_accuracy']['mean'] == 1
+    assert found['rare_accuracy']['ci95'] == pytest.approx((0.025 ** (1 / 3), 1))  # of its 3 images
+    assert found['none_accuracy']['mean'] == 0
     wrong = np.where(labels == 1, 0, labels)[None]
     paired = statistics.paired_bootstrap(labels, wrong, labels[None], 3, groups=group)
     assert paired['rare_accuracy']['mean'] == 1 and np.isfinite(paired['rare_accuracy']['p'])
 
 
-def test_identical_arms_differ_by_exactly_zero():
+def test_identical_arms_differ_by_zero_as_far_as_so_many_images_can_tell():
     labels, predictions = simulate(np.random.default_rng(0), 60, 3, 0.6)
-    found = statistics.paired_bootstrap(labels, predictions, predictions, 4, samples=50)
+    group = {'first': np.array([True, False, False, False])}
+    found = statistics.paired_bootstrap(labels, predictions, predictions, 4, samples=50,
+                                        groups=group)
     for name, result in found.items():
-        assert not np.any(result['mean']) and not np.any(result['ci95']), name
-        assert np.all(result['p'] == 1), name
+        assert not np.any(result['mean']) and np.all(result['p'] == 1), name
+        if np.ndim(result['mean']) == 0:
+            images = (labels == 0).sum() if name == 'first_accuracy' else 60
+            bound = 1 - binomtest(images, images).proportion_ci(method='exact').low
+            assert result['ci95'] == pytest.approx((-bound, bound)), name
     assert 'not distinguishable' in statistics.verdict(
         'augmented', 'original', {'accuracy': found['accuracy']}, 60)
 
@@ -230,6 +246,42 @@ def test_mcnemar_per_class_sees_the_own_images_only():
     np.testing.assert_allclose(statistics.mcnemar_per_class(labels, a, b, 3), [2 / 2 ** 6, 1, 1])
 
 
+def recalls(rng, classes, images, seeds, spread):
+    """Predictions of `seeds` classifiers whose recalls are 0.7, give or take `spread`."""
+    labels = np.repeat(np.arange(classes), images)
+    recall = np.clip(rng.normal(0.7, spread, (seeds, classes)), 0, 1)[:, labels]
+    right = rng.random((seeds, len(labels))) < recall
+    return labels, np.where(right, labels, (labels + 1) % classes)
+
+
+def test_a_class_whose_recall_differs_from_seed_to_seed_has_not_changed():
+    rng, named = np.random.default_rng(0), {'mcnemar': 0, 'student': 0}
+    for _ in range(20):
+        labels, a = recalls(rng, 10, 300, 5, 0.08)
+        _, b = recalls(rng, 10, 300, 5, 0.08)
+        error = statistics.paired_bootstrap(labels, a, b, 10, samples=200)
+        error = error['per_class_recall']['standard_error']
+        p = {'mcnemar': statistics.mcnemar_per_class(labels, a, b, 10),
+             'student': statistics.student_per_class(labels, a, b, 10, error)}
+        for test in named:
+            named[test] += statistics.holm(p[test]).min() < 0.05
+    assert named['mcnemar'] > 10 and named['student'] <= 3
+
+
+@pytest.mark.parametrize('seeds', [1, 5])
+def test_where_seeds_agree_student_tests_what_images_tell(seeds):
+    labels = np.zeros(400, int)
+    b = np.zeros((seeds, 400), int)
+    a = b.copy()
+    a[:, :16] = 1  # 16 images of 400: z = 4
+    error = statistics.paired_bootstrap(labels, a, b, 2)['per_class_recall']['standard_error']
+    assert error[0] == pytest.approx(np.sqrt(0.04 * 0.96 / 400), rel=0.1)
+    p = statistics.student_per_class(labels, a, b, 2, error)
+    assert p[0] == pytest.approx(2 * norm.sf(0.04 / error[0])) and p[1] == 1
+    gone = statistics.student_per_class(labels, 1 - b, b, 2, np.zeros(2))  # all, in every draw
+    assert gone[0] == 0
+
+
 def test_holm_worked_example():
     # 0.005 * 4, 0.01 * 3, 0.03 * 2, and 0.04 * 1 raised to the step before it.
     np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
@@ -275,3 +327,8 @@ def test_over_runs_is_students_t():
     assert found['mean'] == pytest.approx(np.mean(runs))
     assert found['ci95'] == pytest.approx((expected.low, expected.high))
     assert found['std'] == pytest.approx(np.std(runs, ddof=1))
+
+
+def test_runs_that_agree_exactly_prove_nothing():
+    found = statistics.over_runs([1 / 300, 1 / 300])
+    assert found['ci95'] == pytest.approx((0, 2 / 300)) and found['std'] == 0

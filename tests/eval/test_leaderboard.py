@@ -123,6 +123,17 @@ def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
     assert 'made with other settings' in text['md'] and 'made with other settings' in text['html']
 
 
+def test_runs_of_other_settings_are_not_ranked_with_the_rest(tmp_path):
+    runs(tmp_path, DOSES)
+    change(tmp_path, {'generator.steps': 7}, DOSES[0])
+    assert [row['index'] for row in leaderboard.rows(tmp_path, DOSES)] == [0, 1, 2]
+    text = pages(tmp_path, DOSES)
+    for page in (text['html'], text['md']):
+        assert 'none is said to be the best' in ' '.join(page.split())
+        assert 'Best on validation' not in page and 'how to choose' not in page
+    assert 'other settings' in console(tmp_path, DOSES).replace('\n', ' ')
+
+
 @pytest.mark.parametrize(('points', 'are'), [
     (SEEDS, True),
     (SEEDS[:1], False),  # one alone
