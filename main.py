@@ -93,6 +93,8 @@ _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
+REFUSED = OSError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError  # and later
+USAGE = 2  # exit status
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
@@ -177,15 +179,24 @@ def run(config, workdir, command, rerun=False, shared=None):
 
 def run_sweep(configs, points, chosen, workdir, command):
     """Runs configs[i] for each i in `chosen`; what several have in common is done once."""
+    failed = []
     for i in chosen:
         folder = leaderboard.folder(workdir, i)
         say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
-        with at_work(folder, configs[i]):
-            one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
-            run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
+        try:
+            with one_line_errors(*REFUSED), at_work(folder, configs[i]):
+                one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
+                run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
+        except SystemExit as end:
+            if end.code != USAGE or parallel.process()[1] > 1:  # of several, the others end, too
+                raise
+            failed.append(str(i))
         processes.on_main(lambda: write_leaderboard(workdir, points))
     show(leaderboard.console_table(workdir, points))
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
+    if failed:
+        say(f'Failed, as said above: run {", ".join(failed)}')
+        raise SystemExit(USAGE)
 
 
 def write_leaderboard(workdir, points):
@@ -211,7 +222,7 @@ def one_line_errors(*kinds):
     except kinds as error:
         message = str(error).strip().splitlines()[-1].strip()  # ml_collections quotes tracebacks
         print(f'error: {message}', file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(USAGE) from None
 
 
 def settings(argv):
@@ -264,7 +275,6 @@ def main(argv):
             for line in auto.apply(config, doctor.facts(config), given):
                 say(line)
         configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
-    refused = OSError, lock.Held, loop.Diverged, stages.Changed
     with processes.ending_together(), loop.stopping():
         with one_line_errors(*MISTAKES):
             for one in configs:
@@ -273,7 +283,7 @@ def main(argv):
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
-        with one_line_errors(*refused):
+        with one_line_errors(*REFUSED):
             if chosen is not None:
                 run_sweep(configs, points, chosen, workdir, command)
             else:

@@ -42,6 +42,8 @@ POSITIVE = (
     'classifier.log_every', 'classifier.validate_every', 'classifier.save_every',
 )  # fmt: skip
 
+WHOLE = 'generator.multipliers', 'classifier.widths'
+
 
 def check(config, device_count):
     """Raises ValueError, one line with field, value and remedy, if a run cannot work."""
@@ -58,6 +60,11 @@ def check(config, device_count):
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
+    for name in WHOLE:
+        if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
+            raise ValueError(
+                f'config.{name}={tuple(fields[name])} must hold whole numbers above 0, one or more'
+            )
     if not 0 < fields['splits.duplicate_correlation'] <= 1:
         raise ValueError(
             f'config.splits.duplicate_correlation={fields["splits.duplicate_correlation"]} must be '
@@ -97,7 +104,7 @@ def check(config, device_count):
         )
     _check_arms(config)
     _check_classifier(config)
-    fill_plan([1], config.synthesis.fill)
+    fill_plan([10**6], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
     if any(ARMS[arm].synthetic for arm in config.arms):
         _check_sizes(config)
         _check_generator(config)
@@ -158,22 +165,29 @@ def _check_classifier(config):
             f'{size} until no pixel is left; use fewer blocks'
         )
     share, batch = classifier.synthetic_share, classifier.batch_size
+    if any(ARMS[arm].mixed for arm in config.arms) and batch < 2:
+        raise ValueError(
+            f'config.classifier.batch_size={batch} holds no real and no synthetic image at once; '
+            'use 2 or more'
+        )
     if share and not 1 <= round(share * batch) < batch:
         raise ValueError(
             f'config.classifier.synthetic_share={share} of a batch of {batch} must leave at least '
             'one synthetic and one real image'
         )
-    if not 0 < classifier.synthetic_until <= 1:
+    until = classifier.synthetic_until
+    if not 0 < until <= 1 or not round(until * classifier.steps):
         raise ValueError(
-            f'config.classifier.synthetic_until={classifier.synthetic_until} must be above 0 and '
-            'at most 1; leave out the arm to train without synthetic images'
+            f'config.classifier.synthetic_until={until} must be at most 1 and, of '
+            f'{classifier.steps} steps, one or more; leave out the arm to train without synthetic '
+            'images'
         )
     changing = [arm for arm in config.arms if ARMS[arm].changes]
-    if classifier.logit_adjustment and classifier.synthetic_until < 1 and changing:
+    if classifier.logit_adjustment and until < 1 and changing:
         raise ValueError(
             f'config.classifier.logit_adjustment={classifier.logit_adjustment} corrects for one '
             f'frequency of each class, and in {", ".join(changing)} it changes after '
-            f'config.classifier.synthetic_until={classifier.synthetic_until} of the steps; use 1'
+            f'config.classifier.synthetic_until={until} of the steps; use 1'
         )
     if classifier.randaugment_magnitude > 30:
         raise ValueError(

@@ -105,6 +105,17 @@ def open_source(name, *, image_size, train='', test='', seed=0):
     raise ValueError(f'unknown data source {name!r}; known: {", ".join(SOURCES)}')
 
 
+def paths(name, *, train='', test=''):
+    """The files and folders that `open_source` reads, as it is given them.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no prepared TFDS set of that name.
+    """
+    if name.startswith('tfds:') and not train:
+        return [_tfds_builder(name.removeprefix('tfds:'), train).data_path]
+    return [path for path in (train, test) if path]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArraySource:
     """A source that is already in memory: images uint8 [N, S, S, 3], labels int32 [N]."""
@@ -204,7 +215,7 @@ def open_folder(root, image_size, class_names=None):
         raise ValueError(f'{root}: has classes that the training set lacks: {unknown[:5]}')
     rows = [(k, path) for k, name in enumerate(class_names) for path in classes.get(name, ())]
     labels, paths = zip(*rows, strict=True)
-    read = functools.partial(_read_member, root, paths)
+    read = functools.partial(_read_member, root, _version(root), paths)
     return EncodedSource(
         class_names, np.array(labels, np.int32), paths, image_size, read, ignored
     )
@@ -224,7 +235,7 @@ def open_images(root, image_size):
     paths = tuple(sorted(found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
-    read = functools.partial(_read_member, root, paths)
+    read = functools.partial(_read_member, root, _version(root), paths)
     return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read)
 
 
@@ -289,7 +300,7 @@ def members(root):
             # A pipe would block the reader for ever, so regular files only.
             yield from (prefix + n for n in names if os.path.isfile(os.path.join(base, n)))
     elif zipfile.is_zipfile(root):
-        yield from _archive(root, os.getpid())[0].namelist()
+        yield from _archive(root, os.getpid(), _version(root))[0].namelist()
     else:
         raise ValueError(f'{root} is neither a directory nor a readable zip file')
 
@@ -302,8 +313,14 @@ def _is_utf8(name):
     return True
 
 
+def _version(path):
+    """What differs once a file is another."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @functools.lru_cache(maxsize=8)
-def _archive(path, process):
+def _archive(path, process, version):
     """(an open zip, the lock under which its threads read); processes would mix up its position."""
     try:
         return zipfile.ZipFile(path), threading.Lock()
@@ -311,7 +328,7 @@ def _archive(path, process):
         raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
 
 
-def _read_member(root, paths, i):
+def _read_member(root, version, paths, i):
     """The bytes of file `paths[i]` inside the directory or zip `root`."""
     path = paths[i]
     try:
@@ -319,7 +336,7 @@ def _read_member(root, paths, i):
         if root.is_dir():
             size, read = (root / path).stat().st_size, (root / path).read_bytes
         else:
-            archive, turn = _archive(root, os.getpid())
+            archive, turn = _archive(root, os.getpid(), version)
             size, read = archive.getinfo(path).file_size, functools.partial(archive.read, path)
         if size <= MAX_FILE_BYTES:
             with turn:
@@ -331,6 +348,16 @@ def _read_member(root, paths, i):
 
 def _open_tfds(name, data_dir, image_size):
     """A prepared TFDS set in array_record format, read without TensorFlow."""
+    builder = _tfds_builder(name, data_dir)
+    splits = [split for split in ('test', 'validation') if split in builder.info.splits]
+    if 'train' not in builder.info.splits:
+        raise ValueError(f'TFDS set {name!r} has no train split, only {list(builder.info.splits)}')
+    test = _tfds_split(builder, splits[0], image_size) if splits else None
+    return _tfds_split(builder, 'train', image_size), test
+
+
+def _tfds_builder(name, data_dir):
+    """The prepared set, in `data_dir` or, without it, where TFDS keeps its sets."""
     import tensorflow_datasets as tfds  # slow to import, and only this source needs it
 
     data_dir = os.path.expanduser(data_dir)
@@ -353,14 +380,12 @@ def _open_tfds(name, data_dir, image_size):
             f'{builder.data_path} holds {sorted(formats)}, which only TensorFlow reads; run: '
             f'{command} --overwrite'
         )
-    splits = [split for split in ('test', 'validation') if split in builder.info.splits]
-    if 'train' not in builder.info.splits:
-        raise ValueError(f'TFDS set {name!r} has no train split, only {list(builder.info.splits)}')
-    test = _tfds_split(tfds, builder, splits[0], image_size) if splits else None
-    return _tfds_split(tfds, builder, 'train', image_size), test
+    return builder
 
 
-def _tfds_split(tfds, builder, split, image_size):
+def _tfds_split(builder, split, image_size):
+    import tensorflow_datasets as tfds
+
     features = builder.info.features
     if not {'image', 'label'} <= set(features) or not hasattr(features['label'], 'names'):
         raise ValueError(

@@ -36,7 +36,7 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     result = {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
     for name, found in result.items():
         if draws[name].ndim == 1 and np.nanstd(draws[name]) < 1e-12:
-            unseen, mean = _unseen(_inside(name, labels, groups).sum()), found['mean']
+            unseen, mean = _unseen(_inside(name, labels, groups)), found['mean']
             found['ci95'] = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
     return result
 
@@ -75,7 +75,7 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         mean, count = point_b[name] - point_a[name], differ[inside].sum()
         if count < FEWEST and draws.ndim == 1:
             bound = mean * (1 - math.sqrt(FEWEST / max(count, 1)))  # beyond 0; see `images_needed`
-            unseen = 0.0 if count else _unseen(inside.sum())
+            unseen = 0.0 if count else _unseen(inside)
             ci95 = min(ci95[0], bound, -unseen), max(ci95[1], bound, unseen)
             p = np.maximum(p, 0.5 ** (FEWEST - 2))
         error = np.nanstd(draws, axis=-1)
@@ -292,9 +292,9 @@ def _inside(name, labels, groups) -> np.ndarray:
     return masks[name][labels] if name in masks else np.ones(len(labels), bool)
 
 
-def _unseen(images: int) -> float:
-    """The largest share of a kind of image of which so many images show none in 1 of 40 cases."""
-    return 1 - 0.025 ** (1 / max(images, 1))
+def _unseen(inside: np.ndarray) -> float:
+    """The largest share of a kind of image of which these, bool [N], show none in 1 of 40 cases."""
+    return 1 - 0.025 ** (1 / max(1, int(inside.sum())))
 
 
 def _draws(rng: np.random.Generator, n: int, draws: int, size: int) -> np.ndarray:

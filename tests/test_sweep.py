@@ -131,6 +131,21 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
     assert '--config.synthesis.fill=2x' in point['command'] and '--sweep' not in point['command']
 
 
+def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
+    (tmp_path / 'three.py').write_text("""
+def get_sweep():
+    return [{'data.imbalance': rule} for rule in ('', 'bogus', 'exp:2')]
+""")
+    flags = [*small_run.arguments(tmp_path / 'run', arms='original', classifier__seeds=1),
+             f'--sweep={tmp_path / "three.py"}']  # fmt: skip
+    done = subprocess.run(command(flags), env=env, cwd=tmp_path, capture_output=True, text=True,
+                          timeout=LIMIT)  # fmt: skip
+    assert done.returncode == 2 and 'Failed, as said above: run 1\n' in done.stdout, done.stderr
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    with (tmp_path / 'run' / 'report' / 'sweep.csv').open() as file:
+        assert sorted(row['run'] for row in csv.DictReader(file)) == ['0', '2']
+
+
 def test_mistakes_are_one_line(sweep, env, tmp_path):
     _, flags, _ = sweep
     for more, said in (

@@ -91,16 +91,29 @@ def restore(folder, template):
     return newest and _rebuild(template, *newest)
 
 
+class Damaged(OSError):
+    """A finished training lacks its last checkpoint."""
+
+
 def load(folder):
-    """The newest readable checkpoint as nested dicts of NumPy arrays: {'params': {...}, ...}.
+    """The last checkpoint of a finished training as nested dicts of arrays: {'params': {...}, ...}.
 
     Raises:
-        FileNotFoundError: there is none.
+        Damaged: it is gone or not as it was written. An earlier one is no result of the training,
+            so its stage counts as finished no more: the run's command goes on with it from there.
     """
-    newest = _newest(folder)
-    if newest is None:
-        raise FileNotFoundError(f'{folder} holds no readable checkpoint')
-    return flax.traverse_util.unflatten_dict(newest[0], sep='/')
+    folder = pathlib.Path(folder).resolve()
+    last = processes.on_main(lambda: max(steps(folder), default=None))
+    saved, damage = {}, 'there is none'
+    if last is not None:
+        saved, damage = _read(_path(folder, last))
+    if damage:
+        processes.on_main(lambda: stages.reopen(folder.parent))
+        raise Damaged(
+            f'the last checkpoint in {folder} cannot be used ({damage}); the command that made the '
+            'run, given again, trains again from the one before'
+        )
+    return flax.traverse_util.unflatten_dict(saved, sep='/')
 
 
 def _newest(folder):
@@ -109,26 +122,28 @@ def _newest(folder):
     All processes read the same one, and none that one of them cannot read.
     """
     folder = pathlib.Path(folder).resolve()
-    while (step := processes.on_main(lambda: _newest_whole(folder))) is not None:
-        path, damage = _path(folder, step), ''
-        try:
-            saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
-        except Exception as error:  # orbax raises many kinds; each means "not this one"
-            damage = str(error) or type(error).__name__
-        if not processes.any_of(bool(damage)):
+    while (step := processes.on_main(lambda: max(steps(folder), default=None))) is not None:
+        path = _path(folder, step)
+        saved, damage = _read(path)
+        if not damage:
             return saved, path
+        # so that this step can be saved again
         processes.on_main(lambda: _set_aside(path, damage))  # noqa: B023
     return None
 
 
-def _newest_whole(folder):
-    """The newest step whose files are as they were written; those that are not are set aside."""
-    for step in reversed(steps(folder)):
-        damage = _damage(_path(folder, step))
-        if damage is None:
-            return step
-        _set_aside(_path(folder, step), damage)  # so that this step can be saved again
-    return None
+def _read(path):
+    """(arrays by name, '') of a checkpoint, or ({}, what is wrong with it here or elsewhere)."""
+    if damage := processes.on_main(lambda: _damage(path)):
+        return {}, damage
+    saved, damage = {}, ''
+    try:
+        saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
+    except Exception as error:  # orbax raises many kinds; each means "not this one"
+        damage = str(error) or type(error).__name__
+    if processes.any_of(bool(damage)):
+        return {}, damage or 'another process cannot read it'
+    return saved, ''
 
 
 def _set_aside(path, damage):

@@ -174,10 +174,11 @@ class _Work:
         network, optimizer, self._step = model.build(settings, num_classes)
         seed = (0,) if model is classifier else ()
         self._create = lambda: model.create_state(network, optimizer, settings, shape, *seed)
+        parts = getattr(settings, 'accumulate', 1)  # any number of devices can be looked at
+        size = parts * parallel.round_up(-(-settings.batch_size // parts))
         self._batch = parallel.shard({
-            'image': np.zeros((settings.batch_size, *shape), np.uint8),
-            'label': np.zeros(settings.batch_size, np.int32),
-            'weight': np.ones(settings.batch_size, np.float32),
+            'image': np.zeros((size, *shape), np.uint8), 'label': np.zeros(size, np.int32),
+            'weight': np.ones(size, np.float32),
         })  # fmt: skip
         with jax.disable_jit():  # `state.init` has its own compiler options, and nothing runs here
             state = jax.eval_shape(self._create)

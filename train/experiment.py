@@ -85,6 +85,11 @@ def open_source(config):
 def read_splits(config, **options):
     """The `Splits` that the config describes; `options` go to `splits.prepare`."""
     train, test = open_source(config)
+    if long := [name for name in train.class_names if len(export.safe_name(name).encode()) > 200]:
+        raise ValueError(
+            f'the class name {long[0][:40]!r}... is too long for the names of its synthetic '
+            'images; give its folder one of up to 200 bytes (signs such as : count three)'
+        )
     for source in (train, test):
         if ignored := getattr(source, 'ignored', ()):
             more = ', ...' if len(ignored) > SHOWN else ''

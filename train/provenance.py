@@ -7,6 +7,7 @@ import pathlib
 import platform
 import subprocess
 
+from data import sources
 from train import parallel, stages
 
 PACKAGES = (
@@ -54,8 +55,9 @@ def write_config(workdir, config):
 
 
 def input_digests(data):
-    """Digests of the files that `config.data` names, so that a changed image is noticed."""
-    return [stages.file_digest(path) for path in (data.train, data.test) if path]
+    """Digests of the files that `config.data` reads, so that a changed image is noticed."""
+    return [stages.file_digest(path)
+            for path in sources.paths(data.source, train=data.train, test=data.test)]
 
 
 def dataset_name(data):

@@ -128,7 +128,7 @@ class Runner:
             named = {'reads': 'settings', 'after': 'inputs', 'code': 'code'}
             why = ' and '.join(named[key] for key in changed or ())
             say(f'{name}: its {why} changed, doing it again' if why else f'{name}: start')
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove(unfinished)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
             write_json(unfinished / FILE, begun)
@@ -166,10 +166,24 @@ def _turn(final, name):
     return lock.turn(final.with_name(final.name + '.lock'), wait)
 
 
+def reopen(folder):
+    """Makes a finished stage one that goes on where it was interrupted, if `folder` is one."""
+    if _read(folder):
+        unfinished = folder.with_name(folder.name + '.unfinished')
+        _remove(unfinished)
+        folder.rename(unfinished)
+
+
 def _put_in_place(unfinished, final):
-    if final.exists():
-        shutil.rmtree(final)
+    _remove(final)
     unfinished.rename(final)
+
+
+def _remove(folder):
+    """Deletes a stage; a kill on the way leaves none, rather than a part of it."""
+    if folder.exists():
+        (folder / FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def _refuse_change(folder, before, now):

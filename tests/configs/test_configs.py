@@ -118,6 +118,15 @@ def test_choices(name):
     assert "'bogus'" in message and all(choice in message for choice in check.CHOICES[name])
 
 
+@pytest.mark.parametrize('value', [(), (1, 1.5), (0, 1), (-1, 2)])
+@pytest.mark.parametrize('name', check.WHOLE)
+def test_lists_hold_whole_numbers(name, value):
+    config = augmented.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({name: value})
+    assert_refused(ml_collections.FrozenConfigDict(config), name)
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -1.0])
 @pytest.mark.parametrize(
     'name', ['generator.learning_rate', 'generator.min_snr_gamma', 'synthesis.guidance_scale',
@@ -143,7 +152,7 @@ def test_batches_divide_over_the_devices(name):
     check.check(changed(**{name: 24}), 8)
 
 
-@pytest.mark.parametrize('until', [0.0, 1.5])
+@pytest.mark.parametrize('until', [0.0, 1e-4, 1.5])
 def test_synthetic_images_are_seen_for_a_share_of_the_steps(until):
     name = 'classifier.synthetic_until'
     assert 'most 1' in assert_refused(changed(**{name: until}), name)
@@ -261,6 +270,11 @@ def test_image_size_of_the_baseline_alone_is_free():
 @pytest.mark.parametrize('fill', ['', 'most', '0', '-3', '2.5', 'nanx'])
 def test_fill_is_checked_before_hours_of_training(fill):
     assert_refused(changed(synthesis__fill=fill), 'synthesis.fill')
+    check.check(changed(synthesis__fill='0.5x'), 1)  # fills the classes below half the largest
+
+
+def test_a_batch_has_room_for_an_image_of_each_kind():
+    assert_refused(changed(classifier__batch_size=1), 'classifier.batch_size')
 
 
 @pytest.mark.parametrize('part', ['generator', 'classifier'])

@@ -329,6 +329,13 @@ def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
     assert sources.open_images(root, S).names == ('b.png', 'cat/a.png')
 
 
+def test_a_zip_that_was_replaced_is_opened_anew(tmp_path):
+    for shade in (10, 200):
+        new = write_zip(tmp_path / 'new.zip', {'cat/a.png': encode(flat(shade))})
+        new.rename(tmp_path / 'x.zip')
+        assert open_folder(tmp_path / 'x.zip')[0][0]['image'][0, 0, 0] == shade
+
+
 def test_threads_read_one_zip(tmp_path):
     root = write_zip(tmp_path / 'x.zip', {f'cat/{i:02d}.png': encode(flat(i)) for i in range(60)})
     source = sources.open_images(root, S)
@@ -365,7 +372,8 @@ def test_photographs_are_read_in_order_by_several_threads(recwarn):
         np.testing.assert_array_equal(item['image'], source[i]['image'])
 
 
-def test_small_images_are_read_by_one_thread():
+def test_small_images_are_read_by_one_thread(monkeypatch):
+    monkeypatch.setattr(sources, '_SLOW', 10.0)  # whatever else the machine does
     threads = set()
     source = encoded([encode(flat())] * 80, called=lambda i: threads.add(threading.get_ident()))
     assert len(list(sources.read(source, range(80)))) == 80
@@ -451,6 +459,18 @@ def test_tfds_is_read_without_tensorflow(tfds_folder, path):
         item = pool[i]
         assert item['image'].shape == (S, S, 3)
         assert item['image'][0, 0, 0] // 10 % 2 == item['label'] == pool.labels[i]
+
+
+def test_where_tfds_keeps_its_sets_is_no_secret_to_who_looks_for_changes(
+        tfds_folder, monkeypatch):  # fmt: skip
+    from tensorflow_datasets.core.utils import file_utils
+
+    monkeypatch.setattr(file_utils, '_REGISTERED_DATA_DIRS', {file_utils.Path(tfds_folder)})
+    [found] = sources.paths('tfds:tiny_pets')
+    assert str(found) == str(tfds_folder / 'tiny_pets/1.0.0')
+    assert sources.paths('tfds:tiny_pets', train='/here') == ['/here']
+    assert sources.paths('folder', train='a', test='b') == ['a', 'b']
+    assert sources.paths('glyphs') == []
 
 
 def test_unprepared_tfds_names_the_command(tfds_folder):

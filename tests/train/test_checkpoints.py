@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from train import checkpoints, state
+from train import checkpoints, stages, state
 
 
 def make_state(step=0, width=3, seed=0, optimizer=None, **options):
@@ -48,7 +48,7 @@ def test_nothing_saved_yet(tmp_path):
     for folder in (tmp_path, tmp_path / 'missing'):
         assert checkpoints.restore(folder, make_state()) is None
         assert checkpoints.steps(folder) == []
-        with pytest.raises(FileNotFoundError, match='no readable checkpoint'):
+        with pytest.raises(checkpoints.Damaged, match='there is none'):
             checkpoints.load(folder)
 
 
@@ -260,6 +260,31 @@ def test_another_network_is_refused_by_name(tmp_path, other, named):
     assert str(tmp_path / 'step_00000005') in message and '--workdir' in message
     assert f'first {named}' in message
     assert '\n' not in message
+
+
+@pytest.mark.parametrize('damage', [bit_flipped, None])
+def test_a_finished_training_without_its_last_checkpoint_is_finished_no_more(tmp_path, damage):
+    """An earlier one is no result of it: the stage goes on from there instead."""
+    def train(folder):
+        done = checkpoints.steps(folder / 'checkpoints')
+        for step in (10, 20):
+            if step > max(done, default=0):
+                checkpoints.save(folder / 'checkpoints', make_state(step, seed=step))
+
+    def run():
+        return stages.Runner(tmp_path).run('generator', train, reads={'steps': 20})[0]
+
+    folder = run() / 'checkpoints'
+    last = folder / 'step_00000020'
+    damage(next(p for p in files_of(last) if p.stat().st_size)) if damage else shutil.rmtree(folder)
+    with pytest.raises(checkpoints.Damaged, match='the command that made the run'):
+        checkpoints.load(folder)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ['generator.unfinished']
+    restored = checkpoints.restore(
+        tmp_path / 'generator.unfinished' / 'checkpoints', make_state(seed=2))
+    assert restored is None if damage is None else int(restored.step) == 10
+    run()
+    assert_same(checkpoints.load(folder)['params'], make_state(20, seed=20).params)
 
 
 def test_load_gives_nested_arrays(tmp_path):

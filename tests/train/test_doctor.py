@@ -103,7 +103,8 @@ def test_times_are_said_in_the_unit_that_fits(minutes, said):
     assert doctor._time(minutes) == said
 
 
-def test_a_step_is_timed_by_running_it(tiny_config):
-    work = doctor._Work(doctor.classifier, tiny_config(), 2)
+@pytest.mark.parametrize('size', [8, 12])  # 12: of more than 8 devices
+def test_a_step_is_timed_by_running_it(tiny_config, size):
+    work = doctor._Work(doctor.classifier, tiny_config(**{'classifier.batch_size': size}), 2)
     seconds, size = work.measure()
     assert 0 < seconds * work.flops < 60 and size >= 0 and work.steps == 2

@@ -115,6 +115,23 @@ def test_the_old_result_stands_until_the_new_one_is_whole(tmp_path):
     assert back.calls == 0  # and is still good under the old settings
 
 
+def test_a_kill_while_an_old_result_is_deleted_leaves_none(tmp_path, monkeypatch):
+    """What is left of it is no result to return to."""
+    run(tmp_path, Work('old'))
+
+    def killed(folder, **_):
+        (folder / 'out.txt').unlink()  # and no more
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages.shutil, 'rmtree', killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Work('new'), reads={'steps': 4})
+    monkeypatch.undo()
+    work = Work('old')
+    _, folder, _ = run(tmp_path, work)
+    assert work.calls == 1 and (folder / 'out.txt').read_text() == 'old'
+
+
 BEFORE = {'classifier': {'steps': 3, 'widths': [1, 2], 'old': 'x'}}
 AFTER = {'classifier': {'steps': 4, 'widths': [1, 2], 'new': True}}
 DIFFERENCE = (
