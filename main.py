@@ -107,7 +107,7 @@ def run(config, workdir, command, rerun=False, shared=None):
     with one_line_errors(*MISTAKES):
         folder, reading = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
-            reads={'data': config.data, 'splits': config.splits},
+            reads=experiment.data_reads(config),
             after=provenance.input_digests(config.data),
             code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
@@ -205,6 +205,18 @@ def write_leaderboard(workdir, points):
         leaderboard.write(workdir, points)
 
 
+def check_place(workdir, configs):
+    """Raises ValueError if `workdir` is a file, or lies among the images of a run."""
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f'--workdir={workdir} is a file; name a folder')
+    for path in {one.data[field] for one in configs for field in ('train', 'test')} - {''}:
+        if workdir.resolve().is_relative_to(pathlib.Path(path).expanduser().resolve()):
+            raise ValueError(
+                f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
+                'another'
+            )
+
+
 @contextlib.contextmanager
 def at_work(workdir, config):
     """No other run works in the folder, and what is logged goes where the user wants it."""
@@ -233,9 +245,8 @@ def settings(argv):
         raise ValueError('no --config; try --config=configs/augmented.py')
     config = _CONFIG.value
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
-        config[field] = tuple(name for name in ','.join(config[field]).split(',') if name)
-    for field in ('train', 'test'):  # photos and photos/ are one folder
-        config.data[field] = config.data[field].rstrip('/') or config.data[field]
+        names = ','.join(config[field]).split(',')
+        config[field] = tuple(name.strip() for name in names if name.strip())
     for part in (config.generator, config.classifier):
         if start := part.init_from:  # who asks what this run has started from may be elsewhere
             part.init_from = str(pathlib.Path(start).expanduser().absolute())
@@ -283,6 +294,8 @@ def main(argv):
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
+        with one_line_errors(*MISTAKES):
+            check_place(workdir, configs)
         with one_line_errors(*REFUSED):
             if chosen is not None:
                 run_sweep(configs, points, chosen, workdir, command)
@@ -297,7 +310,10 @@ def parse(argv):
         try:
             return flags.FLAGS(argv)
         except (KeyError, AttributeError) as error:
-            message = f'config has no field {error}; configs/default.py lists them'
+            named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
+            for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error
+                named = named.replace(twice, once)
+            message = f'config has no field {named}; configs/default.py lists them'
             raise ValueError(message) from None
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from configs.default import flat
+from data import splits
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train import runs, trackers
@@ -26,7 +27,8 @@ CHOICES = {
     'data.on_bad_image': ('error', 'skip'),
 }
 FRACTIONS = (
-    'splits.validation_fraction', 'generator.label_dropout', 'generator.augment_probability',
+    'splits.test_fraction', 'splits.validation_fraction', 'generator.label_dropout',
+    'generator.augment_probability',
     'generator.augment_shift', 'generator.augment_scale', 'generator.max_copy_rate',
     'generator.dropout', 'generator.ema_decay', 'generator.adam_b2', 'classifier.dropout',
     'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
@@ -60,6 +62,7 @@ def check(config, device_count):
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
+    splits.long_tail([0, 1], config.data.imbalance, 0)
     for name in WHOLE:
         if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
             raise ValueError(

@@ -199,9 +199,11 @@ def open_folder(root, image_size, class_names=None):
         raise FileNotFoundError(f'no such directory or zip: {root}')
     classes, ignored = _class_files(root)
     if not any(classes.values()):
+        deeper = [path for path in ignored if path.lower().endswith(SUFFIXES) and '/' in path]
+        hint = f'; {deeper[0]} lies deeper: name the folder above the classes' if deeper else ''
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
-            f'{" ".join(SUFFIXES)} files'
+            f'{" ".join(SUFFIXES)} files{hint}'
         )
     if class_names is None:
         class_names = tuple(sorted(classes))
@@ -222,7 +224,8 @@ def open_folder(root, image_size, class_names=None):
 
 
 def open_images(root, image_size):
-    """Every image below a directory or in a zip, of class 0: to be classified, not to learn from.
+    """Every image below a directory or in a zip, or the one that `root` is, of class 0: to be
+    classified, not to learn from.
 
     Raises:
         FileNotFoundError: no such path.
@@ -231,7 +234,10 @@ def open_images(root, image_size):
     root = pathlib.Path(root).expanduser()
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
-    found = (p for p in members(root) if p.lower().endswith(SUFFIXES) and not is_hidden(p))
+    if root.is_file() and root.name.lower().endswith(SUFFIXES):
+        root, found = root.parent, [root.name]
+    else:
+        found = [p for p in members(root) if p.lower().endswith(SUFFIXES) and not is_hidden(p)]
     paths = tuple(sorted(found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')

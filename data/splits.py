@@ -206,8 +206,8 @@ def long_tail(labels, imbalance, seed):
         pass  # no numbers: as bad as numbers out of range
     if sizes is None:
         raise ValueError(
-            f"imbalance must be '', 'exp:<factor of at least 1>' or 'range:<low>-<high>', "
-            f'such as exp:100 or range:12-60, not {imbalance!r}'
+            f"config.data.imbalance={imbalance!r} must be '', 'exp:<factor of at least 1>' or "
+            "'range:<low>-<high>', such as exp:100 or range:12-60"
         )
     sizes = np.clip(sizes, 1, counts).astype(int)
     return np.sort(np.concatenate([_choose(labels, k, n, seed) for k, n in zip(classes, sizes)]))
@@ -280,8 +280,11 @@ def _regroup(sets, leave, join):
 def _check(sets, class_names, records):
     counts = np.bincount(sets['train'].labels, minlength=len(class_names))
     missing = [name for name, n in zip(class_names, counts) if n == 0]
-    near = near_parted(records)
-    hint = f'; {near} images were taken for copies: {NO_COPIES}' if near else ''
+    hint, parted = '', [entry for entry in records if entry['parted']]
+    if parted:
+        count, names = sum(entry['parted'] for entry in parted), parted[0]['names']
+        hint = f'; {count} images were taken out as copies, as of {names[0]} and {names[1]}'
+        hint += f': {NO_COPIES}' if near_parted(records) else ''
     if missing:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '

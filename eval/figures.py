@@ -4,6 +4,7 @@ Colours: Okabe and Ito's palette, which readers with any colour vision can tell 
 """
 
 import io
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -311,7 +312,9 @@ def _png(figure: Figure, dpi: int = 110) -> bytes:
     for axes in figure.axes:
         axes.spines[['top', 'right']].set_visible(False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=dpi, bbox_inches='tight')
+    with warnings.catch_warnings():  # of class names in scripts that the font lacks, sign by sign
+        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        figure.savefig(buffer, format='png', dpi=dpi, bbox_inches='tight')
     return buffer.getvalue()
 
 

@@ -60,8 +60,14 @@ def read(folder):
     folder = pathlib.Path(folder) / 'images'
     lines, images = _metadata(folder), []
     for line in lines:
-        with Image.open(folder / line['file_name'], formats=('PNG',)) as image:
-            images.append(np.asarray(image))
+        try:
+            with Image.open(folder / line['file_name'], formats=('PNG',)) as image:
+                images.append(np.asarray(image))
+        except OSError as error:
+            raise OSError(
+                f'{folder / line["file_name"]} is missing or damaged; delete {folder.parent} and '
+                'give the command again'
+            ) from error
     labels = np.array([line['label'] for line in lines], np.int32)
     return images, labels, [line['file_name'] for line in lines]
 

@@ -290,7 +290,7 @@ for i, arguments in enumerate(json.loads(sys.argv[1])):
 print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
 '''
 MISTAKES = {
-    'unknown field': (['--config.classifier.stepz=3'], 'stepz'),
+    'unknown field': (['--config.classifier.stepz=3'], 'has no field \'stepz\''),
     'unknown part': (['--config.clasifier.steps=3'], 'clasifier'),
     'wrong type': (['--config.classifier.steps=many'], 'many'),
     'not a number': (['--config.generator.learning_rate=nan'], 'generator.learning_rate=nan'),
@@ -310,6 +310,12 @@ MISTAKES = {
     ),
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),
+    'imbalance in a sweep': (['--config.data.imbalance=exp:0'], "data.imbalance='exp:0'"),
+    'no share': (['--config.splits.test_fraction=30'], 'splits.test_fraction=30'),
+    'among the images': (
+        ['--config.data.source=folder', '--config.data.train=.', '--workdir=here/run'],
+        'lies in the images .',
+    ),
     'unknown flag': (['--steps=3'], 'steps'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
 }  # fmt: skip

@@ -37,7 +37,10 @@ def prepare_data(folder, config):
     with progress('images') as update:
         parts = read_splits(config, progress=update, folder=folder.resolve())
     if not len(parts.validation):
-        raise ValueError('no class has an image to spare for validation; give 2 or more a class')
+        raise ValueError(
+            'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
+            'config.data.test'
+        )
     splits.save(parts, folder)
     counts = parts.train_counts
     (folder / 'class_counts.png').write_bytes(figures.class_counts(parts.class_names, counts))
@@ -50,6 +53,15 @@ def prepare_data(folder, config):
     near = splits.near_parted(parts.duplicates)
     if near > NEAR * (len(parts.validation) + len(parts.test)):
         say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
+
+
+def data_reads(config):
+    """What the data depend on, besides the images: however a path is written."""
+    data = config.data.to_dict()
+    for field in ('train', 'test'):
+        if data[field]:
+            data[field] = str(pathlib.Path(data[field]).expanduser().absolute())
+    return {'data': data, 'splits': config.splits}
 
 
 def refuse_leaks(config, folder):

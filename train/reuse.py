@@ -38,6 +38,8 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     names = {'predict': 'predictions.csv', 'evaluate': 'evaluation.json', 'sample': 'samples',
              'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what]}  # fmt: skip
     out = pathlib.Path(out or run.folder / names[mode]).expanduser()
+    if out.is_dir() and pathlib.PurePath(names[mode]).suffix:  # a file's, into that folder
+        out /= names[mode]
     if mode == 'predict':
         if images is None:
             raise ValueError('--mode=predict needs --images=FOLDER or a zip')

@@ -33,7 +33,10 @@ class Run:
         """
         folder = stages.places(self.folder).get(name)
         if not folder or not folder.is_dir():
-            raise ValueError(f'{self.folder} has no finished {name}; finish the run first')
+            raise ValueError(
+                f'{self.folder} has no finished {name}; finish the run first, or give the command '
+                'of its earlier settings again if what they made is meant'
+            )
         return folder
 
     def parts(self):

@@ -41,8 +41,8 @@ class Runner:
         rerun: do stages again whose settings changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
-        begin: called once, before the first stage that has to run, or when none has to, but the
-            folder was another config's in between.
+        begin: called once, before the first stage that has to run (or, of those `alone`, is whole),
+            or when none has to, but the folder was another config's in between.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
@@ -54,7 +54,7 @@ class Runner:
         self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
         self.seconds, self.folders = {}, {}
-        self.worked = False
+        self.worked = self._taken = False
 
     def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False):
         """Does work(folder) unless it was done before.
@@ -103,7 +103,7 @@ class Runner:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
                 write_json(unfinished / FILE, begun)
-        processes.on_main(lambda: _put_in_place(unfinished, final))
+        processes.on_main(lambda: self._put_in_place(unfinished, final))
         self._note(name, final, begun['seconds'])
         say(f'{name}: done in {duration(begun["seconds"])}')
         return final, digest
@@ -115,12 +115,12 @@ class Runner:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
-        before = None if goes_on else done or (None if alone else begun)  # alone: nothing to keep
+        kept = begun if any(unfinished.glob('checkpoints/step_*')) else None
+        before = None if goes_on else done or kept
         if before and not (self.rerun or cheap):
             _refuse_change(final, before['reads'], fingerprint['reads'])
-        if not self.worked:
-            self._list()  # what follows is of the config that stood here before
-            self._begin()
+        if not alone:  # which fails before it has changed anything, as at a path that is wrong
+            self._take_over()
         if goes_on:
             say(f'{name}: going on where it was interrupted')
         else:
@@ -133,6 +133,18 @@ class Runner:
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
             write_json(unfinished / FILE, begun)
         return None, begun
+
+    def _take_over(self):
+        """From now on the folder is this config's: what another left is listed no more."""
+        if not self._taken:
+            self._taken = True
+            self._list()
+            self._begin()
+
+    def _put_in_place(self, unfinished, final):
+        self._take_over()
+        _remove(final)
+        unfinished.rename(final)
 
     def _note(self, name, final, seconds):
         self.folders[name], self.seconds[name] = final, seconds
@@ -147,7 +159,7 @@ class Runner:
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
         if self.folders != places(self.workdir):
-            if not self.worked:
+            if not self._taken:
                 self._begin()
             self._list()
 
@@ -174,11 +186,6 @@ def reopen(folder):
         folder.rename(unfinished)
 
 
-def _put_in_place(unfinished, final):
-    _remove(final)
-    unfinished.rename(final)
-
-
 def _remove(folder):
     """Deletes a stage; a kill on the way leaves none, rather than a part of it."""
     if folder.exists():
@@ -193,7 +200,7 @@ def _refuse_change(folder, before, now):
     }
     changed = [
         f'{key} {old!r} -> {new!r}' for key, (old, new) in sorted(pairs.items())
-        if old != new and f'{old}'.rstrip('/') != f'{new}'.rstrip('/')  # one folder
+        if old != new and os.path.abspath(f'{old}') != os.path.abspath(f'{new}')  # one folder
     ]  # fmt: skip
     if changed:
         raise Changed(

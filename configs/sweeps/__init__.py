@@ -58,6 +58,8 @@ def read(path):
         raise ValueError(
             f'--sweep={path} is no sweep ({error}); it must be a .py file with get_sweep()'
         ) from None
+    if not all(isinstance(point, dict) for point in points):
+        raise ValueError(f'--sweep={path}: each run must be a dict of fields, as {{"name": value}}')
     if not points or any(point in points[:i] for i, point in enumerate(points)):
         raise ValueError(f'--sweep={path} must give at least one run, and none twice')
     return points

@@ -99,7 +99,7 @@ ANY_SIZE = {  # 0 or more, or with a test of their own
     'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
     'generator.seed', 'generator.warmup_steps', 'quality.copy_ratio', 'quality.duplicate_ratio',
     'quality.min_contrast', 'report.few', 'report.many', 'splits.duplicate_correlation',
-    'splits.seed', 'splits.test_fraction', 'synthesis.guidance_scale', 'synthesis.seed',
+    'splits.seed', 'synthesis.guidance_scale', 'synthesis.seed',
 }  # fmt: skip
 
 

@@ -327,6 +327,15 @@ def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
     names = ('b.png', 'cat/a.png', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
     root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
     assert sources.open_images(root, S).names == ('b.png', 'cat/a.png')
+    if root.is_dir():  # or one image alone
+        assert sources.open_images(root / 'b.png', S).names == ('b.png',)
+
+
+def test_images_that_lie_deeper_are_pointed_to(tmp_path):
+    names = (f'{split}/{name}/0.png' for split in ('train', 'test') for name in ('cat', 'dog'))
+    root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
+    with pytest.raises(ValueError, match='test/cat/0.png lies deeper: name the folder above'):
+        open_folder(root)
 
 
 def test_a_zip_that_was_replaced_is_opened_anew(tmp_path):

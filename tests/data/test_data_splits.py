@@ -270,10 +270,10 @@ def test_images_that_all_look_alike_are_refused_with_the_way_out():
     images = random_images(24)
     images[1:12], images[13:] = near_copies(images[0], 11), near_copies(images[12], 11)
     labels = np.repeat([0, 1], 12)
-    with pytest.raises(ValueError, match='no test image .*copies: .*duplicate_correlation=1'):
+    with pytest.raises(ValueError, match='no test image .* copies, as of .*: .*_correlation=1'):
         prepare(fake(labels, images=images), duplicate_correlation=0.99)
     test = fake([0, 1], images=images[[3, 14]] // 2 * 2, prefix='t/')
-    with pytest.raises(ValueError, match='2 class.*copies: .*duplicate_correlation=1'):
+    with pytest.raises(ValueError, match='2 class.* copies, as of .*: .*_correlation=1'):
         prepare(fake(labels, images=images), test, duplicate_correlation=0.99)
 
 

@@ -1,7 +1,8 @@
 import ml_collections
 import pytest
+from PIL import Image
 
-from train import provenance
+from train import experiment, provenance
 
 
 @pytest.mark.parametrize(('source', 'train', 'name'), [
@@ -12,3 +13,19 @@ from train import provenance
 def test_a_data_set_is_called_what_its_owner_calls_it(source, train, name):
     data = ml_collections.ConfigDict({'source': source, 'train': train})
     assert provenance.dataset_name(data) == name
+
+
+def test_however_a_path_is_written_it_is_one_setting(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ways = 'photos', './photos', 'photos/', str(tmp_path / 'photos')
+    read = [experiment.data_reads(tiny_config(**{'data.train': way}))['data'] for way in ways]
+    assert read == read[:1] * 4 and read[0]['test'] == ''
+
+
+def test_a_class_name_too_long_for_a_file_is_refused_at_once(tiny_config, tmp_path):
+    for name in ('x' * 210, 'a'):
+        (tmp_path / name).mkdir()
+        Image.new('RGB', (8, 8)).save(tmp_path / name / '0.png')
+    config = tiny_config(**{'data.source': 'folder', 'data.train': str(tmp_path)})
+    with pytest.raises(ValueError, match="the class name 'x{40}'... is too long"):
+        experiment.read_splits(config)

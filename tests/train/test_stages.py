@@ -145,6 +145,8 @@ def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
     work.error = None if finished else ValueError('interrupted')
     with contextlib.suppress(ValueError):
         run(tmp_path, work, reads=BEFORE)
+    if not finished:
+        (tmp_path / 'stage.unfinished' / 'checkpoints' / 'step_00000002').mkdir(parents=True)
     files = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     other, begun = Work('new'), []
     runner = stages.Runner(tmp_path, begin=lambda: begun.append(1))
@@ -168,6 +170,32 @@ def test_what_failed_before_it_made_anything_is_no_other_run(tmp_path):
     work.error = None
     run(tmp_path, work, rerun=False, reads=AFTER, alone=True)
     assert (tmp_path / 'stage' / 'out.txt').exists() and work.found == ['stage.json']
+
+
+def test_what_has_reached_no_checkpoint_is_started_anew_without_asking(tmp_path):
+    """A learning rate that diverged at once, put right, overwrites nothing."""
+    work = Work()
+    work.error = ValueError('diverged')
+    with pytest.raises(ValueError):
+        run(tmp_path, work, rerun=False)
+    work.error = None
+    run(tmp_path, work, rerun=False, reads={'steps': 4})
+    assert work.calls == 2 and folders(tmp_path) == ['stage']
+
+
+def test_images_that_cannot_be_read_leave_a_finished_run_as_it_is(tmp_path):
+    """Its disk is away for a while, say: the run is as good as before."""
+    run(tmp_path, Work(), name='data', alone=True)
+    before = (tmp_path / 'stages.json').read_text()
+    begun, work = [], Work()
+    work.error = FileNotFoundError('away')
+    runner = stages.Runner(tmp_path, rerun=True, begin=lambda: begun.append(1))
+    with pytest.raises(FileNotFoundError):
+        runner.run('data', work, reads={'steps': 4}, alone=True)
+    assert (tmp_path / 'stages.json').read_text() == before and not begun
+    work.error = None
+    runner.run('data', work, reads={'steps': 4}, alone=True)
+    assert begun == [1]
 
 
 def test_only_stages_of_the_config_that_stands_there_are_listed(tmp_path):
