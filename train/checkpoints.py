@@ -179,7 +179,9 @@ def _refuse_not_finite(arrays, path):
     for name, array in arrays.items():
         # a scalar may be infinite: the loss of the best weights before there are any
         if array.ndim and array.dtype.kind == 'f' and not np.isfinite(array).all():
-            raise FloatingPointError(f'{path} is not saved: {name} has a NaN or infinity')
+            raise FloatingPointError(
+                f'{path} is not saved: {name} has a NaN or infinity; lower the learning_rate'
+            )
 
 
 def steps(folder):

@@ -36,11 +36,6 @@ def prepare_data(folder, config):
     """Decodes every image once and cuts train, validation and test."""
     with progress('images') as update:
         parts = read_splits(config, progress=update, folder=folder.resolve())
-    if not len(parts.validation):
-        raise ValueError(
-            'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
-            'config.data.test'
-        )
     splits.save(parts, folder)
     counts = parts.train_counts
     (folder / 'class_counts.png').write_bytes(figures.class_counts(parts.class_names, counts))
@@ -107,12 +102,18 @@ def read_splits(config, **options):
             more = ', ...' if len(ignored) > SHOWN else ''
             say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
                 f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
-    return splits.prepare(
+    parts = splits.prepare(
         train, test, test_fraction=config.splits.test_fraction,
         validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
         seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
         duplicate_correlation=config.splits.duplicate_correlation, **options,
     )  # fmt: skip
+    if not len(parts.validation):
+        raise ValueError(
+            'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
+            'config.data.test'
+        )
+    return parts
 
 
 def train_generator(folder, config, parts, judge_folder):
