@@ -62,7 +62,7 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, "A run's folder, or in it classifiers/<arm>[/seed_<n>]."
 )
-_IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images.')
+_IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images, or one of them.')
 _OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
 _SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, 'Of the run, to evaluate on.')
 _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
@@ -209,7 +209,8 @@ def check_place(workdir, configs):
     """Raises ValueError if `workdir` is a file, or lies among the images of a run."""
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
-    for path in {one.data[field] for one in configs for field in ('train', 'test')} - {''}:
+    folders = (one.data for one in configs if one.data.source == 'folder')
+    for path in {path for data in folders for path in (data.train, data.test)} - {''}:
         if workdir.resolve().is_relative_to(pathlib.Path(path).expanduser().resolve()):
             raise ValueError(
                 f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '

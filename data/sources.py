@@ -111,7 +111,7 @@ def paths(name, *, train='', test=''):
     Raises:
         FileNotFoundError, ValueError: there is no prepared TFDS set of that name.
     """
-    if name.startswith('tfds:') and not train:
+    if name.startswith('tfds:'):
         return [_tfds_builder(name.removeprefix('tfds:'), train).data_path]
     return [path for path in (train, test) if path]
 

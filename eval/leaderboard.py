@@ -65,7 +65,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     found = []
     for index, point in enumerate(points):
         at = folder(workdir, index)
-        if 'report' not in stages.places(at):
+        places = stages.places(at)
+        if 'report' not in places or not all(place.is_dir() for place in places.values()):
             continue  # not finished, or just being done again
         try:
             metrics = json.loads((at / 'report' / 'metrics.json').read_text('utf-8'))

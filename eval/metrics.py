@@ -6,7 +6,7 @@ import numpy as np
 
 
 def summary(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict:
-    """Accuracy, precision, recall, F1 and the confusion matrix, over all `num_classes` classes.
+    """Accuracy, precision, recall, F1 and the confusion matrix.
 
     Args: labels, predictions: int [N] in [0, num_classes).
     Returns: `accuracy`, `{macro,weighted}_{precision,recall,f1}` as fractions in [0, 1];

@@ -310,7 +310,6 @@ MISTAKES = {
     ),
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),
-    'imbalance in a sweep': (['--config.data.imbalance=exp:0'], "data.imbalance='exp:0'"),
     'no share': (['--config.splits.test_fraction=30'], 'splits.test_fraction=30'),
     'among the images': (
         ['--config.data.source=folder', '--config.data.train=.', '--workdir=here/run'],

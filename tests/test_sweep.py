@@ -134,7 +134,7 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
 def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
     (tmp_path / 'three.py').write_text("""
 def get_sweep():
-    return [{'data.imbalance': rule} for rule in ('', 'bogus', 'exp:2')]
+    return [{'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')]
 """)
     flags = [*small_run.arguments(tmp_path / 'run', arms='original', classifier__seeds=1),
              f'--sweep={tmp_path / "three.py"}']  # fmt: skip

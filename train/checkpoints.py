@@ -91,28 +91,28 @@ def restore(folder, template):
     return newest and _rebuild(template, *newest)
 
 
-class Damaged(OSError):
-    """A finished training lacks its last checkpoint."""
+def load(folder, step=None):
+    """A checkpoint of a finished training as nested dicts of NumPy arrays: {'params': {...}, ...}.
 
-
-def load(folder):
-    """The last checkpoint of a finished training as nested dicts of arrays: {'params': {...}, ...}.
+    Args:
+        step: the last of the training; None: the newest there is.
 
     Raises:
-        Damaged: it is gone or not as it was written. An earlier one is no result of the training,
-            so its stage counts as finished no more: the run's command goes on with it from there.
+        stages.Lost: it is gone, or not as it was written; no other is used in its place.
+        OSError: it cannot be read, though it is as it was written.
     """
     folder = pathlib.Path(folder).resolve()
-    last = processes.on_main(lambda: max(steps(folder), default=None))
-    saved, damage = {}, 'there is none'
-    if last is not None:
-        saved, damage = _read(_path(folder, last))
-    if damage:
-        processes.on_main(lambda: stages.reopen(folder.parent))
-        raise Damaged(
-            f'the last checkpoint in {folder} cannot be used ({damage}); the command that made the '
-            'run, given again, trains again from the one before'
+    if step is None:
+        step = processes.on_main(lambda: max(steps(folder), default=0))
+    path = _path(folder, step)
+    if damage := processes.on_main(lambda: _damage(path)):
+        raise stages.Lost(
+            folder.parent, f'{path} cannot be used ({damage}); the command that made the run, '
+            'given again, trains again from the checkpoint before'
         )
+    saved, failure = _read(path)
+    if failure:
+        raise OSError(f'{path} cannot be read ({failure})')
     return flax.traverse_util.unflatten_dict(saved, sep='/')
 
 
@@ -124,18 +124,18 @@ def _newest(folder):
     folder = pathlib.Path(folder).resolve()
     while (step := processes.on_main(lambda: max(steps(folder), default=None))) is not None:
         path = _path(folder, step)
-        saved, damage = _read(path)
+        damage = processes.on_main(lambda: _damage(path))  # noqa: B023
         if not damage:
-            return saved, path
+            saved, damage = _read(path)
+            if not damage:
+                return saved, path
         # so that this step can be saved again
         processes.on_main(lambda: _set_aside(path, damage))  # noqa: B023
     return None
 
 
 def _read(path):
-    """(arrays by name, '') of a checkpoint, or ({}, what is wrong with it here or elsewhere)."""
-    if damage := processes.on_main(lambda: _damage(path)):
-        return {}, damage
+    """(arrays by name, '') of a checkpoint, or ({}, why it cannot be read here or elsewhere)."""
     saved, damage = {}, ''
     try:
         saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
@@ -162,7 +162,7 @@ def _damage(path):
     if recorded == found:
         return None
     lines = [set(text.decode(errors='replace').splitlines()) for text in (recorded, found)]
-    names = sorted({line[66:] for line in lines[0] ^ lines[1]}) or [_MANIFEST]
+    names = sorted({line[66:] or _MANIFEST for line in lines[0] ^ lines[1]}) or [_MANIFEST]
     return f'{names[0]} is not as it was written'
 
 

@@ -93,7 +93,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
 
 def load(folder, config, num_classes):
     """(model, variables) of a classifier that `train` finished in `folder`."""
-    state = checkpoints.load(folder / 'checkpoints')
+    state = checkpoints.load(folder / 'checkpoints', config.steps)
     return make_model(config, num_classes), final_variables(state)
 
 

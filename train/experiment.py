@@ -5,6 +5,7 @@ Every function writes into the folder it is given. `config` is the whole, frozen
 
 import dataclasses
 import json
+import os
 import pathlib
 import urllib.parse
 
@@ -55,7 +56,7 @@ def data_reads(config):
     data = config.data.to_dict()
     for field in ('train', 'test'):
         if data[field]:
-            data[field] = str(pathlib.Path(data[field]).expanduser().absolute())
+            data[field] = os.path.normpath(os.path.expanduser(data[field]))
     return {'data': data, 'splits': config.splits}
 
 
@@ -120,7 +121,7 @@ def train_generator(folder, config, parts, judge_folder):
     """The class-conditional diffusion model, on the training split alone."""
     watch = init = None
     if config.generator.init_from:
-        init, _ = generator.load(runs.open_run(config.generator.init_from).stage('generator'))
+        init = runs.open_run(config.generator.init_from).generator()
     if config.generator.sample_every:
         watch = _make_watch(folder, config, parts, judge_folder)
     with progress('generator') as update:
@@ -262,7 +263,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     # an image's PNG, as much again for what is rejected, and a block of the disk each
     size = 2 * int(plan.sum()) * (parts.train.images[0].size + 4096)
     processes.on_main(lambda: stages.require_space(folder, size))
-    params, step = generator.load(generator_folder)
+    params, step = generator.load(generator_folder, config.generator.steps)
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
     check, thresholds = judging.make_check(config.quality, judge, reference, limits)

@@ -76,13 +76,16 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     )  # fmt: skip
 
 
-def load(folder):
+def load(folder, steps=None):
     """(EMA parameters, their step) of a generator that `train` finished in `folder`.
 
     By the rule it was trained under (`config.select`); the last step where no sample was good
     enough to be the best.
+
+    Args:
+        steps: of its training; None: as many as its newest checkpoint has.
     """
-    state = checkpoints.load(folder / 'checkpoints')
+    state = checkpoints.load(folder / 'checkpoints', steps)
     params, step, best = state['ema'], state['step'], state.get('best')
     if best and np.isfinite(best['loss']):
         params, step = best['params'], best['step']

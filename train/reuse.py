@@ -15,7 +15,7 @@ from data import augment, sources, splits
 from data.decode import BadImage
 from eval import metrics, predict, report, results
 from generation import export, samples
-from train import experiment, generator, parallel, runs, stages
+from train import experiment, parallel, runs, stages
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -28,7 +28,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     """Does what one of MODES says with a finished run, and says where the result is.
 
     Args:
-        out: a path; None: in the run's folder.
+        out: a path, or a folder to put a file into; None: in the run's folder.
         what: of EXPORTS, to export. The others: see the functions below.
     """
     if checkpoint is None:
@@ -42,7 +42,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         out /= names[mode]
     if mode == 'predict':
         if images is None:
-            raise ValueError('--mode=predict needs --images=FOLDER or a zip')
+            raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')
         total, bad = write_predictions(run, images, out, views)
         say(f'{total} images, {bad} of them unusable, by {run.words()}: {out}')
     elif mode == 'evaluate':
@@ -173,7 +173,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
             changed.synthesis.guidance_scale = float(guidance)
         config = ml_collections.FrozenConfigDict(changed)
         check.check_guidance(config)
-    params, _ = generator.load(run.stage('generator'))
+    params = run.generator()
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))

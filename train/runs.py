@@ -1,5 +1,6 @@
 """A finished run, opened again: its config, its classes, its stages and its classifiers."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -8,7 +9,7 @@ import ml_collections
 
 from configs import default
 from data import splits
-from train import arms, classifier, stages
+from train import arms, classifier, generator, lock, processes, stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +52,36 @@ class Run:
     def classifiers(self):
         """[(model, variables)], one a seed."""
         config = arms.settings(self.config.classifier, self.arm)
-        return [
-            classifier.load(self.stage(f'classifiers/{self.arm}/seed_{seed}'), config,
-                            len(self.class_names()))
-            for seed in self.seeds
-        ]  # fmt: skip
+        with self._reopening():
+            return [
+                classifier.load(self.stage(f'classifiers/{self.arm}/seed_{seed}'), config,
+                                len(self.class_names()))
+                for seed in self.seeds
+            ]  # fmt: skip
+
+    def generator(self):
+        """The generator's EMA parameters."""
+        with self._reopening():
+            return generator.load(self.stage('generator'), self.config.generator.steps)[0]
+
+    @contextlib.contextmanager
+    def _reopening(self):
+        """A stage that turns out to lack its checkpoint is one that the run's command goes on with.
+
+        Raises:
+            lock.Held: the command is at work.
+        """
+        try:
+            yield
+        except stages.Lost as error:
+            lost = error.folder
+
+            def reopen():
+                with lock.held(self.folder):
+                    stages.reopen(lost)
+
+            processes.on_main(reopen)
+            raise
 
     def digest(self, name):
         """The fingerprint of a finished stage."""

@@ -33,6 +33,18 @@ class Changed(ValueError):
     """A stage was done or begun with other settings, and the user did not ask to do it again."""
 
 
+class Lost(OSError):
+    """A finished stage lacks what it made.
+
+    Attributes:
+        folder: the stage's.
+    """
+
+    def __init__(self, folder, message):
+        super().__init__(message)
+        self.folder = folder
+
+
 class Runner:
     """Runs the stages of one run folder.
 
@@ -99,6 +111,11 @@ class Runner:
                 processes.on_main(lambda: work(unfinished))
             else:
                 work(unfinished)
+        except Lost as error:
+            lost = error.folder
+            if lost in [folder.resolve() for folder in self.folders.values()]:
+                processes.on_main(lambda: reopen(lost))
+            raise
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
@@ -179,10 +196,14 @@ def _turn(final, name):
 
 
 def reopen(folder):
-    """Makes a finished stage one that goes on where it was interrupted, if `folder` is one."""
+    """Makes a finished stage one that goes on where it was interrupted, if `folder` is one.
+
+    For who holds the lock of its run. What another config has begun there is set aside.
+    """
     if _read(folder):
         unfinished = folder.with_name(folder.name + '.unfinished')
-        _remove(unfinished)
+        if unfinished.exists():
+            unfinished.rename(f'{unfinished}_{time.time_ns()}')
         folder.rename(unfinished)
 
 

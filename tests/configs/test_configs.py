@@ -273,6 +273,10 @@ def test_fill_is_checked_before_hours_of_training(fill):
     check.check(changed(synthesis__fill='0.5x'), 1)  # fills the classes below half the largest
 
 
+def test_the_imbalance_is_checked_before_any_run_of_a_sweep():
+    assert_refused(changed(data__imbalance='exp:0'), 'data.imbalance')
+
+
 def test_a_batch_has_room_for_an_image_of_each_kind():
     assert_refused(changed(classifier__batch_size=1), 'classifier.batch_size')
 

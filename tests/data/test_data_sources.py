@@ -477,7 +477,7 @@ def test_where_tfds_keeps_its_sets_is_no_secret_to_who_looks_for_changes(
     monkeypatch.setattr(file_utils, '_REGISTERED_DATA_DIRS', {file_utils.Path(tfds_folder)})
     [found] = sources.paths('tfds:tiny_pets')
     assert str(found) == str(tfds_folder / 'tiny_pets/1.0.0')
-    assert sources.paths('tfds:tiny_pets', train='/here') == ['/here']
+    assert sources.paths('tfds:tiny_pets', train=str(tfds_folder)) == [found]
     assert sources.paths('folder', train='a', test='b') == ['a', 'b']
     assert sources.paths('glyphs') == []
 

@@ -39,6 +39,7 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         (folder / 'report' / 'metrics.json').write_text(json.dumps(results.jsonable(metrics)))
         (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
         places = {'data': '../../shared/data/1', 'report': 'report'}
+        (folder / places['data']).mkdir(parents=True, exist_ok=True)
         for arm, table in probabilities.items():
             name = f'classifiers/{arm}/seed_0'
             places[name] = f'../../shared/{name}/{index}'
@@ -194,6 +195,7 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
     if why == 'images':
         path = leaderboard.folder(tmp_path, 1) / 'stages.json'
         path.write_text(path.read_text().replace('data/1', 'data/2'))
+        (tmp_path / 'shared' / 'data' / '2').mkdir()
     if why == 'settings':
         change(tmp_path, {'generator.steps': 7}, RATES[0])
     assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points) == {}
@@ -209,6 +211,14 @@ def test_a_run_that_is_being_done_again_is_left_out(tmp_path):
     found = leaderboard.rows(tmp_path, RATES)
     assert len(found) == len(every) - 1 and 1 not in [row['index'] for row in found]
     leaderboard.write(tmp_path, RATES)
+
+
+def test_a_run_of_which_a_stage_is_gone_is_left_out_until_it_is_there_again(tmp_path):
+    runs(tmp_path, DOSES)
+    lost = tmp_path / 'shared' / 'classifiers' / 'augmented' / 'seed_0' / '1'
+    lost.rename(lost.with_name('1.unfinished'))
+    assert [row['index'] for row in leaderboard.rows(tmp_path, DOSES)] == [2, 0]
+    pages(tmp_path, DOSES)
 
 
 def test_a_run_of_code_before_the_scaled_loss_is_left_out(tmp_path):

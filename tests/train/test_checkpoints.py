@@ -48,7 +48,7 @@ def test_nothing_saved_yet(tmp_path):
     for folder in (tmp_path, tmp_path / 'missing'):
         assert checkpoints.restore(folder, make_state()) is None
         assert checkpoints.steps(folder) == []
-        with pytest.raises(checkpoints.Damaged, match='there is none'):
+        with pytest.raises(stages.Lost, match='No such file'):
             checkpoints.load(folder)
 
 
@@ -262,8 +262,14 @@ def test_another_network_is_refused_by_name(tmp_path, other, named):
     assert '\n' not in message
 
 
-@pytest.mark.parametrize('damage', [bit_flipped, None])
-def test_a_finished_training_without_its_last_checkpoint_is_finished_no_more(tmp_path, damage):
+def damaged(last):
+    bit_flipped(next(path for path in files_of(last) if path.stat().st_size))
+
+
+@pytest.mark.parametrize('damage, left', [
+    (damaged, 10), (shutil.rmtree, 10), (lambda last: shutil.rmtree(last.parent), None)])
+def test_a_finished_training_without_its_last_checkpoint_is_finished_no_more(
+        tmp_path, damage, left):  # fmt: skip
     """An earlier one is no result of it: the stage goes on from there instead."""
     def train(folder):
         done = checkpoints.steps(folder / 'checkpoints')
@@ -272,19 +278,29 @@ def test_a_finished_training_without_its_last_checkpoint_is_finished_no_more(tmp
                 checkpoints.save(folder / 'checkpoints', make_state(step, seed=step))
 
     def run():
-        return stages.Runner(tmp_path).run('generator', train, reads={'steps': 20})[0]
+        runner = stages.Runner(tmp_path, rerun=True)
+        folder, _ = runner.run('generator', train, reads={'steps': 20})
+        use = lambda _: checkpoints.load(folder / 'checkpoints', 20)  # noqa: E731
+        runner.run('synthetic', use, reads={})
+        return folder / 'checkpoints'
 
-    folder = run() / 'checkpoints'
-    last = folder / 'step_00000020'
-    damage(next(p for p in files_of(last) if p.stat().st_size)) if damage else shutil.rmtree(folder)
-    with pytest.raises(checkpoints.Damaged, match='the command that made the run'):
-        checkpoints.load(folder)
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ['generator.unfinished']
-    restored = checkpoints.restore(
-        tmp_path / 'generator.unfinished' / 'checkpoints', make_state(seed=2))
-    assert restored is None if damage is None else int(restored.step) == 10
-    run()
-    assert_same(checkpoints.load(folder)['params'], make_state(20, seed=20).params)
+    folder = run()
+    damage(folder / 'step_00000020')
+    shutil.rmtree(tmp_path / 'synthetic')
+    with pytest.raises(stages.Lost, match='step_00000020 cannot be used .*given again'):
+        run()
+    assert not (tmp_path / 'generator').exists()
+    unfinished = tmp_path / 'generator.unfinished' / 'checkpoints'
+    found = checkpoints.restore(unfinished, make_state(seed=2))
+    assert found is None if left is None else int(found.step) == left
+    assert_same(checkpoints.load(run(), 20)['params'], make_state(20, seed=20).params)
+
+
+def test_who_only_reads_a_run_leaves_its_stages_as_they_are(tmp_path):
+    folder, _ = stages.Runner(tmp_path).run('generator', lambda _: None, reads={})
+    with pytest.raises(stages.Lost):
+        checkpoints.load(folder / 'checkpoints', 20)
+    assert folder.is_dir()
 
 
 def test_load_gives_nested_arrays(tmp_path):
