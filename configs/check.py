@@ -28,8 +28,8 @@ CHOICES = {
 }
 FRACTIONS = (
     'splits.test_fraction', 'splits.validation_fraction', 'generator.label_dropout',
-    'generator.augment_probability',
-    'generator.augment_shift', 'generator.augment_scale', 'generator.max_copy_rate',
+    'generator.augment_probability', 'generator.augment_shift', 'generator.augment_scale',
+    'generator.max_copy_rate',
     'generator.dropout', 'generator.ema_decay', 'generator.adam_b2', 'classifier.dropout',
     'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
 )  # fmt: skip in [0, 1)
@@ -62,7 +62,7 @@ def check(config, device_count):
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
-    splits.long_tail([0, 1], config.data.imbalance, 0)
+    splits.long_tail([0, 1], config.data.imbalance, 0)  # of any labels: is it one of the rules?
     for name in WHOLE:
         if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
             raise ValueError(

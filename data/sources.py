@@ -199,7 +199,7 @@ def open_folder(root, image_size, class_names=None):
         raise FileNotFoundError(f'no such directory or zip: {root}')
     classes, ignored = _class_files(root)
     if not any(classes.values()):
-        deeper = [path for path in ignored if path.lower().endswith(SUFFIXES) and '/' in path]
+        deeper = [path for path in ignored if _is_image(path) and '/' in path]
         hint = f'; {deeper[0]} lies deeper: name the folder above the classes' if deeper else ''
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
@@ -234,10 +234,10 @@ def open_images(root, image_size):
     root = pathlib.Path(root).expanduser()
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
-    if root.is_file() and root.name.lower().endswith(SUFFIXES):
+    if root.is_file() and _is_image(root.name):
         root, found = root.parent, [root.name]
     else:
-        found = [p for p in members(root) if p.lower().endswith(SUFFIXES) and not is_hidden(p)]
+        found = [p for p in members(root) if _is_image(p) and not is_hidden(p)]
     paths = tuple(sorted(found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
@@ -257,7 +257,7 @@ def _class_files(root):
             continue
         elif path.endswith('/'):
             folders.add(parts)
-        elif path.lower().endswith(SUFFIXES):
+        elif _is_image(path):
             files.add(parts)
         else:
             ignored.append(path)
@@ -275,6 +275,10 @@ def _class_files(root):
         else:
             ignored.append(path)
     return classes, tuple(ignored)
+
+
+def _is_image(path):
+    return path.lower().endswith(SUFFIXES)
 
 
 def is_hidden(path):

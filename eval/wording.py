@@ -62,14 +62,18 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
             'more steps, another learning rate, or less dropout or augmentation.')
 
 
-def _untested(arms: Mapping[str, Mapping], most: int = 5) -> str:
+def _untested(arms: Mapping[str, Mapping]) -> str:
     classes = next(iter(arms.values()))['per_class'] if arms else {}
     names = [name for name, row in classes.items() if not row['support']]
     if not names:
         return ''
-    rest = f' and {len(names) - most} more' if len(names) > most else ''
     return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
-            f'image, and nothing here is said of {", ".join(names[:most])}{rest}.')
+            f'image, and nothing here is said of {_some(names)}.')
+
+
+def _some(items: Sequence[str], most: int = 5) -> str:
+    rest = f' and {len(items) - most} more' if len(items) > most else ''
+    return f'{", ".join(items[:most])}{rest}'
 
 
 def repeats(found: Mapping | None) -> str:
@@ -133,8 +137,8 @@ def bounds(limits: Mapping) -> dict[str, str]:
     return {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
 
 
-def _beyond_chance(difference: Mapping, arm: str, limits: Mapping, most: int = 5) -> str:
-    """The groups and classes whose accuracy `arm` changed beyond chance, `most` each way."""
+def _beyond_chance(difference: Mapping, arm: str, limits: Mapping) -> str:
+    """The groups and classes whose accuracy `arm` changed beyond chance, the largest each way."""
     images, groups, classes = bounds(limits), difference['groups'], difference['per_class']
     adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
     found = [(f'the classes with {images[name]} training images', group['accuracy']['mean'])
@@ -145,9 +149,8 @@ def _beyond_chance(difference: Mapping, arm: str, limits: Mapping, most: int = 5
     for verb, sign in (('gained', 1), ('lost', -1)):
         own = sorted((row for row in found if sign * row[1] > 0), key=lambda row: -abs(row[1]))
         if own:
-            listed = ', '.join(f'{name} ({points(mean)} points)' for name, mean in own[:most])
-            rest = f' and {len(own) - most} more' if len(own) > most else ''
-            clauses.append(f'{verb} beyond chance on {listed}{rest}')
+            listed = _some([f'{name} ({points(mean)} points)' for name, mean in own])
+            clauses.append(f'{verb} beyond chance on {listed}')
     if not clauses:
         return 'on no class and no group of classes is there a change beyond chance'
     return f'{arm} {" and ".join(clauses)}'

@@ -50,7 +50,6 @@ def write_config(workdir, config):
     plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
     if path.exists() and json.loads(path.read_text('utf-8'))['config'] == plain:
         return
-    workdir.mkdir(parents=True, exist_ok=True)
     stages.write_json(path, {'config': plain, **facts()})
 
 

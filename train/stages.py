@@ -170,7 +170,6 @@ class Runner:
 
     def _list(self):
         listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}
-        self.workdir.mkdir(parents=True, exist_ok=True)
         write_json(self.workdir / _FOLDERS, listed)
 
     def close(self):

@@ -470,8 +470,7 @@ def test_tfds_is_read_without_tensorflow(tfds_folder, path):
         assert item['image'][0, 0, 0] // 10 % 2 == item['label'] == pool.labels[i]
 
 
-def test_where_tfds_keeps_its_sets_is_no_secret_to_who_looks_for_changes(
-        tfds_folder, monkeypatch):  # fmt: skip
+def test_the_paths_of_a_source_are_those_that_it_reads(tfds_folder, monkeypatch):
     from tensorflow_datasets.core.utils import file_utils
 
     monkeypatch.setattr(file_utils, '_REGISTERED_DATA_DIRS', {file_utils.Path(tfds_folder)})
