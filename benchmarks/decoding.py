@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks import common
 from data import sources
+from data.decode import EncodedSource
 
 # format, width and height, how many
 KINDS = (
@@ -33,7 +34,7 @@ def photographs(kind, size, count, side):
         buffer = io.BytesIO()
         Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(buffer, kind)
         encoded.append(buffer.getvalue())
-    return sources.EncodedSource(
+    return EncodedSource(
         ('a',), np.zeros(count, np.int32), tuple(f'a/{i}' for i in range(count)), side,
         lambda i: encoded[i % len(encoded)],
     )  # fmt: skip

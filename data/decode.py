@@ -1,8 +1,10 @@
 """From encoded bytes to pixels, by our own rules: what is refused, scaled, turned, flattened."""
 
 import contextlib
+import dataclasses
 import io
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -48,6 +50,30 @@ def decode(data, name, image_size):
     except Exception as error:  # on damaged bytes decoders raise almost any type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadImage(name, f'cannot be decoded ({reason})') from error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedSource:
+    """A source of encoded images; `read(i)` fetches the bytes of image i.
+
+    `ignored` names the files that are not hidden and yet no part of the set: of other formats, or
+    nested deeper.
+    """
+
+    class_names: tuple[str, ...]
+    labels: np.ndarray
+    names: tuple[str, ...]
+    image_size: int
+    read: Callable[[int], bytes]
+    ignored: tuple[str, ...] = ()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        label, name = int(self.labels[i]), self.names[i]
+        image = decode(self.read(i), name, self.image_size)
+        return {'image': image, 'label': label, 'index': int(i), 'name': name}
 
 
 def _to_square(image, side):

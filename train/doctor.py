@@ -14,7 +14,7 @@ from rich.table import Table
 
 from configs import augmented, auto
 from data import sources, splits
-from data.decode import FORMATS, BadImage
+from data.decode import FORMATS, BadImage, EncodedSource
 from train import classifier, experiment, flops, generator, parallel
 from train.progress import progress, say, show
 
@@ -38,7 +38,7 @@ def facts(config):
     for i, item in zip(rows, sources.read(source, rows), strict=True):
         if isinstance(item, BadImage):
             continue  # the data stage will name it
-        if isinstance(source, sources.EncodedSource):
+        if isinstance(source, EncodedSource):
             with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
                 sides.append(min(image.size))
         grey &= bool(np.ptp(item['image'].astype(int), axis=-1).max() <= 8)

@@ -11,7 +11,7 @@ from jax import export as jax_export
 from PIL import Image
 
 from configs import check
-from data import augment, sources, splits
+from data import augment, folders, sources, splits
 from data.decode import BadImage
 from eval import metrics, predict, report, results
 from generation import export, samples
@@ -84,7 +84,7 @@ def write_predictions(run, images, out, views=1):
     Writes `out`, a CSV: file, class, probability, and the classes and probabilities of the best
     five; an unusable image has its reason in the last column and nothing else.
     """
-    source = sources.open_images(images, run.config.data.image_size)
+    source = folders.open_images(images, run.config.data.image_size)
     names, models, unusable = run.class_names(), run.classifiers(), 0
     top = range(1, min(TOP, len(names)) + 1)
     with (
@@ -134,7 +134,7 @@ def evaluate(run, images=None, split='test', views=1):
     """
     parts, config = run.parts(), run.config
     if images:
-        source = sources.open_folder(images, config.data.image_size, parts.class_names)
+        source = folders.open_folder(images, config.data.image_size, parts.class_names)
         image_set, bad = _decoded(source, range(len(source)))
         if bad:
             raise ValueError(f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}')

@@ -18,7 +18,7 @@ import time
 
 import flax.traverse_util
 
-from data import sources
+from data import folders
 from train import lock, parallel, processes
 from train.progress import duration, say
 
@@ -268,9 +268,9 @@ def file_digest(path):
     if path.is_file():
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()
-    found = sources.members(path) if path.is_dir() else ()  # the data stage says what is wrong
+    found = folders.members(path) if path.is_dir() else ()  # the data stage says what is wrong
     files = sorted(
-        pathlib.PurePath(p) for p in found if not p.endswith('/') and not sources.is_hidden(p)
+        pathlib.PurePath(p) for p in found if not p.endswith('/') and not folders.is_hidden(p)
     )
     stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
     return _digest(json.dumps(stats))

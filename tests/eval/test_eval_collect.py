@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import augmented, default
-from eval import collect, report
+from eval import collect, report, wording
 
 NAMES = ['a', 'b', 'c']
 TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
@@ -94,28 +94,28 @@ def test_the_summary_has_what_synthetic_images_change_in_each_run(run):
     result = collect.result(*collect.read(run), 'grocery')
     alone = result | {'name': 'alone', 'differences': {}, 'arms': {'original': {}}}
     head, row = rows_of(summary([result, alone]))  # a baseline alone has nothing to show
-    assert {len(head), len(row)} == {8} and row[0].strip() == '[grocery](docs/results.md#grocery)'
+    assert {len(head), len(row)} == {7} and row[0].strip() == '[grocery](docs/results.md#grocery)'
     assert row[1].strip() == 'folder, 3 classes, 32x32'
     difference = result['differences']['augmented-original']['accuracy']
     low, high = (100 * bound for bound in difference['ci95'])
     assert row[3].strip() == f'{100 * difference["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
-    assert row[6].strip() == '–'  # no class has so few images
+    assert row[4].strip() == '–'  # no class has so few images
     control = result['differences']['augmented-oversampled']['macro_f1']
-    assert row[7].strip().startswith(f'oversampled: {100 * control["mean"]:+.1f} [')
+    assert row[6].strip().startswith(f'oversampled: {100 * control["mean"]:+.1f} [')
 
 
 def test_a_run_without_controls_says_so(tmp_path):
     plain = finish(tmp_path / 'plain', ['original', 'augmented'])
     _, row = rows_of(summary([collect.result(*collect.read(plain), 'plain')]))
-    assert row[7].strip() == 'not run'
+    assert row[6].strip() == 'not run'
 
 
 def test_below_the_summary_stands_what_each_run_rests_on(run):
     text = summary([collect.result(*collect.read(run), 'grocery')])
-    assert text.endswith(
+    assert text.split('<details>')[1].endswith(
         '\n- grocery: 100 training images, 60 test images, 2 seeds; 2 x cpu, 1.1 min, 2026-01-02, '
         'commit abc:\n  `python main.py --config=configs/augmented.py:folder '
-        '--config.data.train=grocery37/train.zip`')
+        '--config.data.train=grocery37/train.zip`\n\n</details>')
 
 
 def test_one_row_an_arm_and_a_difference(run):
@@ -124,7 +124,7 @@ def test_one_row_an_arm_and_a_difference(run):
     assert [row[0].strip() for row in rows] == [
         '', 'original', 'augmented', 'oversampled',
         'augmented − original', 'oversampled − original', 'augmented − oversampled']
-    assert {len(row) for row in rows} == {6}
+    assert {len(row) for row in rows} == {7}
     accuracy = result['arms']['augmented']['accuracy']
     low, high = (100 * bound for bound in accuracy['ci95'])
     expected = f'{100 * accuracy["mean"]:.1f} ± {100 * accuracy["std"]:.1f} [{low:.1f}, {high:.1f}]'
@@ -132,6 +132,8 @@ def test_one_row_an_arm_and_a_difference(run):
     difference = result['differences']['augmented-original']['macro_f1']
     assert rows[4][2].strip().startswith(f'{100 * difference["mean"]:+.1f} [')
     assert rows[1][5].strip() == rows[4][5].strip() == '–'  # no class has so few images
+    p = result['differences']['augmented-original']['mcnemar_p']
+    assert rows[4][6].strip() == wording.p_value(p).replace('<', '&lt;') and not rows[1][6].strip()
 
 
 def test_the_table_says_what_it_rests_on(run):
@@ -139,7 +141,7 @@ def test_the_table_says_what_it_rests_on(run):
     for fact in ('### grocery\n\n3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
                  '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02', 'Of 1,234 synthetic images 56'):
         assert fact in text
-    assert text.count('\n- ') == 3 and '\n\n\n' not in text  # the verdicts
+    assert text.count('\n- ') == 2 and '\n\n\n' not in text  # the verdicts on augmented
 
 
 def test_again_changes_nothing(run, tmp_path):

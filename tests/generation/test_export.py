@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import sources
+from data import folders
 from generation import export
 
 NAMES = ('cat', 'a/b', '..', '.hidden', 'Äpfel 苹果', 'C:\\x*?', 'per%cent')
@@ -87,7 +87,7 @@ def test_safe_names_are_distinct_components():
 def test_the_folder_is_a_data_source(tmp_path, rows):
     export.write(tmp_path, rows, NAMES, FACTS)
     names = tuple(export.safe_name(name) for name in NAMES)
-    source = sources.open_folder(tmp_path / 'images', 8, names)
+    source = folders.open_folder(tmp_path / 'images', 8, names)
     assert len(source) == len(rows['labels'])
     found = {item['name']: item for item in map(source.__getitem__, range(len(source)))}
     for i, line in enumerate(metadata(tmp_path)):
@@ -99,7 +99,7 @@ def test_the_folder_is_a_data_source_when_a_class_needed_no_image(tmp_path, rows
     """With fill='largest' the largest class gets none: the rest must still open."""
     keep = rows['labels'] != 0
     export.write(tmp_path, {name: values[keep] for name, values in rows.items()}, NAMES, FACTS)
-    assert len(sources.open_folder(tmp_path / 'images', 8)) == keep.sum()
+    assert len(folders.open_folder(tmp_path / 'images', 8)) == keep.sum()
 
 
 def test_rejected_images_lie_under_their_reason(tmp_path, rows):

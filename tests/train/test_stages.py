@@ -400,7 +400,7 @@ def test_what_a_look_at_a_folder_leaves_there_is_no_change(tmp_path, name):
 
 
 def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
-    """data.sources follows links, so what is noticed must be behind them, too."""
+    """data.folders follows links, so what is noticed must be behind them, too."""
     (tmp_path / 'cats').mkdir()
     (tmp_path / 'train').mkdir()
     (tmp_path / 'train' / 'cat').symlink_to(tmp_path / 'cats')
@@ -410,7 +410,7 @@ def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
 
 
 def test_input_digests_follow_the_home_folder(tmp_path, monkeypatch):
-    """data.sources opens '~/...', so what is noticed must be the same folder."""
+    """data.folders opens '~/...', so what is noticed must be the same folder."""
     monkeypatch.setenv('HOME', str(tmp_path))
     (tmp_path / 'a.png').write_bytes(b'1')
     assert stages.file_digest('~') == stages.file_digest(tmp_path)

@@ -1,0 +1,193 @@
+"""Class folders and zips of them: which files are images, of which class, and their bytes."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import threading
+import unicodedata
+import zipfile
+
+import numpy as np
+
+from data.decode import BadImage, EncodedSource
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+LEFT_BEHIND = ('Thumbs.db', 'desktop.ini')
+MAX_FILE_BYTES = 2**28
+
+
+def open_folder(root, image_size, class_names=None):
+    """A directory or zip with one sub-folder per class, read in place.
+
+    Wrapper folders above the classes are skipped; symbolic links that lead back are not followed.
+
+    Args:
+        root: path of the directory or zip.
+        image_size: side S of the square images in pixels.
+        class_names: the classes to number by; None takes the folder names in sorted order.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no class folders, an empty one, or one that `class_names` lacks.
+    """
+    root = pathlib.Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f'no such directory or zip: {root}')
+    classes, ignored = _class_files(root)
+    if not any(classes.values()):
+        deeper = [path for path in ignored if _is_image(path) and '/' in path]
+        hint = f'; {deeper[0]} lies deeper: name the folder above the classes' if deeper else ''
+        raise ValueError(
+            f'{root}: no <class>/<file> images found; needed are one folder per class with '
+            f'{" ".join(SUFFIXES)} files{hint}'
+        )
+    if class_names is None:
+        class_names = tuple(sorted(classes))
+        empty = [name for name in class_names if not classes[name]]
+        if empty:
+            raise ValueError(
+                f'{root}: no images in the class folders {empty[:5]}; add some or remove them'
+            )
+    unknown = sorted(name for name in classes if classes[name] and name not in class_names)
+    if unknown:
+        raise ValueError(f'{root}: has classes that the training set lacks: {unknown[:5]}')
+    rows = [(k, path) for k, name in enumerate(class_names) for path in classes.get(name, ())]
+    labels, paths = zip(*rows, strict=True)
+    read = functools.partial(_read_member, root, _version(root), paths)
+    return EncodedSource(
+        class_names, np.array(labels, np.int32), paths, image_size, read, ignored
+    )
+
+
+def open_images(root, image_size):
+    """Every image below a directory or in a zip, or the one that `root` is, of class 0: to be
+    classified, not to learn from.
+
+    Raises:
+        FileNotFoundError: no such path.
+        ValueError: no image in it.
+    """
+    root = pathlib.Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f'no such directory or zip: {root}')
+    if root.is_file() and _is_image(root.name):
+        root, found = root.parent, [root.name]
+    else:
+        found = [p for p in members(root) if _is_image(p) and not is_hidden(p)]
+    paths = tuple(sorted(found))
+    if not paths:
+        raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
+    read = functools.partial(_read_member, root, _version(root), paths)
+    return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read)
+
+
+def _class_files(root):
+    """({class: sorted image paths}, ignored paths); paths are relative to `root`, with '/'."""
+    files, folders, ignored = set(), set(), []
+    for path in members(root):
+        parts = tuple(path.rstrip('/').split('/'))
+        # No part may be empty (an absolute path) or '..': class names become folder names.
+        if any(part in ('', '..') for part in parts):
+            ignored.append(path)
+        elif is_hidden(path) or '.' in parts:
+            continue
+        elif path.endswith('/'):
+            folders.add(parts)
+        elif _is_image(path):
+            files.add(parts)
+        else:
+            ignored.append(path)
+    folders |= {parts[:n] for parts in files for n in range(1, len(parts))}
+    level, wrapped = 1, True
+    while wrapped:  # one folder with more folders of images inside only wraps the classes
+        inside = {parts for parts in folders if len(parts) == level}
+        wrapped = len(inside) == 1 and any(len(parts) > level + 1 for parts in files)
+        level += wrapped
+    classes = {unicodedata.normalize('NFC', parts[-1]): [] for parts in inside}
+    for parts in sorted(files):
+        path = '/'.join(parts)
+        if parts[:-1] in inside:  # macOS decomposes accents, other systems do not: compare as NFC
+            classes[unicodedata.normalize('NFC', parts[-2])].append(path)
+        else:
+            ignored.append(path)
+    return classes, tuple(ignored)
+
+
+def _is_image(path):
+    return path.lower().endswith(SUFFIXES)
+
+
+def is_hidden(path):
+    """Whether a relative path is one of those that systems leave behind, and no user means."""
+    parts = path.split('/')
+    return parts[-1] in LEFT_BEHIND or any(
+        part.startswith('.') and part not in ('.', '..') or part == '__MACOSX' for part in parts
+    )
+
+
+def members(root):
+    """Every file below a directory or in a zip as a relative path; directories end in '/'.
+
+    Raises:
+        ValueError: no directory and no zip, or a name that is not UTF-8.
+    """
+    if root.is_dir():
+        seen = {os.path.realpath(root)}
+        for base, folders, names in os.walk(root, followlinks=True):
+            prefix = pathlib.Path(base).relative_to(root).as_posix()
+            prefix = '' if prefix == '.' else prefix + '/'
+            real = {name: os.path.realpath(os.path.join(base, name)) for name in folders}
+            folders[:] = sorted(name for name in folders if real[name] not in seen)  # no loops
+            seen.update(real.values())
+            yield from (prefix + name + '/' for name in folders)
+            for name in (*folders, *names):
+                if not _is_utf8(name):
+                    raise ValueError(f'{base}: the name {name!a} is not UTF-8; rename it')
+            # A pipe would block the reader for ever, so regular files only.
+            yield from (prefix + n for n in names if os.path.isfile(os.path.join(base, n)))
+    elif zipfile.is_zipfile(root):
+        yield from _archive(root, os.getpid(), _version(root))[0].namelist()
+    else:
+        raise ValueError(f'{root} is neither a directory nor a readable zip file')
+
+
+def _is_utf8(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _version(path):
+    """What differs once a file is another."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(path, process, version):
+    """(an open zip, the lock under which its threads read); processes would mix up its position."""
+    try:
+        return zipfile.ZipFile(path), threading.Lock()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
+
+
+def _read_member(root, version, paths, i):
+    """The bytes of file `paths[i]` inside the directory or zip `root`."""
+    path = paths[i]
+    try:
+        turn = contextlib.nullcontext()
+        if root.is_dir():
+            size, read = (root / path).stat().st_size, (root / path).read_bytes
+        else:
+            archive, turn = _archive(root, os.getpid(), version)
+            size, read = archive.getinfo(path).file_size, functools.partial(archive.read, path)
+        if size <= MAX_FILE_BYTES:
+            with turn:
+                return read()
+    except Exception as error:  # zipfile raises RuntimeError for a password, zlib.error, ...
+        raise BadImage(path, f'cannot be read ({error})') from error
+    raise BadImage(path, f'{size} bytes is over the limit of {MAX_FILE_BYTES}')

@@ -1,0 +1,160 @@
+import os
+import sys
+from concurrent import futures
+
+import numpy as np
+import pytest
+from image_files import S, encode, flat, write_tree, write_zip
+
+from data import decode, folders, sources
+
+PETS = {f'{c}/{i}.png': encode(flat((40 * i, 0, 0))) for c in ('cat', 'dog') for i in range(3)}
+
+
+def open_folder(train, test=''):
+    return sources.open_source('folder', image_size=S, train=str(train), test=str(test))
+
+
+@pytest.mark.parametrize('wrapper', ['', 'pets/', 'a/b/'])
+@pytest.mark.parametrize('kind', ['directory', 'zip'])
+def test_folder_and_zip_agree(tmp_path, kind, wrapper):
+    files = {wrapper + name: content for name, content in PETS.items()}
+    files |= {f'{wrapper}.hidden/x.png': b'', f'{wrapper}cat/.x.png': b''}
+    files |= {'__MACOSX/cat/x.png': b'', f'{wrapper}dog/notes.txt': b'hello'}
+    write = write_zip if kind == 'zip' else write_tree
+    pool, test = open_folder(write(tmp_path / 'set', files))
+    assert test is None
+    assert pool.class_names == ('cat', 'dog')
+    assert pool.names == tuple(wrapper + name for name in PETS)
+    np.testing.assert_array_equal(pool.labels, [0, 0, 0, 1, 1, 1])
+    for i in range(len(pool)):
+        np.testing.assert_array_equal(pool[i]['image'][0, 0], [40 * (i % 3), 0, 0])
+    assert pool.ignored == (f'{wrapper}dog/notes.txt',)  # hidden files are nobody's images
+
+
+def test_unicode_spaces_and_case(tmp_path):
+    image = encode(flat())
+    decomposed = 'cafe\u0301'
+    train = {'Ünï cøde/a b.PNG': image, f'{decomposed}/日本.png': image, '😀/x.png': image}
+    pool, test = open_folder(
+        write_tree(tmp_path / 'train', train), write_zip(tmp_path / 'z', {'caf\u00e9/1.png': image})
+    )
+    assert set(pool.class_names) == {'Ünï cøde', 'caf\u00e9', '😀'}
+    assert [pool[i]['image'].shape for i in range(3)] == [(S, S, 3)] * 3
+    assert test.class_names == pool.class_names
+    assert pool.class_names[test.labels[0]] == 'caf\u00e9'
+
+
+def test_names_that_lead_out_are_ignored_and_nothing_is_written(tmp_path):
+    bad = {'../evil/a.png': b'', '/abs/a.png': b'', 'cat/../../up.png': b'', '..': b''}
+    before = set(tmp_path.rglob('*'))
+    path = write_zip(tmp_path / 'set.zip', {**PETS, **bad})
+    pool, _ = open_folder(path)
+    assert pool.class_names == ('cat', 'dog') and set(pool.ignored) == set(bad)
+    assert pool[0]['image'].shape == (S, S, 3)
+    assert set(tmp_path.rglob('*')) == before | {path}
+
+
+def test_links_do_not_loop(tmp_path):
+    root = write_tree(tmp_path / 'set', PETS)
+    os.symlink(root, root / 'cat' / 'up')
+    os.symlink(root / 'dog', root / 'dog' / 'self')
+    elsewhere = write_tree(tmp_path / 'other', {'1.png': encode(flat())})
+    os.symlink(elsewhere, root / 'linked')  # a class that lives elsewhere is fine
+    os.symlink(tmp_path / 'gone.png', root / 'cat' / 'broken.png')
+    os.mkfifo(root / 'cat' / 'pipe.png')
+    pool, _ = open_folder(root)
+    assert pool.class_names == ('cat', 'dog', 'linked') and len(pool) == 7
+
+
+def test_empty_class_one_image_class_and_no_class(tmp_path):
+    root = write_tree(tmp_path / 'set', {**PETS, 'one/1.png': encode(flat())})
+    assert list(open_folder(root)[0].labels).count(2) == 1
+    (root / 'none').mkdir()
+    with pytest.raises(ValueError, match="no images in the class folders .'none'."):
+        open_folder(root)
+    with pytest.raises(ValueError, match='no <class>/<file> images'):
+        open_folder(write_tree(tmp_path / 'flat', {'1.png': encode(flat())}))
+    (tmp_path / 'void').mkdir()
+    with pytest.raises(ValueError, match='no <class>/<file> images'):
+        open_folder(tmp_path / 'void')
+
+
+def test_split_folders_given_as_one_set_are_refused(tmp_path):
+    files = {f'{split}/{name}': content for split in ('a', 'b') for name, content in PETS.items()}
+    with pytest.raises(ValueError, match='no <class>/<file> images'):
+        open_folder(write_tree(tmp_path / 'set', files))
+
+
+def test_test_classes_are_numbered_by_the_training_set(tmp_path):
+    train = write_tree(tmp_path / 'train', PETS)
+    only_dogs = {name: content for name, content in PETS.items() if name.startswith('dog')}
+    _, test = open_folder(train, write_zip(tmp_path / 'test.zip', only_dogs))
+    assert test.class_names == ('cat', 'dog') and set(test.labels) == {1}
+    with pytest.raises(ValueError, match="lacks: .'fox'."):
+        open_folder(train, write_tree(tmp_path / 'more', {'fox/1.png': b''}))
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone'):
+        open_folder(tmp_path / 'gone')
+    (tmp_path / 'x.zip').write_bytes(b'not a zip')
+    with pytest.raises(ValueError, match='neither a directory nor a readable zip'):
+        open_folder(tmp_path / 'x.zip')
+
+
+def test_damaged_or_vanished_members_are_named(tmp_path):
+    path = write_zip(tmp_path / 'set.zip', PETS)
+    content = path.read_bytes()
+    at = content.index(PETS['cat/1.png']) + 20
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(decode.BadImage, match='cat/1.png: cannot be read .*CRC'):
+        open_folder(path)[0][1]
+    pool, _ = open_folder(write_tree(tmp_path / 'set', PETS))
+    (tmp_path / 'set/cat/0.png').unlink()
+    with pytest.raises(decode.BadImage, match='cat/0.png: cannot be read'):
+        pool[0]
+
+
+@pytest.mark.skipif(sys.platform == 'darwin', reason='names there are UTF-8')
+@pytest.mark.parametrize('path', [b'caf\xe9/a.png', b'cat/caf\xe9.txt'])
+def test_a_name_that_is_not_utf8_is_named(tmp_path, path):
+    file = os.path.join(os.fsencode(tmp_path), path)
+    os.makedirs(os.path.dirname(file))
+    with open(file, 'wb') as out:
+        out.write(encode(flat()))
+    for read in (folders.open_folder, folders.open_images):
+        with pytest.raises(ValueError, match=r"the name 'caf\\udce9.*' is not UTF-8; rename it"):
+            read(tmp_path, S)
+
+
+@pytest.mark.parametrize('write', [write_tree, write_zip])
+def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
+    assert not folders.is_hidden('./cat/a.png')
+    names = ('b.png', 'cat/a.png', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
+    root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
+    assert folders.open_images(root, S).names == ('b.png', 'cat/a.png')
+    if root.is_dir():  # or one image alone
+        assert folders.open_images(root / 'b.png', S).names == ('b.png',)
+
+
+def test_images_that_lie_deeper_are_pointed_to(tmp_path):
+    names = (f'{split}/{name}/0.png' for split in ('train', 'test') for name in ('cat', 'dog'))
+    root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
+    with pytest.raises(ValueError, match='test/cat/0.png lies deeper: name the folder above'):
+        open_folder(root)
+
+
+def test_a_zip_that_was_replaced_is_opened_anew(tmp_path):
+    for shade in (10, 200):
+        new = write_zip(tmp_path / 'new.zip', {'cat/a.png': encode(flat(shade))})
+        new.rename(tmp_path / 'x.zip')
+        assert open_folder(tmp_path / 'x.zip')[0][0]['image'][0, 0, 0] == shade
+
+
+def test_threads_read_one_zip(tmp_path):
+    root = write_zip(tmp_path / 'x.zip', {f'cat/{i:02d}.png': encode(flat(i)) for i in range(60)})
+    source = folders.open_images(root, S)
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(source.__getitem__, range(60)))
+    assert [item['image'][0, 0, 0] for item in found] == list(range(60))
