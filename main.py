@@ -37,6 +37,7 @@ from train import (
     parallel,
     processes,
     provenance,
+    reporting,
     reuse,
     stages,
     trackers,
@@ -162,10 +163,10 @@ def run(config, workdir, command, rerun=False, shared=None):
 
     folder, _ = stage.run(
         'report',
-        lambda out: experiment.write_report(out, config, parts, synthetic, synthetic_folder,
-                                            folders, generator_folder, stage.seconds, command),
+        lambda out: reporting.write(out, config, parts, synthetic, synthetic_folder,
+                                    folders, generator_folder, stage.seconds, command),
         reads={'report': config.report}, after=[reading, synthesis, *trained],
-        code=[*_STAGE, 'eval'], cheap=True, alone=True,
+        code=[*_STAGE, 'train/reporting.py', 'eval'], cheap=True, alone=True,
     )  # fmt: skip
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import children, steps
 from configs import default
-from data import pipeline, splits
+from data import cuts, pipeline, splits
 from generation import export, quality
 
 SIDE, BATCH, FEW = 16, 64, 1000
@@ -34,7 +34,7 @@ def order(images, classes):
 
 def cut(images, classes):
     """A stratified cut of the labels alone."""
-    return lambda: splits.stratified_cut(images.labels, 0.1, seed=0)
+    return lambda: cuts.stratified_cut(images.labels, 0.1, seed=0)
 
 
 class _Source:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from configs.default import flat
-from data import splits
+from data import cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train import runs, trackers
@@ -62,7 +62,7 @@ def check(config, device_count):
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
-    splits.long_tail([0, 1], config.data.imbalance, 0)  # of any labels: is it one of the rules?
+    cuts.long_tail([0, 1], config.data.imbalance, 0)  # of any labels: is it one of the rules?
     for name in WHOLE:
         if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
             raise ValueError(

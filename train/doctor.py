@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from configs import augmented, auto
-from data import sources, splits
+from data import cuts, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
 from train import classifier, experiment, flops, generator, parallel
 from train.progress import progress, say, show
@@ -28,7 +28,7 @@ LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 def facts(config):
     """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
     source, test = experiment.open_source(config)
-    chosen = splits.choose_rows(
+    chosen = cuts.choose_rows(
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
     )  # fmt: skip

@@ -1,0 +1,83 @@
+"""What the stage `report` puts together, from the files of the stages before it."""
+
+import json
+import urllib.parse
+
+import numpy as np
+from PIL import Image
+
+from eval import figures, report, results
+from train import experiment, provenance
+
+
+def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
+          generator_folder, seconds, command):  # fmt: skip
+    """metrics.json, report.md, index.html and the figures."""
+    counts = parts.train_counts
+    seconds = _by_topic(seconds)
+    synthetic_counts = summary = sheet = copies = rejected = None
+    curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
+              for arm, fs in classifier_folders.items()}
+    validation = results.validation(curves, config.classifier.select)
+    training = results.training(curves)
+    if synthetic_folder:
+        synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
+        summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
+        if 'augmented' in classifier_folders:
+            summary['share'] = experiment.synthetic_share(config, parts, synthetic)
+        sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
+        copies = copies if copies.exists() else None  # no training image has a second to compare
+        rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
+        curves['generator'] = [results.read_log(generator_folder / 'metrics.jsonl')]
+    report.write(
+        folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
+        train_counts=counts, synthetic_counts=synthetic_counts,
+        groups={'many': config.report.many, 'few': config.report.few},
+        predictions={arm: [f / 'predictions.npz' for f in fs]
+                     for arm, fs in classifier_folders.items()},
+        quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
+        training=training, validation=validation,
+        facts={
+            'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
+            'duplicates': {
+                'groups': len(parts.duplicates), 'across_splits': len(parts.leaks),
+                'parted': sum(entry['parted'] for entry in parts.leaks),
+                'near': config.splits.duplicate_correlation < 1,
+            },
+            'seconds': seconds, 'command': command, 'config': config.to_dict(),
+            **provenance.facts(),
+        },
+    )  # fmt: skip
+
+
+def _rejected_sheet(folder, counts, shown=12):
+    """PNG of some rejected images of each reason, spread over the classes; None without any.
+
+    Args:
+        folder: with <reason>/<class>_<seed>.png; counts: images rejected for each reason.
+    """
+    rows = {}
+    for reason, count in counts.items():
+        paths = sorted((folder / reason).glob('*.png'))
+        chosen = np.linspace(0, len(paths) - 1, min(shown, len(paths))).astype(int)
+        if len(paths):
+            rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = [
+                _read_rejected(paths[i]) for i in chosen
+            ]
+    return figures.rejected(rows) if rows else None
+
+
+def _read_rejected(path):
+    """(class name, uint8 [H, W, 3]) of an image that `export.write` wrote."""
+    with Image.open(path, formats=('PNG',)) as image:
+        return urllib.parse.unquote(path.stem.rsplit('_', 1)[0]), np.asarray(image)
+
+
+def _by_topic(seconds):
+    """Seconds of the stages under the names of metrics.json's schema."""
+    names = {'judge': 'synthesis', 'synthetic': 'synthesis'}
+    totals = {}
+    for stage, value in seconds.items():
+        name = names.get(stage, stage.split('/')[0])
+        totals[name] = round(totals.get(name, 0) + value, 1)
+    return totals
