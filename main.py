@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import auto, sweeps
-from configs.check import check
+from configs.check import check, check_place
 from configs.default import flat
 from data import splits
 from eval import leaderboard, report
@@ -206,19 +206,6 @@ def write_leaderboard(workdir, points):
         leaderboard.write(workdir, points)
 
 
-def check_place(workdir, configs):
-    """Raises ValueError if `workdir` is a file, or lies among the images of a run."""
-    if workdir.exists() and not workdir.is_dir():
-        raise ValueError(f'--workdir={workdir} is a file; name a folder')
-    folders = (one.data for one in configs if one.data.source == 'folder')
-    for path in {path for data in folders for path in (data.train, data.test)} - {''}:
-        if workdir.resolve().is_relative_to(pathlib.Path(path).expanduser().resolve()):
-            raise ValueError(
-                f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
-                'another'
-            )
-
-
 @contextlib.contextmanager
 def at_work(workdir, config):
     """No other run works in the folder, and what is logged goes where the user wants it."""
@@ -289,14 +276,13 @@ def main(argv):
                 say(line)
         configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
     with processes.ending_together(), loop.stopping():
-        with one_line_errors(*MISTAKES):
-            for one in configs:
-                check(one, parallel.device_count())
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
         with one_line_errors(*MISTAKES):
+            for one in configs:
+                check(one, parallel.device_count())
             check_place(workdir, configs)
         with one_line_errors(*REFUSED):
             if chosen is not None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 
 from configs.default import flat
 from data import cuts
@@ -121,6 +122,19 @@ def check_guidance(config):
             'config.generator.label_dropout=0 never trains what guidance compares with; use 0.1, '
             'or config.synthesis.guidance_scale=1'
         )
+
+
+def check_place(workdir, configs):
+    """Raises ValueError if `workdir` is a file, or lies among the images of a run."""
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f'--workdir={workdir} is a file; name a folder')
+    folders = (one.data for one in configs if one.data.source == 'folder')
+    for path in {path for data in folders for path in (data.train, data.test)} - {''}:
+        if workdir.resolve().is_relative_to(pathlib.Path(path).expanduser().resolve()):
+            raise ValueError(
+                f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
+                'another'
+            )
 
 
 def _check_number(name, value):
