@@ -30,12 +30,13 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
 
 def caution(result: Mapping) -> str:
     """Why to believe the answer less: few seeds, arms that hardly learnt, classes without test
-    images; '' if there is no reason.
+    images, a gain that nothing cheaper was compared with; '' if there is no reason.
 
-    Args: result: of metrics.json `seeds`, `arms` and `training`; see `results.training`.
+    Args: result: of metrics.json `seeds`, `arms`, `differences` and `training`; see
+        `results.training`.
     """
     return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
-                                  _untested(result['arms']))))
+                                  _untested(result['arms']), _no_control(result))))
 
 
 def _few_seeds(seeds: int) -> str:
@@ -69,6 +70,16 @@ def _untested(arms: Mapping[str, Mapping]) -> str:
         return ''
     return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
             f'image, and nothing here is said of {_some(names)}.')
+
+
+def _no_control(result: Mapping) -> str:
+    gain = result['differences'].get(f'{CLAIM}-{BASELINE}')
+    if not gain or results.strongest_control(result['arms']) or max(
+            gain[score]['ci95'][0] for score in ('accuracy', 'macro_f1')) <= 0:
+        return ''
+    arms = ','.join((BASELINE, CLAIM, *results.CONTROLS))
+    return ('No control was run, and what is cheaper may give as much: the same command with '
+            f'--config.arms={arms} adds them.')
 
 
 def _some(items: Sequence[str], most: int = 5) -> str:

@@ -216,7 +216,7 @@ def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
 
 
 def test_arms_that_did_not_learn_their_own_images_are_named(finished):
-    sure = {'seeds': 5, 'arms': {}, 'training': {}}
+    sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
     assert wording.caution(sure) == ''
     assert wording.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
     folder, metrics_ = finished
@@ -234,8 +234,22 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
                                              (4, '4 seeds say little'), (5, '')])
 def test_few_seeds_are_said_to_be_few(seeds, said):
-    found = wording.caution({'seeds': seeds, 'arms': {}, 'training': {}})
+    found = wording.caution({'seeds': seeds, 'arms': {}, 'differences': {}, 'training': {}})
     assert found.startswith(said) and bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(('right', 'arms', 'said'), [
+    (90, ['augmented'], True), (50, ['augmented'], False), (90, ['augmented', 'classical'], False),
+    (90, ['augmented_classical'], False)])
+def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
+    """`right` of 100 images under every arm but the original's, which has 50."""
+    labels = np.zeros(100, int)
+    guess = lambda n: np.eye(2)[(np.arange(100) >= n).astype(int)][None]  # noqa: E731
+    found = results.compare(labels, {'original': guess(50), **dict.fromkeys(arms, guess(right))},
+                            ['a', 'b'], np.array([9, 9]), {'many': 40, 'few': 25})
+    caution = wording.caution({'seeds': 5, 'training': {}, **found})
+    assert ('No control was run' in caution) == said
+    assert not said or '--config.arms=original,augmented,oversampled,classical' in caution
 
 
 def test_classes_without_test_images_are_named():
