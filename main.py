@@ -95,7 +95,7 @@ _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
 REFUSED = OSError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError  # and later
-USAGE = 2  # exit status
+USAGE, INTERRUPTED = 2, 130  # exit status
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
@@ -269,7 +269,7 @@ def main(argv):
         )  # fmt: skip
         say(f'On {parallel.describe()}')
         if _MODE.value == 'doctor':
-            doctor.examine(config, _WORKDIR.value or 'runs/mine', sweeps.flags(given))
+            doctor.examine(config, _WORKDIR.value or 'runs/mine', given)
             return
         if config.auto:
             for line in auto.apply(config, doctor.facts(config), given):
@@ -306,4 +306,7 @@ def parse(argv):
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=parse)
+    try:
+        app.run(main, flags_parser=parse)
+    except KeyboardInterrupt:  # where there is nothing to save: a run ends by itself, see `loop`
+        sys.exit(INTERRUPTED)

@@ -60,11 +60,12 @@ def choose(facts, given):
         chosen.append((differ, 'networks and their training as in :grocery, for one GPU'))
         usual = on_a_gpu
     grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
-    steps = int(round(usual['generator.steps'] * grown, -2))
+    # roughly, so that a few more images do not make other settings of a run's
+    steps = 1000 * round(usual['generator.steps'] * grown / 1000)
     chosen.append(({
         'generator.steps': steps,
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
-        'classifier.steps': int(round(usual['classifier.steps'] * grown, -2)),
+        'classifier.steps': 500 * round(usual['classifier.steps'] * grown / 500),
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     fill = '4x' if total <= 2 * IMAGES else 'largest' if uneven >= 2 else '2x'

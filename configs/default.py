@@ -15,7 +15,7 @@ def get_config():
     c.arms = ('original', 'augmented')
     c.auto = False  # choose sizes, steps and dose from the images and the device: configs/auto.py
     c.trackers = ()  # of tensorboard, wandb, mlflow: where else the training curves go
-    c.cpu_devices = 0  # devices the CPU is split into; 0: one per core, up to 8
+    c.cpu_devices = 0  # devices the CPU is split into; 0: one per core, as a power of two up to 8
 
     c.data = ml_collections.ConfigDict()
     c.data.source = 'glyphs'  # glyphs | digits | folder | tfds:<name>

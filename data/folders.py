@@ -84,18 +84,20 @@ def open_images(root, image_size):
 
 def _class_files(root):
     """({class: sorted image paths}, ignored paths); paths are relative to `root`, with '/'."""
-    files, folders, ignored = set(), set(), []
+    files: dict[tuple[str, ...], str] = {}
+    folders, ignored = set(), []
     for path in members(root):
-        parts = tuple(path.rstrip('/').split('/'))
+        # as './cat/1.png', which some programs write into a zip
+        parts = tuple(part for part in path.rstrip('/').split('/') if part != '.')
         # No part may be empty (an absolute path) or '..': class names become folder names.
         if any(part in ('', '..') for part in parts):
             ignored.append(path)
-        elif is_hidden(path) or '.' in parts:
+        elif not parts or is_hidden(path):
             continue
         elif path.endswith('/'):
             folders.add(parts)
         elif _is_image(path):
-            files.add(parts)
+            files[parts] = path
         else:
             ignored.append(path)
     folders |= {parts[:n] for parts in files for n in range(1, len(parts))}
@@ -105,8 +107,7 @@ def _class_files(root):
         wrapped = len(inside) == 1 and any(len(parts) > level + 1 for parts in files)
         level += wrapped
     classes = {unicodedata.normalize('NFC', parts[-1]): [] for parts in inside}
-    for parts in sorted(files):
-        path = '/'.join(parts)
+    for parts, path in sorted(files.items()):
         if parts[:-1] in inside:  # macOS decomposes accents, other systems do not: compare as NFC
             classes[unicodedata.normalize('NFC', parts[-2])].append(path)
         else:
@@ -131,10 +132,11 @@ def members(root):
 
     Raises:
         ValueError: no directory and no zip, or a name that is not UTF-8.
+        OSError: a folder that cannot be read.
     """
     if root.is_dir():
         seen = {os.path.realpath(root)}
-        for base, folders, names in os.walk(root, followlinks=True):
+        for base, folders, names in os.walk(root, onerror=_raise, followlinks=True):
             prefix = pathlib.Path(base).relative_to(root).as_posix()
             prefix = '' if prefix == '.' else prefix + '/'
             real = {name: os.path.realpath(os.path.join(base, name)) for name in folders}
@@ -150,6 +152,10 @@ def members(root):
         yield from _archive(root, os.getpid(), _version(root))[0].namelist()
     else:
         raise ValueError(f'{root} is neither a directory nor a readable zip file')
+
+
+def _raise(error):
+    raise error
 
 
 def _is_utf8(name):

@@ -101,7 +101,6 @@ def train_batches(
     batch_size,
     seed,
     weights=None,
-    balanced=False,
     class_counts=None,
     start_step=0,
     process_index=0,
@@ -115,7 +114,6 @@ def train_batches(
     Args:
         sets: `ImageSet`s of one image size.
         weights: loss weight of each set's images; None is 1 for all.
-        balanced: every class of a set appears equally often in each of its epochs.
         class_counts: how often each class appears in an epoch of each set, int [C]; None: as often
             as it has images.
     """
@@ -127,7 +125,7 @@ def train_batches(
     starts = ends - [len(s.labels) for s in sets]
     pools = [
         start + (repeated_indices(s.labels, [seed, k], class_counts)
-                 if balanced or class_counts is not None else np.arange(len(s.labels)))
+                 if class_counts is not None else np.arange(len(s.labels)))
         for k, (s, start) in enumerate(zip(sets, starts))
     ]  # fmt: skip
     batches = index_batches(
@@ -166,20 +164,19 @@ def _gather(sets, starts, ends, weights, rows):
     return {'image': images, 'label': labels, 'weight': weights[which]}
 
 
-def repeated_indices(labels, seed, class_counts=None):
+def repeated_indices(labels, seed, class_counts):
     """Indices in which each class appears so often, int64: repeats, no copies of pixels.
 
     Each image is repeated equally often; what remains is drawn by `seed` without replacement.
 
     Args:
-        class_counts: int [C]; None: every class as often as the largest one.
+        class_counts: int [C].
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
     parts = []
     for k, n in zip(classes, counts):
-        goal = np.max(counts) if class_counts is None else class_counts[k]
-        times, rest = divmod(int(goal), int(n))
+        times, rest = divmod(int(class_counts[k]), int(n))
         rows = np.flatnonzero(labels == k)
         parts += [np.tile(rows, times), rng.choice(rows, rest, replace=False)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)

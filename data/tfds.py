@@ -1,6 +1,7 @@
 """Prepared sets of TensorFlow Datasets in array_record format, read without TensorFlow."""
 
 import os
+import re
 
 import numpy as np
 
@@ -50,6 +51,8 @@ def _builder(name, data_dir):
         raise FileNotFoundError(
             f'no prepared TFDS set {name!r} in {data_dir or "the TFDS folder"}; run: {command}'
         ) from error
+    if builder.name != (wanted := re.split('[/:]', name)[0]):
+        raise ValueError(f'{data_dir} holds the TFDS set {builder.name!r}, not {wanted!r}')
     formats = {f.value for f in builder.info.available_file_formats()}
     if 'array_record' not in formats:
         raise ValueError(

@@ -71,6 +71,7 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
         Images [B, H, W, C] in [-1, 1].
     """
     levels = noise_levels(steps, schedule, spacing)
+    # the start's noise has the number after the last step's: other `steps` are other images
     draw = jax.vmap(lambda key, i: jax.random.normal(jax.random.fold_in(key, i), shape), (0, None))
     x_1 = draw(keys, steps)
 
@@ -84,9 +85,8 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
         elif sampler == 'ddim':
             x_s = ddim_step(x_t, x_0, here, there)
         elif sampler == 'dpm++':
-            before = levels[jnp.maximum(i - 1, 0)]
-            first = i == 0  # there is no history yet
-            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there, first)
+            before = levels[jnp.maximum(i - 1, 0)]  # the first step has none, and is its own
+            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there)
         else:
             raise ValueError(f'unknown sampler {sampler!r}; known: {", ".join(SAMPLERS)}')
         return (x_s, x_0), None
@@ -107,7 +107,7 @@ def noise_levels(steps, schedule, spacing):
         return diffusion.log_snr(jnp.linspace(1.0, 0.0, steps + 1), schedule)
     ends = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
     sigma = jnp.linspace(*ends, steps) ** RHO
-    return jnp.append(-2 * jnp.log(sigma), diffusion.LOG_SNR_MAX)
+    return jnp.append(-2 * jnp.log(sigma), diffusion.LOG_SNR_MAX)  # of the end no x_0 is asked
 
 
 def ddpm_step(x_t, x_0, log_snr_t, log_snr_s, noise):
@@ -120,17 +120,20 @@ def ddpm_step(x_t, x_0, log_snr_t, log_snr_s, noise):
 
 
 def ddim_step(x_t, x_0, log_snr_t, log_snr_s):
-    """The deterministic step (Song et al. 2021, eq. 12 with sigma = 0)."""
+    """The deterministic step (Song et al. 2021, arXiv 2010.02502, eq. 12 with sigma = 0)."""
     return diffusion.q_sample(x_0, diffusion.to_eps(x_0, x_t, log_snr_t), log_snr_s)
 
 
-def dpm_solver_step(x_t, x_0, previous_x0, log_snr_before, log_snr_t, log_snr_s, first_order):
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), lambda = log_snr / 2."""
+def dpm_solver_step(x_t, x_0, previous_x0, log_snr_before, log_snr_t, log_snr_s):
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), lambda = log_snr / 2.
+
+    Of first order, which is DDIM, where log_snr_before is log_snr_t: without a step before.
+    """
     _, sigma_t = diffusion.alpha_sigma(log_snr_t)
     alpha_s, sigma_s = diffusion.alpha_sigma(log_snr_s)
     h = (log_snr_s - log_snr_t) / 2
     # the guards only keep the branch not taken finite (clipped schedule ends give h = 0)
     r = (log_snr_t - log_snr_before) / 2 / jnp.where(h == 0, 1.0, h)
     slope = (x_0 - previous_x0) / (2 * jnp.where(r == 0, 1.0, r))
-    direction = x_0 + jnp.where(first_order | (r == 0), 0.0, 1.0) * slope
+    direction = x_0 + jnp.where(r == 0, 0.0, 1.0) * slope
     return sigma_s / sigma_t * x_t - alpha_s * jnp.expm1(-h) * direction

@@ -1,4 +1,4 @@
-"""The classifier: three convolution blocks and two dense layers."""
+"""The classifier: a convolution block for each width, then two dense layers."""
 
 from collections.abc import Sequence
 from typing import Any

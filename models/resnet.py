@@ -43,5 +43,5 @@ class ResNet32(nn.Module):
                 if stride == 2:
                     x = jnp.pad(x[:, ::2, ::2], ((0, 0),) * 3 + ((width // 4, width // 4),))
                 x = nn.relu(x + residual)
-        features = x.mean(axis=(1, 2)).astype(jnp.float32)
+        features = x.astype(jnp.float32).mean(axis=(1, 2))
         return nn.Dense(self.num_classes)(features), features

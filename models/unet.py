@@ -15,7 +15,7 @@ class UNet(nn.Module):
 
     The image is cut into `patch_size` x `patch_size` patches that become channels, so that a small
     image costs little; every residual block is scaled and shifted (FiLM, Perez et al. 2018) by the
-    noise level and, through a table of its own, by the class.
+    noise level, what the augmentation did and, through a table of its own, by the class.
 
     Attributes:
         num_classes: label `num_classes` means "no class" (classifier-free guidance).
@@ -139,13 +139,13 @@ class SelfAttention(nn.Module):
 
 
 def pass_through(patches, condition):
-    """The patches [B, ..., D], each of their D values times a gain that follows the condition.
+    """The patches [B, H, W, D], each of their D values times a gain that follows the condition.
 
     To take the noise out of a patch, the output has to hold all of it. Through fewer channels than
     two or three times D not all of it comes, and the rest stays in the image as a grain.
     """
     gain = nn.Dense(patches.shape[-1], kernel_init=nn.initializers.zeros, name='pass')(condition)
-    return patches * gain.astype(jnp.float32).reshape(len(gain), *[1] * (patches.ndim - 2), -1)
+    return patches * gain[:, None, None]
 
 
 def sinusoids(value, width):

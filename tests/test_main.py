@@ -212,6 +212,15 @@ def test_a_signal_before_the_first_step_ends_with_the_same_status(env, tmp_path,
     assert status == 75 and not errors, errors
 
 
+def test_ctrl_c_ends_what_has_nothing_to_save_without_a_traceback(env, tmp_path):
+    process = subprocess.Popen([*command(tmp_path / 'run'), '--mode=doctor'], env=env, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert process.stdout.readline().startswith('On ')
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130 and not errors, errors
+
+
 def processor_seconds():
     """Of the processes that have ended: the time that passes depends on what else is running."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -7,7 +7,7 @@ All else is the same in every arm. A new arm is an entry of `ARMS`; a new contro
 import dataclasses
 from collections.abc import Mapping
 
-from train import stages
+from train import parallel, stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +57,19 @@ def settings(classifier, arm):
 def reads(classifier, arm):
     """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
 
-    Not how many seeds there are, nor what changes no result, nor the fields of a part that is off.
+    Not how many seeds there are, nor what changes no result, nor the fields of a part that is off;
+    of `dtype` what it is on this hardware.
     """
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
+    fields['dtype'] = parallel.compute_dtype(fields['dtype']).name
     for name in ('seeds', *stages.HARMLESS):
         fields.pop(name, None)
     if not made_of.mixed:
         del fields['synthetic_share'], fields['synthetic_weight']
     if not made_of.changes:
         del fields['synthetic_until']
+    if fields['network'] != 'cnn':
+        del fields['widths'], fields['hidden'], fields['dropout']
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
     if fields['augment'] == 'none':

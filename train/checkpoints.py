@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from train import processes, stages
+from train import parallel, processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
 _MANIFEST = 'SHA256SUMS'
@@ -141,7 +141,7 @@ def _read(path):
         saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
     except Exception as error:  # orbax raises many kinds; each means "not this one"
         damage = str(error) or type(error).__name__
-    if processes.any_of(bool(damage)):
+    if parallel.any_process(bool(damage)):
         return {}, damage or 'another process cannot read it'
     return saved, ''
 

@@ -50,8 +50,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         config: a frozen `config.classifier`.
         sets, shares, weights: the arm's `ImageSet`s, their shares of a batch, their loss weights;
             after `config.synthetic_until` of the steps only the first set is seen, as it is.
-        validation: the `ImageSet` that chooses the final weights.
-        seed: of initialisation, data order and dropout.
+        validation: the `ImageSet` that chooses the final weights where `config.select` asks for it.
+        seed: of initialisation, data order, augmentation and dropout.
         class_counts: images of each class in an epoch, by repeating them, int [C], until then;
             None: as many as there are.
         init: variables of another classifier, to start from where they fit.

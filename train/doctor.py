@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import shlex
 import sys
 import time
 
@@ -11,10 +12,13 @@ import numpy as np
 from PIL import Image
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from configs import augmented, auto
+from configs import augmented, auto, sweeps
+from configs.check import check
 from data import cuts, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
+from generation import synthesize
 from train import classifier, experiment, flops, generator, parallel
 from train.progress import progress, say, show
 
@@ -22,6 +26,7 @@ LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
 TIMED = 5  # steps
+SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 
@@ -54,7 +59,7 @@ def examine(config, workdir, given):
     """Says all of it, of the images that `config` names, and how to run them into `workdir`.
 
     Args:
-        given: the flags that set fields of `config`.
+        given: {field: value}, of what is set on the command line.
 
     Raises:
         ValueError, FileNotFoundError: the images cannot be used at all.
@@ -66,11 +71,14 @@ def examine(config, workdir, given):
         parts = experiment.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found)
     _show_trouble(parts)
-    _show_costs(parts, found)
+    _show_costs(parts, found, config.arms, given)
     say('Next:')
     path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
     python = path.relative_to(here) if path.is_relative_to(here) else 'python'
-    say(f'  {python} main.py --config=configs/augmented.py:auto --workdir={workdir} {given}')
+    flags = {'data.source': config.data.source} if config.data.source != 'folder' else {}
+    flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
+    words = [str(python), 'main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
+    say(f'  {shlex.join(words)} {sweeps.flags(flags)}'.rstrip())
 
 
 def _show_counts(parts, found):
@@ -85,7 +93,7 @@ def _show_counts(parts, found):
     for words, rows in (('fewest: ', order[:SHOWN]), ('most: ', order[::-1][:SHOWN])):
         for row in rows:
             cells = counts[row], held[row], tests[row]
-            table.add_row(words + parts.class_names[row], *map(str, cells))
+            table.add_row(Text(words + parts.class_names[row]), *map(str, cells))
     show(table)
     say(
         f'{len(counts)} classes, {counts.min()} to {counts.max()} training images each, imbalance '
@@ -122,18 +130,26 @@ def _show_trouble(parts):
         )
 
 
-def _show_costs(parts, found):
+def _show_costs(parts, found, arms, given):
     """Minutes and memory of each preset: the first is timed, the others go by their FLOPs."""
-    table = Table(box=box.SIMPLE_HEAD, title=f'Expected on {parallel.describe()}, 5 seeds, 2 arms')
+    seeds = given.get('classifier.seeds', SEEDS)
+    title = f'Expected on {parallel.describe()}, {seeds} seeds, {len(arms)} arms'
+    table = Table(box=box.SIMPLE_HEAD, title=title)
     for name in ('Preset', 'Side', 'Generator', 'Classifiers', 'In all', 'Memory'):
         table.add_column(name, justify='left' if name == 'Preset' else 'right')
-    timed, left_out = {}, []
+    timed, left_out, impossible = {}, [], []
     for preset in PRESETS:
         config = augmented.get_config(preset)
-        config.classifier.seeds = 5
+        config.classifier.seeds = seeds
+        config.update_from_flattened_dict({**given, 'arms': arms})
         if preset == 'auto':
-            auto.apply(config, found, given={})
+            auto.apply(config, found, given)
         config = ml_collections.FrozenConfigDict(config)
+        try:
+            check(config, device_count=1)  # any number of devices can be looked at
+        except ValueError as error:
+            impossible.append(f':{preset} cannot be run so: {error}')
+            continue
         minutes, memory = {}, len(parts.train) * 3 * config.data.image_size**2
         for model in (generator, classifier):
             work = _Work(model, config, len(parts.class_names))
@@ -142,20 +158,33 @@ def _show_costs(parts, found):
             seconds, size = timed[model]
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
-        minutes[classifier] *= 2 * config.classifier.seeds + 1  # and the judge
-        if sum(minutes.values()) > LONGEST:
+        minutes[classifier] *= len(arms) * seeds + 1  # and the judge
+        drawn = _drawn(config, parts) / config.generator.batch_size / 3  # a step has three passes
+        draw = minutes[generator] * drawn / config.generator.steps
+        whole = 1.05 * (sum(minutes.values()) + draw)
+        if whole > LONGEST:
             left_out.append(f':{preset}')
             continue
-        times = (*minutes.values(), 1.15 * sum(minutes.values()))
+        times = (*minutes.values(), whole)
         cells = [*map(_time, times), f'{memory / 1e9:.1f} GB']
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
     show(table)
     say(
         f'An estimate: :{PRESETS[0]} is timed, the others go by the number of operations; '
-        'synthesis and evaluation count as 15% more, other work on the machine not at all.'
+        'for synthesis, of which a third is taken to fail the quality check, too; other work on '
+        'the machine counts not at all.'
     )
     if left_out:
         say(f'{" and ".join(left_out)} would take weeks here: they are for GPUs.')
+    for line in impossible:
+        say(line)
+
+
+def _drawn(config, parts):
+    """Passes of an image through the generator that the synthesis takes, about."""
+    settings = config.synthesis
+    wanted = synthesize.fill_plan(parts.train_counts, settings.fill).sum()
+    return 1.5 * wanted * settings.steps * (1 if settings.guidance_scale == 1 else 2)
 
 
 def _time(minutes):
@@ -197,4 +226,4 @@ class _Work:
                 start = time.perf_counter()
         jax.block_until_ready(metrics)
         seconds = (time.perf_counter() - start) / TIMED
-        return seconds / self.flops, jax.local_device_count() * size / self.flops
+        return seconds / self.flops, parallel.local_device_count() * size / self.flops

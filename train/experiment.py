@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 
 from data import sources, splits
+from data.decode import BadImage
 from eval import figures, generative, predict
 from generation import export, quality, samples, synthesize
 from train import (
@@ -90,6 +91,8 @@ def open_source(config):
 def read_splits(config, **options):
     """The `Splits` that the config describes; `options` go to `splits.prepare`."""
     train, test = open_source(config)
+    if strange := [name for name in train.class_names if {'\n', '\r'} & set(name)]:
+        raise ValueError(f'the class name {strange[0]!r} has a line break in it; rename its folder')
     if long := [name for name in train.class_names if len(export.safe_name(name).encode()) > 200]:
         raise ValueError(
             f'the class name {long[0][:40]!r}... is too long for the names of its synthetic '
@@ -100,12 +103,18 @@ def read_splits(config, **options):
             more = ', ...' if len(ignored) > SHOWN else ''
             say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
                 f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
-    parts = splits.prepare(
-        train, test, test_fraction=config.splits.test_fraction,
-        validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
-        seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
-        duplicate_correlation=config.splits.duplicate_correlation, **options,
-    )  # fmt: skip
+    try:
+        parts = splits.prepare(
+            train, test, test_fraction=config.splits.test_fraction,
+            validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
+            seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
+            duplicate_correlation=config.splits.duplicate_correlation, **options,
+        )  # fmt: skip
+    except BadImage as error:
+        raise ValueError(
+            f'{error}; mend or remove it, or give --config.data.on_bad_image=skip, which leaves '
+            'such images out; --mode=doctor lists them'
+        ) from error
     if not len(parts.validation):
         raise ValueError(
             'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
@@ -131,6 +140,7 @@ def train_generator(folder, config, parts, judge_folder):
 def generator_reads(config):
     """What the generator depends on, besides the training images and the code."""
     reads = {k: v for k, v in config.generator.to_dict().items() if k not in stages.HARMLESS}
+    reads['dtype'] = parallel.compute_dtype(reads['dtype']).name  # of 'auto' what it is here
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
     return reads

@@ -56,12 +56,14 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         init: parameters of another generator, to start from where they fit.
     """
     model, optimizer, step = build(config, num_classes)
+    largest = max(np.bincount(train_set.labels))
+    class_counts = np.full(num_classes, largest) if config.class_balanced else None
 
     def batches(start_step):
         index, count = parallel.process()
         return pipeline.train_batches(
             [train_set], [1.0], batch_size=config.batch_size, seed=config.seed,
-            balanced=config.class_balanced, start_step=start_step,
+            class_counts=class_counts, start_step=start_step,
             process_index=index, process_count=count,
         )  # fmt: skip
 

@@ -149,7 +149,7 @@ class StopSignal:
     def asked(self, step):
         """Whether to stop after this step: the same in all processes, whichever got the signal."""
         alone = parallel.process()[1] == 1
-        return self.requested if alone else step % 10 == 0 and processes.any_of(self.requested)
+        return self.requested if alone else step % 10 == 0 and parallel.any_process(self.requested)
 
     def __exit__(self, *_):
         for number, handler in self._before.items():

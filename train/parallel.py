@@ -1,4 +1,5 @@
-"""Every pmap, device count, process index and gather of the project, and nothing else.
+"""Devices and processes: every pmap, count and gather of the project, what JAX is told before it
+starts, and what depends on the hardware.
 
 State travels without a device axis (in_axes=None): JAX keeps it replicated between steps. Batches
 carry a leading axis of local devices. `pmap` is in maintenance mode in JAX: leaving it one day is
@@ -47,6 +48,18 @@ def set_up(cpu_devices):
 def device_count():
     """Devices of all processes."""
     return jax.device_count()
+
+
+def local_device_count():
+    """Devices of this process."""
+    return jax.local_device_count()
+
+
+def any_process(flag):
+    """Whether `flag` is true in any process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def round_up(size):

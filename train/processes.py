@@ -15,9 +15,7 @@ import time
 import traceback
 
 import jax
-import numpy as np
 from jax._src import distributed  # its client is the only key-value store that JAX has
-from jax.experimental import multihost_utils
 
 from train import parallel
 from train.progress import be_quiet, leave
@@ -173,10 +171,3 @@ def on_main(work):
         raise
     _client().key_value_set(key, json.dumps([result]))
     return result
-
-
-def any_of(flag):
-    """Whether `flag` is true in any process; all must ask."""
-    if parallel.process()[1] == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.array(flag)).any())

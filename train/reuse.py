@@ -40,6 +40,8 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     out = pathlib.Path(out or run.folder / names[mode]).expanduser()
     if out.is_dir() and pathlib.PurePath(names[mode]).suffix:  # a file's, into that folder
         out /= names[mode]
+    if out.is_file() and not pathlib.PurePath(names[mode]).suffix:
+        raise ValueError(f'--out={out} is a file; name a folder')
     if mode == 'predict':
         if images is None:
             raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')

@@ -33,6 +33,11 @@ class Run:
             ValueError: there is none, or one of an earlier config alone.
         """
         folder = stages.places(self.folder).get(name)
+        used = self.config.arms
+        if name in ('generator', 'synthetic') and not any(arms.ARMS[arm].synthetic for arm in used):
+            raise ValueError(
+                f'{self.folder} has drawn no images: of its arms ({", ".join(used)}) none sees any'
+            )
         if not folder or not folder.is_dir():
             raise ValueError(
                 f'{self.folder} has no finished {name}; finish the run first, or give the command '
@@ -104,9 +109,9 @@ def open_run(checkpoint, arm='augmented'):
     """
     path = pathlib.Path(checkpoint).expanduser()
     folder, named, seeds = path, None, None
-    if len(path.parts) > 3 and path.parts[-3] == 'classifiers':
-        folder, named, seeds = path.parents[2], path.parts[-2], (path.name.removeprefix('seed_'),)
-    elif len(path.parts) > 2 and path.parts[-2] == 'classifiers':
+    if len(path.parts) >= 3 and path.parts[-3] == 'classifiers':
+        folder, named, seeds = path.parents[2], path.parts[-2], [path.name.removeprefix('seed_')]
+    elif len(path.parts) >= 2 and path.parts[-2] == 'classifiers':
         folder, named = path.parents[1], path.name
     saved = folder / 'config.json'
     if not saved.exists():
@@ -118,7 +123,10 @@ def open_run(checkpoint, arm='augmented'):
     arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
         raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
-    return Run(folder, config, arm, tuple(map(int, seeds or range(config.classifier.seeds))))
+    seeds = seeds or [str(seed) for seed in range(config.classifier.seeds)]
+    if not all(seed.isdecimal() for seed in seeds):
+        raise ValueError(f'{checkpoint}: {path.name} is no classifier; they are named seed_<n>')
+    return Run(folder, config, arm, tuple(map(int, seeds)))
 
 
 def lineage(checkpoint):

@@ -51,13 +51,14 @@ def read(path):
         spec: Any = importlib.util.spec_from_file_location('sweep', path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        points = module.get_sweep()
+        points = list(module.get_sweep())
     except FileNotFoundError:
         raise ValueError(f'--sweep={path} does not exist; configs/sweeps has some') from None
-    except AttributeError as error:
+    except Exception as error:  # it is somebody's code
         raise ValueError(
-            f'--sweep={path} is no sweep ({error}); it must be a .py file with get_sweep()'
-        ) from None
+            f'--sweep={path} is no sweep ({type(error).__name__}: {error}); it must be a .py file '
+            'with get_sweep()'
+        ) from error
     if not all(isinstance(point, dict) for point in points):
         raise ValueError(f'--sweep={path}: each run must be a dict of fields, as {{"name": value}}')
     if not points or any(point in points[:i] for i, point in enumerate(points)):

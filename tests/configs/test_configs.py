@@ -300,10 +300,32 @@ def test_few_is_no_more_than_many():
 @pytest.mark.parametrize('part, missing', [
     ('generator', 'generator'), ('classifier', 'classifiers/original/seed_0')])
 def test_a_start_that_is_not_there_is_named_before_anything_is_built(part, missing, tmp_path):
-    (tmp_path / 'config.json').write_text(json.dumps({'config': {'arms': ['original']}}))
+    arms = ['original', 'augmented']
+    (tmp_path / 'config.json').write_text(json.dumps({'config': {'arms': arms}}))
     config = changed(**{f'{part}.init_from': str(tmp_path)})
     with pytest.raises(ValueError, match=f'has no finished {missing}'):
         check.check(config, 1)
+
+
+@pytest.mark.parametrize('workdir', ['.', 'classifiers/..', 'points/000/../..'])
+def test_a_run_does_not_start_from_itself(workdir, tmp_path):
+    """Its command would first set aside what it is to start from."""
+    (tmp_path / 'points' / '000').mkdir(parents=True)
+    (tmp_path / 'classifiers').mkdir()
+    for folder in (tmp_path, tmp_path / 'points' / '000'):
+        (folder / 'config.json').write_text(json.dumps({'config': {'arms': ['original']}}))
+        config = changed(**{'classifier.init_from': str(folder)})
+        with pytest.raises(ValueError, match='is the run that init_from='):
+            check.check_place(tmp_path / workdir, [config])
+        check.check_place(tmp_path / 'other', [config])
+
+
+def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
+    """orbax looks for their files by a pattern, which such a name would be a part of."""
+    for name in ('b[1]x', 'a*', 'why?'):
+        with pytest.raises(ValueError, match='would be read as a pattern'):
+            check.check_place(tmp_path / name / 'run', [changed()])
+    check.check_place(tmp_path / 'b (1) {x}' / 'run', [changed()])
 
 
 def test_the_looks_depend_on_how_images_are_drawn_and_not_on_how_many():

@@ -56,6 +56,9 @@ def test_sample_keeps_to_its_ranges_and_its_seed():
 @pytest.mark.parametrize(('text', 'said'), [
     (None, 'does not exist'),
     ('x = 1', 'get_sweep'),
+    ('def get_sweep(: return []', 'is no sweep .SyntaxError'),
+    ('import no_such_module', 'is no sweep .ModuleNotFoundError: .*no_such_module'),
+    ('def get_sweep(): return 3', 'is no sweep .TypeError'),
     ('def get_sweep(): return []', 'at least one run'),
     ('def get_sweep(): return [{"a": 1}, {"a": 1}]', 'none twice'),
 ])  # fmt: skip

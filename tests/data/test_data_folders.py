@@ -1,4 +1,5 @@
 import os
+import pathlib
 import sys
 from concurrent import futures
 
@@ -114,6 +115,27 @@ def test_damaged_or_vanished_members_are_named(tmp_path):
     (tmp_path / 'set/cat/0.png').unlink()
     with pytest.raises(decode.BadImage, match='cat/0.png: cannot be read'):
         pool[0]
+
+
+def test_names_in_a_zip_may_begin_with_a_dot(tmp_path):
+    """As `tar -a -cf x.zip .` writes them."""
+    root = write_zip(tmp_path / 'x.zip', {'./': b'', **{f'./{k}': v for k, v in PETS.items()}})
+    pool, _ = open_folder(root)
+    assert pool.class_names == ('cat', 'dog') and len(pool) == len(PETS) and not pool.ignored
+    assert [pool[i]['image'][0, 0, 0] for i in range(3)] == [0, 40, 80]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    root, scan = write_tree(tmp_path / 'set', PETS), os.scandir
+
+    def locked(path):  # root, who may run this, reads everything
+        if pathlib.Path(path).name == 'cat':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, 'scandir', locked)
+    with pytest.raises(PermissionError, match='cat'):
+        open_folder(root)
 
 
 @pytest.mark.skipif(sys.platform == 'darwin', reason='names there are UTF-8')

@@ -163,17 +163,7 @@ def test_train_batches_refuse_unlike_sets():
         pipeline.train_batches([make_set(4), larger], [1, 1], batch_size=2, seed=0)
 
 
-def test_balanced_repeats_every_class_to_the_largest():
-    labels = np.repeat([0, 1, 2, 4], [10, 7, 3, 1])
-    rows = pipeline.repeated_indices(labels, seed=0)
-    np.testing.assert_array_equal(np.bincount(labels[rows]), [10, 10, 10, 0, 10])
-    times = np.bincount(rows, minlength=len(labels))
-    for k in (0, 1, 2, 4):
-        assert np.ptp(times[labels == k]) <= 1 and times[labels == k].min() >= 1
-    assert not np.array_equal(rows, pipeline.repeated_indices(labels, seed=1))
-
-
-@pytest.mark.parametrize('goals', [[12, 12, 12, 12], [25, 7, 9, 3]])
+@pytest.mark.parametrize('goals', [[10, 10, 10, 10], [25, 7, 9, 3]])
 def test_repeated_to_any_count_a_class(goals):
     labels = np.repeat([0, 1, 2, 3], [10, 7, 3, 1])
     rows = pipeline.repeated_indices(labels, 0, np.array(goals))
@@ -181,16 +171,7 @@ def test_repeated_to_any_count_a_class(goals):
     times = np.bincount(rows, minlength=len(labels))
     for k in range(4):
         assert np.ptp(times[labels == k]) <= 1 and times[labels == k].min() >= 1
-
-
-def test_balanced_batches_show_every_class_equally_often():
-    one = make_set(16)
-    uneven = ImageSet(one.images, np.repeat([0, 1], [12, 4]).astype(np.int32), one.names)
-    batches = take(
-        pipeline.train_batches([uneven], [1], batch_size=8, seed=0, balanced=True), 6
-    )
-    counts = np.bincount(np.concatenate([batch['label'] for batch in batches]))
-    np.testing.assert_array_equal(counts, [24, 24])
+    assert not np.array_equal(rows, pipeline.repeated_indices(labels, 1, np.array(goals)))
 
 
 def test_batches_show_each_class_as_often_as_asked():

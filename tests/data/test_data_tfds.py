@@ -67,6 +67,12 @@ def test_unprepared_tfds_names_the_command(tfds_folder):
         sources.open_source('tfds:mnist', image_size=S, train=str(tfds_folder))
 
 
+def test_a_prepared_set_of_another_name_is_refused(tfds_folder):
+    with pytest.raises(ValueError, match="holds the TFDS set 'tiny_pets', not 'cifar10'"):
+        train = str(tfds_folder / 'tiny_pets/1.0.0')
+        sources.open_source('tfds:cifar10', image_size=S, train=train)
+
+
 def test_tfds_in_another_format_names_the_command(tfds_folder, tmp_path):
     source, folder = tfds_folder / 'tiny_pets/1.0.0', tmp_path / 'tiny_pets/1.0.0'
     folder.mkdir(parents=True)

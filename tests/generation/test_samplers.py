@@ -143,10 +143,10 @@ def test_first_order_of_dpm_solver_is_ddim():
     x_t, x_0, previous = (rng.standard_normal(SHAPE).astype('f4') for _ in range(3))
     for here, there in ((-5.0, -2.0), (0.0, 1.0), (3.0, 9.0)):
         expected = samplers.ddim_step(x_t, x_0, here, there)
-        found = samplers.dpm_solver_step(x_t, x_0, previous, here - 1, here, there, True)
+        found = samplers.dpm_solver_step(x_t, x_0, previous, here, here, there)  # no step before
         np.testing.assert_allclose(found, expected, atol=1e-5)
         # a denoiser that does not move has no slope
-        found = samplers.dpm_solver_step(x_t, x_0, x_0, here - 1, here, there, False)
+        found = samplers.dpm_solver_step(x_t, x_0, x_0, here - 1, here, there)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -165,7 +165,7 @@ def test_second_order_extrapolates_a_linear_denoiser():
         return alpha(-log_snr)
 
     expected = sigma(there) / sigma(here) * x_t - alpha(there) * (np.exp(-h) - 1) * direction
-    found = samplers.dpm_solver_step(x_t, x_0, previous, before, here, there, False)
+    found = samplers.dpm_solver_step(x_t, x_0, previous, before, here, there)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -2,7 +2,7 @@ import ml_collections
 import pytest
 
 from configs import default
-from train import arms, experiment
+from train import arms, experiment, parallel
 
 
 def reads(arm, **fields):
@@ -27,6 +27,23 @@ def reads(arm, **fields):
 )
 def test_a_changed_field_retrains_the_arms_that_read_it(field, value, retrained):
     assert {arm for arm in arms.ARMS if reads(arm) != reads(arm, **{field: value})} == retrained
+
+
+def test_a_network_that_has_no_such_part_does_not_read_its_fields():
+    assert reads('original', hidden=9) != reads('original')
+    resnet = reads('original', network='resnet32')
+    assert reads('original', network='resnet32', hidden=9, dropout=0.1, widths=(4,)) == resnet
+
+
+def test_the_precision_that_auto_means_here_is_what_was_read(tiny_config, monkeypatch):
+    """A run that was begun on a CPU would else be finished on a GPU in another one."""
+    config = tiny_config(**{'generator.dtype': 'auto'})
+    here = reads('original'), experiment.generator_reads(config)
+    assert [read['dtype'] for read in here] == ['float32'] * 2
+    assert reads('original', dtype='float32') == here[0]
+    monkeypatch.setattr(parallel.jax, 'default_backend', lambda: 'gpu')
+    there = reads('original'), experiment.generator_reads(config)
+    assert [read['dtype'] for read in there] == ['bfloat16'] * 2
 
 
 def test_no_two_arms_are_the_same_stage():

@@ -1,4 +1,5 @@
 import io
+import types
 import zipfile
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
-    doctor.examine(config, 'runs/x', '--config.data.train=images.zip')
+    doctor.examine(config, 'runs/my x', {'data.train': 'images.zip'})
     said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
     assert '1 groups of images that show one picture' in said and 'rare/again.png' in said
@@ -82,15 +83,50 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     assert '1 classes have under 10 training images' in said
     assert '2 classes have under 10 test images' in said and ':folder128' not in said
     assert said.splitlines()[-1].strip().endswith(
-        'python main.py --config=configs/augmented.py:auto --workdir=runs/x '
-        '--config.data.train=images.zip'
+        "python main.py --config=configs/augmented.py:auto '--workdir=runs/my x' "
+        '--config.data.train=images.zip --config.data.on_bad_image=skip'
     )
+
+
+def costs(heard, config, monkeypatch, preset, **given):
+    """The cells of the preset's row, and all that is said."""
+    monkeypatch.setattr(doctor, 'PRESETS', (preset,))
+    monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-9, 0.0))
+    given = {name.replace('__', '.'): value for name, value in given.items()}
+    config.update_from_flattened_dict(given)
+    doctor.examine(config, 'runs/x', given)
+    said = heard.getvalue()
+    heard.truncate(0)
+    rows = [line.split() for line in said.splitlines() if line.strip().endswith('GB')]
+    return rows[0] if rows else None, said
+
+
+def test_costs_are_those_of_the_settings_that_are_given(config, heard, monkeypatch):
+    usual, _ = costs(heard, config, monkeypatch, 'folder')
+    given, said = costs(heard, config, monkeypatch, 'folder', data__image_size=16,
+                        classifier__seeds=2, arms=('original', 'augmented', 'classical'))
+    assert usual[1] == '32' and given[1] == '16' and '2 seeds, 3 arms' in said
+    row, said = costs(heard, config, monkeypatch, 'folder', data__image_size=18)
+    assert row is None and ':folder cannot be run so: config.data.image_size=18' in said
+
+
+def test_drawing_counts_passes_of_images(tiny_config):
+    parts = types.SimpleNamespace(train_counts=np.array([10, 2]))
+    settings = {'synthesis.fill': '2x', 'synthesis.steps': 4}
+    for scale, passes in ((1.0, 1), (2.0, 2)):
+        config = tiny_config(**settings, **{'synthesis.guidance_scale': scale})
+        assert doctor._drawn(config, parts) == 1.5 * (10 + 18) * 4 * passes
+
+
+def test_the_command_names_the_source_that_a_variant_has_set(heard, monkeypatch):
+    _, said = costs(heard, augmented.get_config('digits'), monkeypatch, 'folder')
+    assert said.splitlines()[-1].strip().endswith('--config.data.source=digits')
 
 
 def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'folder128'))
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-11, 0.0))
-    doctor.examine(config, 'runs/x', '')
+    doctor.examine(config, 'runs/x', {})
     table, _, after = heard.getvalue().partition('An estimate')
     assert ':folder ' in table and ':folder128' not in table
     assert ':folder128 would take weeks here' in after

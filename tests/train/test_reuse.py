@@ -1,5 +1,6 @@
 """A run made by the command, and what is then done with it."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -56,6 +57,16 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
         runs.open_run(folder / 'classifiers' / 'augmentd')
     with pytest.raises(ValueError, match='is no run'):
         runs.open_run(folder / 'classifiers')
+    with pytest.raises(ValueError, match='seed_a is no classifier; they are named seed_<n>'):
+        runs.open_run(folder / 'classifiers' / 'original' / 'seed_a')
+    with contextlib.chdir(folder):
+        assert runs.open_run('classifiers/original').seeds == (0, 1)
+        assert runs.open_run('classifiers/original/seed_1').seeds == (1,)
+    fields = run.config.to_dict() | {'arms': ('original', 'classical')}
+    plain = dataclasses.replace(run, config=ml_collections.FrozenConfigDict(fields))
+    for use in (plain.generator, lambda: plain.stage('synthetic')):
+        with pytest.raises(ValueError, match='has drawn no images: of its arms .original, classic'):
+            use()
     with pytest.raises(ValueError, match='no finished classifiers/original/seed_7'):
         runs.open_run(folder / 'classifiers' / 'original' / 'seed_7').classifiers()
 
@@ -290,6 +301,7 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
         (['--mode=predict', f'--checkpoint={folder}'], '--images'),
         (['--mode=export'], '--checkpoint'),
         (['--mode=sample', f'--checkpoint={tmp_path}'], 'is no run'),
+        (['--mode=sample', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], 'is a file'),
         (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),
     ):
         done = main(flags, env)

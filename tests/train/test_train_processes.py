@@ -1,6 +1,6 @@
 import pytest
 
-from train import processes
+from train import parallel, processes
 
 
 @pytest.mark.parametrize(('environment', 'count'), [
@@ -17,6 +17,6 @@ def test_how_many_processes_a_launcher_announces(environment, count):
 
 def test_a_process_that_stands_alone_decides_for_itself():
     assert processes.on_main(lambda: {'a': 1}) == {'a': 1}
-    assert processes.any_of(True) is True and processes.any_of(False) is False
+    assert parallel.any_process(True) is True and parallel.any_process(False) is False
     with pytest.raises(OSError, match='full'), processes.ending_together():
         processes.on_main(lambda: (_ for _ in ()).throw(OSError('full')))

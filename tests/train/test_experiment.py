@@ -1,0 +1,28 @@
+import zipfile
+
+import pytest
+
+from configs import augmented
+from train import experiment
+
+
+def config_of(tmp_path, files):
+    """`:folder` for a zip with these files."""
+    with zipfile.ZipFile(tmp_path / 'images.zip', 'w') as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    config = augmented.get_config('folder')
+    config.data.train = str(tmp_path / 'images.zip')
+    return config
+
+
+def test_an_image_that_cannot_be_used_is_named_with_the_ways_out(tmp_path):
+    config = config_of(tmp_path, {f'{name}/{i}.png': b'' for name in 'ab' for i in range(3)})
+    with pytest.raises(ValueError, match='png: not a JPEG.*; mend.*on_bad_image=skip.*doctor'):
+        experiment.read_splits(config)
+
+
+def test_a_class_name_with_a_line_break_is_refused(tmp_path):
+    config = config_of(tmp_path, {'a\nb/1.png': b'', 'c/1.png': b''})
+    with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
+        experiment.read_splits(config)
