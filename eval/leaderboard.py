@@ -13,12 +13,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
 from eval import report, results, statistics, wording
+from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
 from train import stages
 
@@ -80,11 +82,13 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             continue
         losses = {name: scores['scaled_loss']['mean']
                   for name, scores in metrics['validation'].items()}
-        synthetic = metrics['synthetic'] or {}
+        synthetic, classes = metrics['synthetic'] or {}, metrics['arms'][arm]['per_class'].values()
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
             'seeds': metrics['seeds'], 'classes': metrics['classes'],
+            'masks': group_masks(np.array([row['train_count'] for row in classes]),
+                                 **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
@@ -96,18 +100,55 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     return sorted(found, key=lambda row: row['validation_loss']) if ranked else found
 
 
-def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict[str, dict]:
-    """What replicates say together: pair of arms -> column -> `statistics.over_runs`, or nothing.
+def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+    """What replicates say together.
 
-    A pair, and a group of classes, counts if every finished run has it. Nothing while some of the
-    runs still are of other settings than the rest, as when a sweep is being done again.
+    Returns: {'differences': {pair of arms: {column: what `statistics.over_runs` says}},
+        'same_images': whether all runs have the same test images, so that the intervals know how
+        these vary}; {} if no pair is in every finished run, and while some of the runs still are of
+        other settings than the rest, as when a sweep is being done again. A group of classes
+        counts if every run has it, and with the same test images the same classes in it.
     """
     if len(found) < 2 or not replicates(points) or not alike(found):
         return {}
     runs = [row['differences'] for row in found]
-    return {pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs])
-                   for key in runs[0][pair] if all(key in run[pair] for run in runs)}
-            for pair in runs[0] if all(pair in run for run in runs)}
+    pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]
+    same = _same_test_images(workdir, found)
+    errors = _images_errors(workdir, found, pairs) if same else {
+        pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
+    differences = {
+        pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
+               for key, error in errors[pair].items() if all(key in run[pair] for run in runs)}
+        for pair in pairs}
+    return {'differences': differences, 'same_images': same} if pairs else {}
+
+
+def _same_test_images(workdir, found):
+    listings = (stages.places(folder(workdir, row['index']))['data'] / 'splits.json'
+                for row in found)
+    tests = [json.loads(path.read_text('utf-8'))['test'] for path in listings]
+    return all(test == tests[0] for test in tests)
+
+
+def _images_errors(workdir, found, pairs):
+    """pair -> column -> `statistics.images_error` of the mean over all runs and seeds."""
+    masks = [row['masks'] for row in found]
+    groups = {name: mask for name, mask in masks[0].items()
+              if mask.any() and all(np.array_equal(mask, other[name]) for other in masks)}
+    columns = {**dict.fromkeys(DIFFERENCES), **{f'{name}_accuracy': name for name in groups}}
+    labels, predicted = np.zeros(0, int), {}
+    for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
+        files = [path for row in found for path in
+                 _predictions(folder(workdir, row['index']), arm, row['seeds'])]
+        labels, probabilities = results.read({arm: files}, found[0]['classes'])
+        predicted[arm] = probabilities[arm].argmax(-1)
+    errors = {}
+    for pair in pairs:
+        arm, other = pair.split('-')
+        error = statistics.images_error(
+            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups)
+        errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
+    return errors
 
 
 def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
@@ -144,7 +185,8 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
 def write(workdir: Path, points: Sequence[Mapping]) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     found = rows(workdir, points)
-    pooled, fields = together(found, points), list(dict.fromkeys(itertools.chain(*points)))
+    pooled = together(workdir, found, points)
+    fields = list(dict.fromkeys(itertools.chain(*points)))
     each = tuned(workdir, found, points)
     context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
                'replicates': replicates(points), 'alike': alike(found),
@@ -175,10 +217,10 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
     for row in found:
         table.add_row(str(row['index']), words(row['point'], '\n'),
                       f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
-    if pooled := together(found, points):
+    if pooled := together(workdir, found, points):
         table.add_section()
         table.add_row('all', 'Their mean, with its\ninterval over runs:')
-    for pair, difference in pooled.items():
+    for pair, difference in pooled.get('differences', {}).items():
         table.add_row('', pair.replace('-', ' - '), '', *_cells(difference))
     if each := tuned(workdir, found, points):
         table.add_section()
@@ -198,7 +240,7 @@ def _predictions(run, arm, seeds):
 
 def _answer(pooled):
     """The sentence on the claim over all runs; '' if they say nothing of it."""
-    if not (difference := pooled.get(f'{CLAIM}-{BASELINE}')):
+    if not (difference := pooled.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
         return ''
     return results.verdict(difference, CLAIM, BASELINE)
 

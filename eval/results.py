@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import metrics, statistics
+from eval.verdict import sentence
 
 BASELINE = 'original'
 CLAIM = 'augmented'
@@ -79,9 +80,9 @@ def training(logs: Mapping[str, Sequence[list[dict]]]) -> dict:
 
 def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
             test_images: int | None = None) -> str:
-    """The sentence on arm - other: `statistics.verdict` of the accuracy and macro-F1 in it."""
+    """`verdict.sentence` on arm - other: of the accuracy and macro-F1 in `differences`."""
     headline = {'accuracy': differences['accuracy'], 'macro-F1': differences['macro_f1']}
-    return statistics.verdict(arm, other, headline, test_images)
+    return sentence(arm, other, headline, test_images)
 
 
 def strongest_control(arms: Mapping[str, Mapping]) -> str | None:

@@ -84,6 +84,20 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     return result
 
 
+def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
+                 groups: Mapping[str, np.ndarray] | None = None,
+                 samples: int = 2000, seed: int = 0) -> dict:
+    """Standard error of the difference b - a, mean over the seeds, that test images contribute.
+
+    Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class.
+    """
+    labels, predictions_a = _checked(labels, predictions_a, num_classes)
+    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed, vary=False)
+                        for arm in (predictions_a, predictions_b))
+    return {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
+
+
 def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num_classes: int,
            groups: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
     """scikit-learn's scores for many seeds and many weightings of the test images at once.
@@ -168,18 +182,23 @@ def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
     return 2 * scipy.stats.t.sf(t, freedom)
 
 
-def over_runs(differences) -> dict:
+def over_runs(differences, image_error: float = 0.0) -> dict:
     """What R > 1 runs that differ in seeds only say together: a mean, and how well it is known.
 
-    Args: differences: float [R], one a run, say of accuracy between two arms.
+    Args: differences: float [R], one a run, say of accuracy between two arms; image_error: of
+        their mean, from `images_error`, where all runs have the same test images.
     Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
-    Source: Student's t over runs. It is about further values of the seeds that differ between
-        them: what other images and seeds would change, each run's own interval says. That of
-        runs which agree exactly holds zero.
+    Source: Student's t. Of the error's variance the share that runs have has R - 1 degrees of
+        freedom, the images' is taken to be known (Satterthwaite 1946). Without it the interval is
+        about further values of the seeds alone, and that of runs which agree exactly holds zero.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
-    half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
-    if np.ptp(differences) < 1e-12:  # scores are counts: that they agree to one image is chance
+    agree = np.ptp(differences) < 1e-12
+    own = std / math.sqrt(runs)
+    error = math.hypot(own, image_error)
+    freedom = np.inf if agree else (runs - 1) * (error / own) ** 4
+    half = scipy.stats.t.ppf(0.975, freedom) * error
+    if agree and not image_error:  # scores are counts: that they agree to one image is chance
         half = abs(mean)
     ci95 = float(mean - half), float(mean + half)
     return {'mean': float(mean), 'std': float(std), 'ci95': ci95}
@@ -193,62 +212,6 @@ def holm(p) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return adjusted
-
-
-def images_needed(difference: float, ci95, n: int) -> int | None:
-    """Test images at which the interval of a difference of this size would exclude zero.
-
-    The interval is taken to shrink as 1 / sqrt(images), so this is a lower bound where seeds
-    vary: more images do not make those agree. None for a difference of zero.
-    """
-    if np.isclose(difference, 0):
-        return None
-    low, high = ci95
-    reach = max(0.0, difference - low if difference > 0 else high - difference)
-    return math.floor(n * (reach / abs(difference)) ** 2) + 1
-
-
-def verdict(arm: str, baseline: str, differences: Mapping[str, Mapping],
-            test_images: int | None = None) -> str:
-    """One sentence: is `arm` better than `baseline`, by how much, and can it be believed?
-
-    Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions;
-        test_images: on which the intervals rest, to say how many it would take; None if on runs.
-    """
-    signs = {_sign(d['ci95']) for d in differences.values()}
-    answer = {
-        frozenset({1}): f'Yes, {arm} is better than {baseline}',
-        frozenset({-1}): f'No, {arm} is worse than {baseline}',
-        frozenset({0}): f'No difference between {arm} and {baseline} can be told from chance',
-        frozenset({0, 1}): f'In part, {arm} is better than {baseline}',
-        frozenset({0, -1}): f'No, {arm} is in part worse than {baseline}',
-    }.get(frozenset(signs), f'It depends on the metric whether {arm} is better than {baseline}')
-    clauses = [_clause(name, d['mean'], d['ci95'], test_images) for name, d in differences.items()]
-    return f'{answer}: {"; ".join(clauses)}.'
-
-
-def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
-    low, high = ci95
-    text = (f'{metric} {100 * difference:+z.1f} points '
-            f'(95% interval {100 * low:+z.1f} to {100 * high:+z.1f}), ')
-    if _sign(ci95):
-        return text + 'distinguishable from zero'
-    text += 'not distinguishable from zero'
-    if test_images is None:
-        return text
-    text += f' on {test_images:,} test images'
-    needed = images_needed(difference, ci95, test_images)
-    # An interval that ends at zero needs a single image more; a count of two figures hides it.
-    if needed is None:
-        return text
-    rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
-    return text + f' (a difference of this size would need at least {rounded:,})'
-
-
-def _sign(ci95) -> int:
-    """1 or -1 if the interval lies above or below zero, else 0."""
-    low, high = ci95
-    return int(low > 0) - int(high < 0)
 
 
 def _checked(labels, predictions, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -270,16 +233,19 @@ def _point(labels, predictions, num_classes, groups) -> dict:
     return {name: value if value.ndim else float(value) for name, value in means.items()}
 
 
-def _resampled(labels, predictions, num_classes, groups, samples, seed) -> dict[str, np.ndarray]:
-    """Every metric [..., samples], averaged over the seeds of each draw."""
+def _resampled(labels, predictions, num_classes, groups, samples, seed,
+               vary=True) -> dict[str, np.ndarray]:
+    """Every metric [..., samples], averaged over the seeds of each draw, or all if not `vary`."""
     rng = np.random.default_rng(seed)
     seeds, images = predictions.shape
     parts = []
     for start in range(0, samples, CHUNK):
         size = min(CHUNK, samples - start)
         image_weights = _draws(rng, images, images, size)
-        drawn_seeds = max(1, seeds - 1)
-        seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds
+        seed_weights = np.full((seeds, size), 1 / seeds)
+        if vary:
+            drawn_seeds = max(1, seeds - 1)
+            seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds
         drawn = scores(labels, predictions, image_weights, num_classes, groups)
         parts.append({name: np.einsum('s...b,sb->...b', value, seed_weights)
                       for name, value in drawn.items()})

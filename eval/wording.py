@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
+from eval.verdict import sentence
 
 CLAIM_SEEDS = 5  # fewer are said to be few
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
@@ -18,8 +19,7 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
         if not control or not against:
             return difference['verdict']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
-        beaten = statistics.verdict(CLAIM, control, {'macro-F1': against['macro_f1']},
-                                    result['test_images'])
+        beaten = sentence(CLAIM, control, {'macro-F1': against['macro_f1']}, result['test_images'])
         return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
                 f'{macro_f1}%. {beaten}')
     accuracy = result['arms'][shown[0]]['accuracy']

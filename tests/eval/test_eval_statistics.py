@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest, norm, ttest_1samp
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from eval import metrics, statistics
+from eval import metrics, statistics, verdict
 
 
 def simulate(rng, images, seeds, accuracy, num_classes=4):
@@ -132,7 +132,7 @@ def test_a_handful_of_images_tells_nothing(count, seeds):
         assert (found[key]['ci95'][0] > 0) == (count >= 6)
         assert found[key]['mean'] > 0 and (found[key]['p'] < 0.05) == (count >= 6)
     assert (statistics.mcnemar(labels, a[0], np.zeros(200, int)) < 0.05) == (count >= 6)
-    needed = statistics.images_needed(count / 200, found['accuracy']['ci95'], 200)
+    needed = verdict.images_needed(count / 200, found['accuracy']['ci95'], 200)
     assert (needed >= 200 * 6 / count) == (count < 6)
 
 
@@ -170,7 +170,7 @@ def test_identical_arms_differ_by_zero_as_far_as_so_many_images_can_tell():
             images = (labels == 0).sum() if name == 'first_accuracy' else 60
             bound = 1 - binomtest(images, images).proportion_ci(method='exact').low
             assert result['ci95'] == pytest.approx((-bound, bound)), name
-    assert 'not distinguishable' in statistics.verdict(
+    assert 'not distinguishable' in verdict.sentence(
         'augmented', 'original', {'accuracy': found['accuracy']}, 60)
 
 
@@ -288,38 +288,6 @@ def test_holm_worked_example():
     np.testing.assert_allclose(statistics.holm([0.9, 0.8]), [1, 1])
 
 
-def test_images_needed():
-    assert statistics.images_needed(0.02, (-0.02, 0.06), 100) == 401  # half width 0.04 -> 0.02
-    assert statistics.images_needed(-0.02, (-0.06, 0.02), 100) == 401
-    assert statistics.images_needed(0.0, (-0.1, 0.1), 100) is None
-    assert statistics.images_needed(0.1, (0.05, 0.15), 100) <= 100
-
-
-@pytest.mark.parametrize('accuracy, f1, beginning', [
-    ((0.03, 0.05), (0.01, 0.05), 'Yes, b is better than a'),
-    ((-0.05, -0.03), (-0.05, -0.01), 'No, b is worse than a'),
-    ((-0.01, 0.03), (-0.01, 0.03), 'No difference between b and a can be told from chance'),
-    ((-0.01, 0.03), (0.01, 0.05), 'In part, b is better than a'),
-    ((-0.05, -0.01), (-0.01, 0.03), 'No, b is in part worse than a'),
-    ((-0.05, -0.01), (0.01, 0.03), 'It depends on the metric')])
-def test_verdict_says_what_the_intervals_say(accuracy, f1, beginning):
-    differences = {name: {'mean': sum(ci95) / 2, 'ci95': ci95}
-                   for name, ci95 in (('accuracy', accuracy), ('macro-F1', f1))}
-    sentence = statistics.verdict('b', 'a', differences, 500)
-    assert sentence.startswith(beginning) and sentence.endswith('.')
-    distinguishable = sum(low > 0 or high < 0 for low, high in (accuracy, f1))
-    assert sentence.count('), distinguishable from zero') == distinguishable
-    assert sentence.count('not distinguishable from zero on 500') == 2 - distinguishable
-    assert sentence.count('would need at least') == 2 - distinguishable
-
-
-def test_verdict_gives_points_interval_and_images():
-    difference = {'mean': 0.01, 'ci95': (-0.02, 0.04)}
-    sentence = statistics.verdict('b', 'a', {'accuracy': difference}, 500)
-    assert 'accuracy +1.0 points (95% interval -2.0 to +4.0)' in sentence
-    assert 'at least 4,500' in sentence
-
-
 def test_over_runs_is_students_t():
     runs = [0.021, 0.049, 0.034]
     found = statistics.over_runs(runs)
@@ -327,6 +295,31 @@ def test_over_runs_is_students_t():
     assert found['mean'] == pytest.approx(np.mean(runs))
     assert found['ci95'] == pytest.approx((expected.low, expected.high))
     assert found['std'] == pytest.approx(np.std(runs, ddof=1))
+
+
+@pytest.mark.parametrize('between', [0.2, 1.0])
+def test_over_runs_holds_the_truth_where_test_images_vary_too(between):
+    """Nothing to be found: what all runs share, their test images, moves their mean."""
+    rng, images = np.random.default_rng(0), 0.75
+    held = 0
+    for _ in range(2000):
+        runs = rng.normal(0, images) + rng.normal(0, between, 3)
+        low, high = statistics.over_runs(runs, images)['ci95']
+        held += low <= 0 <= high
+    assert 0.93 < held / 2000 < 0.97
+
+
+def test_what_images_contribute_is_known_of_accuracy():
+    """The mean over seeds of an image's difference, its standard deviation over the root of n."""
+    rng = np.random.default_rng(0)
+    labels, a = simulate(rng, 400, 5, 0.5)
+    b = np.where(rng.random(a.shape) < 0.2, labels, a)
+    found = statistics.images_error(labels, a, b, 4, groups={'first': np.arange(4) < 1})
+    image = ((b == labels).astype(float) - (a == labels)).mean(axis=0)
+    assert found['accuracy'] == pytest.approx(image.std() / 20, rel=0.06)
+    own = image[labels == 0]
+    assert found['first_accuracy'] == pytest.approx(own.std() / len(own) ** 0.5, rel=0.06)
+    assert 0 < found['macro_f1'] < 2 * found['accuracy']
 
 
 def test_runs_that_agree_exactly_prove_nothing():

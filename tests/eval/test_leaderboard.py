@@ -9,10 +9,11 @@ from rich.console import Console
 from scipy.stats import ttest_1samp
 
 from configs import augmented
-from eval import leaderboard, results
+from eval import leaderboard, results, statistics
 
 RIGHT = {'original': (25, 28, 22), 'augmented': (30, 29, 28)}  # of 50 images a class, by run
 SEEDS = [dict.fromkeys(('splits.seed', 'generator.seed'), seed) for seed in range(3)]
+GROUPS = {'many': 40, 'few': 25}
 DOSES = [{'synthesis.fill': fill} for fill in ('2x', '3x', '4x')]
 
 
@@ -29,17 +30,18 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         config = augmented.get_config()
         config.update_from_flattened_dict(point)
         metrics = {
-            'seeds': 1, 'classes': 4, 'synthetic': {'accepted': 7},
+            'seeds': 1, 'classes': 4, 'synthetic': {'accepted': 7}, 'groups': GROUPS,
             'validation': {
                 arm: {'scaled_loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
                       'accuracy': {'mean': 0.5}} for arm in arms},
-            **results.compare(labels, probabilities, 'abcd', counts, {'many': 40, 'few': 25})}
+            **results.compare(labels, probabilities, 'abcd', counts, GROUPS)}
         folder = leaderboard.folder(workdir, index)
         (folder / 'report').mkdir(parents=True)
         (folder / 'report' / 'metrics.json').write_text(json.dumps(results.jsonable(metrics)))
         (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
         places = {'data': '../../shared/data/1', 'report': 'report'}
         (folder / places['data']).mkdir(parents=True, exist_ok=True)
+        (folder / places['data'] / 'splits.json').write_text('{"test": [["a/1.png", "1234", 0]]}')
         for arm, table in probabilities.items():
             name = f'classifiers/{arm}/seed_0'
             places[name] = f'../../shared/{name}/{index}'
@@ -58,6 +60,13 @@ def change(workdir, fields, point=SEEDS[0]):
     path.write_text(json.dumps({'config': config.to_dict()}))
 
 
+def move_data(workdir):
+    """Says that the second run has images of its own."""
+    path = leaderboard.folder(workdir, 1) / 'stages.json'
+    path.write_text(path.read_text().replace('data/1', 'data/2'))
+    (workdir / 'shared' / 'data' / '2').mkdir()
+
+
 def pages(workdir, points):
     leaderboard.write(workdir, points)
     return {name: (workdir / 'report' / f'sweep.{name}').read_text('utf-8')
@@ -74,26 +83,60 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
     runs(tmp_path, SEEDS)
     found = leaderboard.rows(tmp_path, SEEDS)
     assert [row['index'] for row in found] == [0, 1, 2]  # by validation loss: 2, 1, 0
-    pooled = leaderboard.together(found, SEEDS)['augmented-original']
-    t = ttest_1samp([0.10, 0.02, 0.12], 0).confidence_interval()
-    assert pooled['accuracy']['mean'] == pytest.approx(0.08)
-    assert pooled['accuracy']['ci95'] == pytest.approx((t.low, t.high))
-    assert set(pooled) == {'accuracy', 'macro_f1', 'many', 'medium', 'few'}
+    pooled = leaderboard.together(tmp_path, found, SEEDS)
+    assert pooled['same_images'] and list(pooled['differences']) == ['augmented-original']
+    difference = pooled['differences']['augmented-original']
+    assert set(difference) == {'accuracy', 'macro_f1', 'many', 'medium', 'few'}
+    gains = [np.arange(50) < RIGHT['augmented'][run] for run in range(3)]
+    losses = [np.arange(50) < RIGHT['original'][run] for run in range(3)]
+    image = np.mean(np.subtract(gains, losses, dtype=float), axis=0)  # of 50 alike in 4 classes
+    for key, images in (('accuracy', 200), ('few', 100)):
+        expected = statistics.over_runs([0.10, 0.02, 0.12], image.std() / images**0.5)
+        assert difference[key]['mean'] == pytest.approx(0.08)
+        assert difference[key]['ci95'] == pytest.approx(expected['ci95'], rel=0.05)
     text = pages(tmp_path, SEEDS)
     assert 'none is the best' in text['md'] and 'Best on validation' not in text['html']
-    assert '| augmented − original | +8.0 [-5.1, +21.1] ± 5.3 |' in text['md']
+    low, high = (100 * bound for bound in difference['accuracy']['ci95'])
+    assert f'| augmented − original | +8.0 [{low:+.1f}, {high:+.1f}] ± 5.3 |' in text['md']
+    said = f'3 runs together. {results.verdict(difference, "augmented", "original")}'
+    assert 'accuracy +8.0 points' in said
+    assert said in text['html'] and said in text['md']
+    for page in (text['html'], text['md']):
+        assert 'and about other test images' in ' '.join(page.split())
+    assert '+8.0' in console(tmp_path, SEEDS).split('augmented - original')[1]
+
+
+def test_the_interval_of_runs_with_other_test_images_is_over_runs_alone(tmp_path):
+    runs(tmp_path, SEEDS)
+    move_data(tmp_path)
+    listing = tmp_path / 'shared' / 'data' / '2' / 'splits.json'
+    listing.write_text('{"test": [["a/2.png", "5678", 0]]}')
+    pooled = leaderboard.together(tmp_path, leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    t = ttest_1samp([0.10, 0.02, 0.12], 0).confidence_interval()
+    found = pooled['differences']['augmented-original']['accuracy']
+    assert found['ci95'] == pytest.approx((t.low, t.high)) and not pooled['same_images']
+    text = pages(tmp_path, SEEDS)
     said = ('3 runs together. No difference between augmented and original can be told from '
             'chance: accuracy +8.0 points (95% interval -5.1 to +21.1), not distinguishable from '
             'zero; ')
     assert said in text['html'] and said in text['md']
-    assert '+8.0' in console(tmp_path, SEEDS).split('augmented - original')[1]
+    for page in (text['html'], text['md']):
+        assert 'and of nothing else' in ' '.join(page.split())
+
+
+def test_with_the_same_test_images_a_group_counts_if_it_has_the_same_classes(tmp_path):
+    runs(tmp_path, SEEDS)
+    path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
+    path.write_text(path.read_text().replace('"train_count": 30', '"train_count": 41'))
+    pooled = leaderboard.together(tmp_path, leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    assert set(pooled['differences']['augmented-original']) == {'accuracy', 'macro_f1', 'few'}
 
 
 def test_other_sweeps_are_ranked_and_not_pooled(tmp_path):
     runs(tmp_path, DOSES)
     found = leaderboard.rows(tmp_path, DOSES)
     assert [row['index'] for row in found] == [2, 1, 0]
-    assert leaderboard.together(found, DOSES) == {}
+    assert leaderboard.together(tmp_path, found, DOSES) == {}
     text = pages(tmp_path, DOSES)
     assert 'Best on validation: run 2' in text['html'] and 'together' not in text['md']
     assert 'Best on validation first' in console(tmp_path, DOSES)
@@ -110,7 +153,7 @@ def test_a_pair_counts_if_every_run_has_it(tmp_path):
     runs(tmp_path / 'both', SEEDS)
     runs(tmp_path / 'alone', SEEDS, {'original': RIGHT['original']})
     both, alone = (leaderboard.rows(tmp_path / name, SEEDS) for name in ('both', 'alone'))
-    assert leaderboard.together([*both[:2], alone[2]], SEEDS) == {}
+    assert leaderboard.together(tmp_path / 'both', [*both[:2], alone[2]], SEEDS) == {}
     pages(tmp_path / 'alone', SEEDS)
     assert 'all' not in console(tmp_path / 'alone', SEEDS)
 
@@ -119,7 +162,7 @@ def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
     """As when a sweep is done again with another number of steps, and is not through yet."""
     runs(tmp_path, SEEDS)
     change(tmp_path, {'generator.steps': 7})
-    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
+    assert leaderboard.together(tmp_path, leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
     text = pages(tmp_path, SEEDS)
     assert 'made with other settings' in text['md'] and 'made with other settings' in text['html']
 
@@ -151,7 +194,7 @@ def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
 def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
     runs(tmp_path, SEEDS)
     change(tmp_path, {'generator.save_every': 7, 'synthesis.batch_size': 7, 'cpu_devices': 1})
-    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    assert leaderboard.together(tmp_path, leaderboard.rows(tmp_path, SEEDS), SEEDS)
     assert 'further values of splits.seed, generator.seed and' in pages(tmp_path, SEEDS)['md']
 
 
@@ -193,9 +236,7 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
     arms = {'original': RIGHT['original']} if why == 'alone' else RIGHT
     runs(tmp_path, points, arms, losses)
     if why == 'images':
-        path = leaderboard.folder(tmp_path, 1) / 'stages.json'
-        path.write_text(path.read_text().replace('data/1', 'data/2'))
-        (tmp_path / 'shared' / 'data' / '2').mkdir()
+        move_data(tmp_path)
     if why == 'settings':
         change(tmp_path, {'generator.steps': 7}, RATES[0])
     assert leaderboard.tuned(tmp_path, leaderboard.rows(tmp_path, points), points) == {}

@@ -1,0 +1,62 @@
+"""What an interval says of two arms, in a sentence."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def images_needed(difference: float, ci95, n: int) -> int | None:
+    """Test images at which the interval of a difference of this size would exclude zero.
+
+    The interval is taken to shrink as 1 / sqrt(images), so this is a lower bound where seeds
+    vary: more images do not make those agree. None for a difference of zero.
+    """
+    if np.isclose(difference, 0):
+        return None
+    low, high = ci95
+    reach = max(0.0, difference - low if difference > 0 else high - difference)
+    return math.floor(n * (reach / abs(difference)) ** 2) + 1
+
+
+def sentence(arm: str, baseline: str, differences: Mapping[str, Mapping],
+            test_images: int | None = None) -> str:
+    """One sentence: is `arm` better than `baseline`, by how much, and can it be believed?
+
+    Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions;
+        test_images: on which the intervals rest, to say how many it would take; None if on runs.
+    """
+    signs = {_sign(d['ci95']) for d in differences.values()}
+    answer = {
+        frozenset({1}): f'Yes, {arm} is better than {baseline}',
+        frozenset({-1}): f'No, {arm} is worse than {baseline}',
+        frozenset({0}): f'No difference between {arm} and {baseline} can be told from chance',
+        frozenset({0, 1}): f'In part, {arm} is better than {baseline}',
+        frozenset({0, -1}): f'No, {arm} is in part worse than {baseline}',
+    }.get(frozenset(signs), f'It depends on the metric whether {arm} is better than {baseline}')
+    clauses = [_clause(name, d['mean'], d['ci95'], test_images) for name, d in differences.items()]
+    return f'{answer}: {"; ".join(clauses)}.'
+
+
+def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
+    low, high = ci95
+    text = (f'{metric} {100 * difference:+z.1f} points '
+            f'(95% interval {100 * low:+z.1f} to {100 * high:+z.1f}), ')
+    if _sign(ci95):
+        return text + 'distinguishable from zero'
+    text += 'not distinguishable from zero'
+    if test_images is None:
+        return text
+    text += f' on {test_images:,} test images'
+    needed = images_needed(difference, ci95, test_images)
+    # An interval that ends at zero needs a single image more; a count of two figures hides it.
+    if needed is None:
+        return text
+    rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
+    return text + f' (a difference of this size would need at least {rounded:,})'
+
+
+def _sign(ci95) -> int:
+    """1 or -1 if the interval lies above or below zero, else 0."""
+    low, high = ci95
+    return int(low > 0) - int(high < 0)
