@@ -137,7 +137,7 @@ def _show_costs(parts, found, arms, given):
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for name in ('Preset', 'Side', 'Generator', 'Classifiers', 'In all', 'Memory'):
         table.add_column(name, justify='left' if name == 'Preset' else 'right')
-    timed, left_out, impossible = {}, [], []
+    timed, first, left_out, impossible = {}, PRESETS[0], [], []
     for preset in PRESETS:
         config = augmented.get_config(preset)
         config.classifier.seeds = seeds
@@ -154,7 +154,7 @@ def _show_costs(parts, found, arms, given):
         for model in (generator, classifier):
             work = _Work(model, config, len(parts.class_names))
             if model not in timed:
-                timed[model] = work.measure()
+                timed[model], first = work.measure(), preset
             seconds, size = timed[model]
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
@@ -170,7 +170,7 @@ def _show_costs(parts, found, arms, given):
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
     show(table)
     say(
-        f'An estimate: :{PRESETS[0]} is timed, the others go by the number of operations; '
+        f'An estimate: :{first} is timed, the others go by the number of operations; '
         'for synthesis, of which a third is taken to fail the quality check, too; other work on '
         'the machine counts not at all.'
     )
