@@ -188,18 +188,15 @@ def over_runs(differences, image_error: float = 0.0) -> dict:
     Args: differences: float [R], one a run, say of accuracy between two arms; image_error: of
         their mean, from `images_error`, where all runs have the same test images.
     Returns: {'mean', 'std', 'ci95'}; `std` is between runs, `ci95` that of the mean.
-    Source: Student's t. Of the error's variance the share that runs have has R - 1 degrees of
-        freedom, the images' is taken to be known (Satterthwaite 1946). Without it the interval is
-        about further values of the seeds alone, and that of runs which agree exactly holds zero.
+    Source: Student's interval over runs, about further values of the seeds alone; with it, as the
+        root of the sum of squares, the normal one of `image_error`, which holds the truth at least
+        as often as 95%. That of runs which agree exactly holds zero.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
-    agree = np.ptp(differences) < 1e-12
-    own = std / math.sqrt(runs)
-    error = math.hypot(own, image_error)
-    freedom = np.inf if agree else (runs - 1) * (error / own) ** 4
-    half = scipy.stats.t.ppf(0.975, freedom) * error
-    if agree and not image_error:  # scores are counts: that they agree to one image is chance
-        half = abs(mean)
+    half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
+    half = math.hypot(half, scipy.stats.norm.ppf(0.975) * image_error)
+    if np.ptp(differences) < 1e-12:  # scores are counts: that they agree to one image is chance
+        half = max(half, abs(mean))
     ci95 = float(mean - half), float(mean + half)
     return {'mean': float(mean), 'std': float(std), 'ci95': ci95}
 
