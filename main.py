@@ -11,8 +11,11 @@ interrupted.
 """
 
 if __name__ == '__main__':
+    import signal
+
     from train import hugepages
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
 import contextlib
@@ -95,7 +98,7 @@ _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
 REFUSED = OSError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError  # and later
-USAGE, INTERRUPTED = 2, 130  # exit status
+USAGE = 2  # exit status
 JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
@@ -306,7 +309,4 @@ def parse(argv):
 
 
 if __name__ == '__main__':
-    try:
-        app.run(main, flags_parser=parse)
-    except KeyboardInterrupt:  # where there is nothing to save: a run ends by itself, see `loop`
-        sys.exit(INTERRUPTED)
+    app.run(main, flags_parser=parse)

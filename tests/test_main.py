@@ -218,7 +218,7 @@ def test_ctrl_c_ends_what_has_nothing_to_save_without_a_traceback(env, tmp_path)
     assert process.stdout.readline().startswith('On ')
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 130 and not errors, errors
+    assert process.returncode == -signal.SIGINT and not errors, errors
 
 
 def processor_seconds():
