@@ -127,23 +127,24 @@ def check_guidance(config):
 def check_place(workdir, configs):
     """Raises ValueError if `workdir` is a file, lies among the images of a run, is what a run
     starts from, or has a name that checkpoints cannot be read from."""
-    if workdir.exists() and not workdir.is_dir():
+    place = workdir.resolve()
+    if place.exists() and not place.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
-    if any(sign in str(workdir.resolve()) for sign in '*?['):  # orbax lists its files by a pattern
+    if any(sign in str(place) for sign in '*?['):  # orbax lists its files by a pattern
         raise ValueError(
-            f'--workdir={workdir.resolve()} has *, ? or [ in it, which would be read as a pattern; '
+            f'--workdir={place} has *, ? or [ in it, which would be read as a pattern; '
             'use another'
         )
     for start in {one[part].init_from for one in configs for part in ('generator', 'classifier')}:
         run = start and runs.open_run(start).folder.resolve()
-        if run and (run == workdir.resolve() or run.is_relative_to(workdir.resolve() / 'points')):
+        if run and (run == place or run.is_relative_to(place / 'points')):
             raise ValueError(
                 f'--workdir={workdir} is the run that init_from={start} names; use another, so '
                 'that it is there to start from'
             )
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:
-        if workdir.resolve().is_relative_to(pathlib.Path(path).expanduser().resolve()):
+        if place.is_relative_to(pathlib.Path(path).expanduser().resolve()):
             raise ValueError(
                 f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
                 'another'

@@ -31,9 +31,7 @@ def open_folder(root, image_size, class_names=None):
         FileNotFoundError: no such path.
         ValueError: no class folders, an empty one, or one that `class_names` lacks.
     """
-    root = pathlib.Path(root).expanduser()
-    if not root.exists():
-        raise FileNotFoundError(f'no such directory or zip: {root}')
+    root = _existing(root)
     classes, ignored = _class_files(root)
     if not any(classes.values()):
         deeper = [path for path in ignored if _is_image(path) and '/' in path]
@@ -68,9 +66,7 @@ def open_images(root, image_size):
         FileNotFoundError: no such path.
         ValueError: no image in it.
     """
-    root = pathlib.Path(root).expanduser()
-    if not root.exists():
-        raise FileNotFoundError(f'no such directory or zip: {root}')
+    root = _existing(root)
     if root.is_file() and _is_image(root.name):
         root, found = root.parent, [root.name]
     else:
@@ -80,6 +76,13 @@ def open_images(root, image_size):
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
     read = functools.partial(_read_member, root, _version(root), paths)
     return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read)
+
+
+def _existing(root):
+    root = pathlib.Path(root).expanduser()
+    if not root.exists():
+        raise FileNotFoundError(f'no such directory or zip: {root}')
+    return root
 
 
 def _class_files(root):

@@ -82,7 +82,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             continue
         losses = {name: scores['scaled_loss']['mean']
                   for name, scores in metrics['validation'].items()}
-        synthetic, classes = metrics['synthetic'] or {}, metrics['arms'][arm]['per_class'].values()
+        synthetic = metrics['synthetic'] or {}
+        classes = metrics['arms'][arm]['per_class'].values()
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
@@ -113,6 +114,8 @@ def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping])
         return {}
     runs = [row['differences'] for row in found]
     pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]
+    if not pairs:
+        return {}
     same = _same_test_images(workdir, found)
     errors = _images_errors(workdir, found, pairs) if same else {
         pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
@@ -120,7 +123,7 @@ def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping])
         pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
                for key, error in errors[pair].items() if all(key in run[pair] for run in runs)}
         for pair in pairs}
-    return {'differences': differences, 'same_images': same} if pairs else {}
+    return {'differences': differences, 'same_images': same}
 
 
 def _same_test_images(workdir, found):
@@ -137,6 +140,7 @@ def _images_errors(workdir, found, pairs):
               if mask.any() and all(np.array_equal(mask, other[name]) for other in masks)}
     columns = {**dict.fromkeys(DIFFERENCES), **{f'{name}_accuracy': name for name in groups}}
     labels, predicted = np.zeros(0, int), {}
+    # arm by arm: the probabilities of all, of every run and seed, would be large
     for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
         files = [path for row in found for path in
                  _predictions(folder(workdir, row['index']), arm, row['seeds'])]

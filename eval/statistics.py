@@ -239,10 +239,11 @@ def _resampled(labels, predictions, num_classes, groups, samples, seed,
     for start in range(0, samples, CHUNK):
         size = min(CHUNK, samples - start)
         image_weights = _draws(rng, images, images, size)
-        seed_weights = np.full((seeds, size), 1 / seeds)
         if vary:
             drawn_seeds = max(1, seeds - 1)
             seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds
+        else:
+            seed_weights = np.full((seeds, size), 1 / seeds)
         drawn = scores(labels, predictions, image_weights, num_classes, groups)
         parts.append({name: np.einsum('s...b,sb->...b', value, seed_weights)
                       for name, value in drawn.items()})
