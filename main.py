@@ -35,6 +35,7 @@ from eval import leaderboard, report
 from train import (
     doctor,
     experiment,
+    judging,
     lock,
     loop,
     parallel,
@@ -99,7 +100,6 @@ _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generati
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
 REFUSED = OSError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError  # and later
 USAGE = 2  # exit status
-JUDGE_SEED = 1_000_000  # of the quality check's classifier; the seed of no arm
 
 
 def run(config, workdir, command, rerun=False, shared=None):
@@ -124,11 +124,9 @@ def run(config, workdir, command, rerun=False, shared=None):
     synthesis = data
     if any(ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
-            'judge',
-            lambda out: experiment.train_classifier(
-                out, config, parts, None, 'original', JUDGE_SEED),
-            reads={'classifier': experiment.arm_reads(config, parts, 'original', JUDGE_SEED)},
-            after=[data], code=_CLASSIFY,
+            'judge', lambda out: judging.train_judge(out, config, parts),
+            reads={'judge': judging.judge_reads(config)},
+            after=[data], code=[*_CLASSIFY, 'train/judging.py'],
         )  # fmt: skip
         # unless they choose its weights, the samples are only looked at: they change no result
         chosen = config.generator.select == 'best_validation'

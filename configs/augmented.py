@@ -34,6 +34,7 @@ def get_config(variant=''):
         )
     config = default.get_config()
     VARIANTS[variant](config)
+    config.judge = default.judge(config.classifier)
     return config
 
 

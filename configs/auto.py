@@ -65,7 +65,8 @@ def choose(facts, given):
     chosen.append(({
         'generator.steps': steps,
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
-        'classifier.steps': 500 * round(usual['classifier.steps'] * grown / 500),
+        'classifier.steps': (learnt := 500 * round(usual['classifier.steps'] * grown / 500)),
+        'judge.steps': learnt,
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     fill = '4x' if total <= 2 * IMAGES else 'largest' if uneven >= 2 else '2x'
@@ -79,8 +80,9 @@ def choose(facts, given):
         why = f'few: up to {few}, many: over {many}, thirds of the classes'
         chosen.append(({'report.few': few, 'report.many': many}, why))
     if facts.grey:
-        chosen.append(({'generator.augment_flip': False, 'classifier.augment_flip': False},
-                       'no colour, perhaps writing: not mirrored'))  # fmt: skip
+        models = 'generator', 'judge', 'classifier'
+        why = 'no colour, perhaps writing: not mirrored'
+        chosen.append(({f'{model}.augment_flip': False for model in models}, why))
     chosen.append(({'classifier.seeds': 5}, 'five classifiers an arm, as a claim needs'))
     return chosen
 

@@ -44,7 +44,7 @@ POSITIVE = (
     'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
     'classifier.log_every', 'classifier.validate_every', 'classifier.save_every',
 )  # fmt: skip
-
+BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'
 WHOLE = 'generator.multipliers', 'classifier.widths'
 
 
@@ -54,17 +54,17 @@ def check(config, device_count):
     for name, value in fields.items():
         if isinstance(value, (int, float)):
             _check_number(name, value)
-    for name in POSITIVE:
+    for name in _with_judge(POSITIVE, fields):
         if fields[name] <= 0:
             raise ValueError(f'config.{name}={fields[name]} must be above 0')
-    for name in FRACTIONS:
+    for name in _with_judge(FRACTIONS, fields):
         if not 0 <= fields[name] < 1:
             raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
     cuts.long_tail([0, 1], config.data.imbalance, 0)  # of any labels: is it one of the rules?
-    for name in WHOLE:
+    for name in _with_judge(WHOLE, fields):
         if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
             raise ValueError(
                 f'config.{name}={tuple(fields[name])} must hold whole numbers above 0, one or more'
@@ -74,12 +74,13 @@ def check(config, device_count):
             f'config.splits.duplicate_correlation={fields["splits.duplicate_correlation"]} must be '
             'above 0 and at most 1'
         )
-    for name, choices in CHOICES.items():
+    for name in _with_judge(CHOICES, fields):
+        choices = CHOICES[name.replace('judge.', 'classifier.')]
         if fields[name] not in choices:
             raise ValueError(
                 f'config.{name}={fields[name]!r} is unknown; use one of {", ".join(choices)}'
             )
-    for name in ('generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'):
+    for name in _with_judge(BATCHES, fields):
         _divisible(name, fields[name], device_count)
     parts = config.generator.accumulate
     if config.generator.batch_size % (device_count * parts):
@@ -107,11 +108,19 @@ def check(config, device_count):
             'than the other many'
         )
     _check_arms(config)
-    _check_classifier(config)
+    _check_network('classifier', config)
+    _check_mixture(config)
     fill_plan([10**6], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
     if any(ARMS[arm].synthetic for arm in config.arms):
+        _check_network('judge', config)
         _check_sizes(config)
         _check_generator(config)
+
+
+def _with_judge(names, fields):
+    """The names, and of those of the classifier the same of the judge, where it has them."""
+    judges = (name.replace('classifier.', 'judge.') for name in names)
+    return [*names, *(name for name in judges if name in fields and name not in names)]
 
 
 def check_guidance(config):
@@ -188,13 +197,30 @@ def _check_arms(config):
         )
 
 
-def _check_classifier(config):
-    classifier, size = config.classifier, config.data.image_size
-    if classifier.network == 'cnn' and size < 2 ** len(classifier.widths):
+def _check_network(name, config):
+    part, size = config[name], config.data.image_size
+    if part.network == 'cnn' and size < 2 ** len(part.widths):
         raise ValueError(
-            f'config.classifier.widths={tuple(classifier.widths)} halves config.data.image_size='
-            f'{size} until no pixel is left; use fewer blocks'
+            f'config.{name}.widths={tuple(part.widths)} halves config.data.image_size={size} until '
+            'no pixel is left; use fewer blocks'
         )
+    if part.randaugment_magnitude > 30:
+        raise ValueError(
+            f'config.{name}.randaugment_magnitude={part.randaugment_magnitude} must be 30 at most'
+        )
+    _check_warmup(name, part)
+
+
+def _check_warmup(name, part):
+    if part.cosine_decay and part.warmup_steps >= part.steps:
+        raise ValueError(
+            f'config.{name}.warmup_steps={part.warmup_steps} must be below '
+            f'config.{name}.steps={part.steps}'
+        )
+
+
+def _check_mixture(config):
+    classifier = config.classifier
     share, batch = classifier.synthetic_share, classifier.batch_size
     if any(ARMS[arm].mixed for arm in config.arms) and batch < 2:
         raise ValueError(
@@ -220,22 +246,11 @@ def _check_classifier(config):
             f'frequency of each class, and in {", ".join(changing)} it changes after '
             f'config.classifier.synthetic_until={until} of the steps; use 1'
         )
-    if classifier.randaugment_magnitude > 30:
-        raise ValueError(
-            f'config.classifier.randaugment_magnitude={classifier.randaugment_magnitude} must be '
-            '30 at most'
-        )
-    for name in ('generator', 'classifier'):
-        part = config[name]
-        if part.cosine_decay and part.warmup_steps >= part.steps:
-            raise ValueError(
-                f'config.{name}.warmup_steps={part.warmup_steps} must be below '
-                f'config.{name}.steps={part.steps}'
-            )
 
 
 def _check_generator(config):
     generator, interval = config.generator, tuple(config.synthesis.guidance_interval)
+    _check_warmup('generator', generator)
     numbers = all(isinstance(t, (int, float)) for t in interval)
     if len(interval) != 2 or not numbers or not 0 <= interval[0] < interval[1] <= 1:
         raise ValueError(

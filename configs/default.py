@@ -120,10 +120,23 @@ def get_config():
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
     k.max_skipped_steps = 0  # as the generator's
 
+    c.judge = judge(k)  # the classifier of the quality check: as `classifier` in each variant
+
     c.report = r = ml_collections.ConfigDict()
     r.many = 40  # classes with more training images
     r.few = 25  # classes with at most so many
     return c
+
+
+def judge(classifier):
+    """`config.judge`: the fields of `config.classifier` that are not about arms, as they are now.
+
+    A setting of its own, so that the classifiers can be tuned and the synthetic images stay.
+    """
+    of_arms = ('seeds', 'init_from', 'logit_adjustment', 'synthetic_share', 'synthetic_weight',
+               'synthetic_until')  # fmt: skip
+    fields = {name: value for name, value in classifier.items() if name not in of_arms}
+    return ml_collections.ConfigDict(fields)
 
 
 def flat(config):

@@ -54,12 +54,15 @@ def page():
     """The text of docs/config.md."""
     values, lines, section = default.flat(default.get_config()), [HEAD.strip()], None
     for field, meaning in meanings(pathlib.Path(default.__file__).read_text('utf-8')).items():
+        if field not in values:  # a whole section, copied from another
+            field += '.*'
         if field.rpartition('.')[0] != section:
             section = field.rpartition('.')[0]
             lines += [f'\n## {section or "The whole"}\n', '| field | default | meaning |',
                       '|---|---|---|']  # fmt: skip
         meaning = meaning.replace('|', '\\|').replace('<', '\\<')
-        lines.append(f'| `{field}` | `{_shown(values[field])}` | {meaning} |')
+        value = f' `{_shown(values[field])}`' if field in values else ''
+        lines.append(f'| `{field}` |{value} | {meaning} |')
     return '\n'.join(lines) + '\n'
 
 

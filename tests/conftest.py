@@ -49,7 +49,9 @@ def tiny_config():
     def make(**fields):
         config = default.get_config()
         with config.ignore_type():
-            config.update_from_flattened_dict(smallest | fields)
+            config.update_from_flattened_dict(smallest)
+            config.judge = default.judge(config.classifier)
+            config.update_from_flattened_dict(fields)
         return ml_collections.FrozenConfigDict(config)
 
     return make

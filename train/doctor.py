@@ -158,7 +158,8 @@ def _show_costs(parts, found, arms, given):
             seconds, size = timed[model]
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
-        minutes[classifier] *= len(arms) * seeds + 1  # and the judge
+        judge = config.judge.steps / config.classifier.steps  # of a network as large, about
+        minutes[classifier] *= len(arms) * seeds + judge
         drawn = _drawn(config, parts) / config.generator.batch_size / 3  # a step has three passes
         draw = minutes[generator] * drawn / config.generator.steps
         whole = 1.05 * (sum(minutes.values()) + draw)

@@ -199,8 +199,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
         sets, shares = [parts.train, synthetic], [1 - share, share]
         weights = [1.0, config.classifier.synthetic_weight]
     init = _start(config, seed)
-    name = f'{arm} seed {seed}' if seed < config.classifier.seeds else 'judge'
-    with progress(name) as update:
+    with progress(f'{arm} seed {seed}') as update:
         return classifier.train(
             folder, arms.settings(config.classifier, arm), sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,

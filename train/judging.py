@@ -1,6 +1,7 @@
 """What synthetic images are measured with: a judge that saw the training split alone.
 
-The judge is one more classifier of the arm `original`; the rules are in `generation.quality`.
+The judge is one more classifier of the arm `original`, with settings of its own, `config.judge`;
+the rules are in `generation.quality`.
 """
 
 import numpy as np
@@ -8,9 +9,32 @@ import numpy as np
 from data import splits
 from eval import figures, generative, predict
 from generation import quality
-from train import classifier
+from train import arms, classifier
+from train.progress import progress
 
+SEED = 1_000_000  # of the judge; the seed of no arm's classifier
+ARMS_OFF = {'init_from': '', 'logit_adjustment': 0.0}
 SUSPECTS = 12  # synthetic images most like a copy that the report shows
+
+
+def train_judge(folder, config, parts):
+    """The judge, from scratch, on the training split alone."""
+    with progress('judge') as update:
+        classifier.train(
+            folder, _settings(config), [parts.train], [1.0], [1.0], parts.validation,
+            num_classes=len(parts.class_names), seed=SEED, update=update,
+        )  # fmt: skip
+
+
+def judge_reads(config):
+    """What the judge depends on, besides the training images and the code."""
+    return arms.reads(_settings(config), 'original')
+
+
+def _settings(config):
+    """`config.judge`, frozen, with the fields that `config.classifier` has for its arms: off."""
+    fields = config.classifier.to_dict() | config.judge.to_dict() | ARMS_OFF
+    return type(config.judge)(fields)
 
 
 def open_judge(folder, config, parts):
@@ -20,11 +44,11 @@ def open_judge(folder, config, parts):
         (images, labels -> (probabilities, features); Reference; pixel distance per class below
         which two images are one, [num_classes]).
     """
-    model, variables = classifier.load(folder, config.classifier, len(parts.class_names))
+    model, variables = classifier.load(folder, config.judge, len(parts.class_names))
 
     def judge(images, labels):
         image_set = splits.ImageSet(images, np.asarray(labels, np.int32), ('',) * len(labels))
-        return predict.predict(model, variables, image_set, config.classifier.batch_size)
+        return predict.predict(model, variables, image_set, config.judge.batch_size)
 
     train, held_out = parts.train, parts.validation
     images = train.images
@@ -81,7 +105,7 @@ def measure(config, parts, rows, judge, reference):
         found['generative'] = generative.compare(
             (features, labels), (reference.held_out_features, reference.held_out_labels),
             (reference.features, reference.labels),
-        ) | {'network': config.classifier.network, 'features': features.shape[1]}  # fmt: skip
+        ) | {'network': config.judge.network, 'features': features.shape[1]}  # fmt: skip
     return found, sheets
 
 

@@ -29,6 +29,7 @@ def applied(found, given=None):
 def test_what_is_chosen_can_be_run(name, devices):
     _, lines, config = applied(CASES[name])
     check.check(ml_collections.FrozenConfigDict(config), devices)
+    assert all(config.classifier[name] == value for name, value in config.judge.items())
     assert lines and all(line.startswith('auto: ') for line in lines)
 
 

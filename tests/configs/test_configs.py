@@ -109,7 +109,27 @@ def test_every_number_has_its_bounds():
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }  # fmt: skip
     bounded = [*check.POSITIVE, *check.FRACTIONS, *check.SHARES, *ANY_SIZE]
-    assert sorted(bounded) == sorted(numbers)
+    assert sorted(bounded) == sorted(name for name in numbers if not name.startswith('judge.'))
+
+
+@pytest.mark.parametrize(
+    'field, value', [('steps', 0), ('dropout', 1.0), ('network', 'bogus'), ('widths', ()),
+                     ('batch_size', 7), ('warmup_steps', 3000), ('randaugment_magnitude', 31.0),
+                     ('widths', (4,) * 9)]
+)  # fmt: skip
+def test_the_judge_has_the_bounds_of_the_classifiers(field, value):
+    config = augmented.get_config()
+    with config.ignore_type():
+        config.judge[field] = value
+    message = assert_refused(config, f'judge.{field}', devices=2)
+    assert 'config.classifier' not in message
+
+
+def test_each_variant_trains_its_judge_as_its_classifiers():
+    for variant in augmented.VARIANTS:
+        config = augmented.get_config(variant)
+        assert all(config.classifier[name] == value for name, value in config.judge.items())
+    assert len(config.judge) > 15 and 'seeds' not in config.judge
 
 
 @pytest.mark.parametrize('name', check.CHOICES)
@@ -454,6 +474,7 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path):
     """As large as two cores can do: fifty steps each."""
     config = augmented.get_config(variant)
     config.update_from_flattened_dict(SMALLER)
+    config.judge = default.judge(config.classifier)
     config.data.train, config.data.test = str(tmp_path / 'train.zip'), str(tmp_path / 'test.zip')
     write_zip(config.data.train, seed=0)
     write_zip(config.data.test, seed=1)

@@ -35,7 +35,9 @@ def test_the_page_is_current():
 
 def test_every_field_appears_once():
     fields = re.findall(r'^\| `([^`]+)` \|', document.page(), re.MULTILINE)
-    assert sorted(fields) == sorted(default.flat(default.get_config()))
+    known = default.flat(default.get_config())
+    of_judge = [name for name in known if name.startswith('judge.')]
+    assert of_judge and sorted(fields) == sorted({*known, 'judge.*'} - {*of_judge})
 
 
 def test_a_comment_is_the_meaning_of_the_fields_of_its_line_alone():

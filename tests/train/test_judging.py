@@ -7,7 +7,7 @@ import pytest
 
 from data import splits
 from generation import export
-from train import experiment
+from train import experiment, judging
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     })  # fmt: skip
     judge, made_by, out = (tmp_path / name for name in ('judge', 'generator', 'synthetic'))
     out.mkdir()
-    experiment.train_classifier(judge, config, parts, None, 'original', 10**6)
+    judging.train_judge(judge, config, parts)
     experiment.train_generator(made_by, config, parts, judge)
     fresh = fake_images(400, seed=2).images
 
@@ -41,6 +41,32 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     known = {image.tobytes() for image in parts.train.images}
     assert not known & {image.tobytes() for image in images}
     assert found['copy_rate'] > 0.4 and found['real_heldout_copy_rate'] == 0
+
+
+def test_the_judge_goes_by_its_own_settings(tiny_config):
+    """Classifiers can be tuned, and the synthetic images stay what they were."""
+    reads = judging.judge_reads(tiny_config())
+    of_classifiers = {
+        'steps': 3, 'dropout': 0.1, 'learning_rate': 1.0, 'augment': 'randaugment', 'seeds': 9,
+        'logit_adjustment': 1.0, 'synthetic_until': 1.0, 'init_from': 'runs/other',
+    }  # fmt: skip
+    for name, value in of_classifiers.items():
+        assert judging.judge_reads(tiny_config(**{f'classifier.{name}': value})) == reads
+    for name, value in {'steps': 3, 'dropout': 0.1, 'widths': (8,), 'augment': 'flip_shift'}.items():
+        assert judging.judge_reads(tiny_config(**{f'judge.{name}': value})) != reads
+
+
+def test_what_classifiers_do_not_have_of_a_judge_is_trained(parts, tiny_config, tmp_path):
+    """A network, a length and a batch of its own, from training to its features."""
+    config = tiny_config(**{
+        'judge.hidden': 5, 'judge.steps': 3, 'judge.batch_size': 16,
+        'classifier.logit_adjustment': 1.0, 'classifier.synthetic_until': 1.0,
+    })  # fmt: skip
+    judging.train_judge(tmp_path, config, parts)
+    _, reference, _ = judging.open_judge(tmp_path, config, parts)
+    assert reference.features.shape == (40, 5)
+    rows = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert rows[-1]['step'] == 3
 
 
 FIELDS = [('seed', 1), ('sampler', 'ddpm'), ('steps', 5), ('spacing', 'uniform'),
