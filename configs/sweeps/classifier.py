@@ -1,7 +1,8 @@
 """Is the baseline tuned as well as the rest? A random search over how classifiers are trained.
 
-16 runs, all with the same synthetic images. The sweep's page compares the arms, each at its own lowest validation
-loss. With `--config.arms=original` it shows in a fraction of the time how good a baseline can get.
+16 runs, all with the same synthetic images. The sweep's page compares the arms, each at its own
+lowest validation loss. With `--config.arms=original` it shows in a fraction of the time how good a
+baseline can get.
 
     python main.py --config=configs/augmented.py --sweep=configs/sweeps/classifier.py
 """

@@ -52,7 +52,7 @@ def test_the_judge_goes_by_its_own_settings(tiny_config):
     }  # fmt: skip
     for name, value in of_classifiers.items():
         assert judging.judge_reads(tiny_config(**{f'classifier.{name}': value})) == reads
-    for name, value in {'steps': 3, 'dropout': 0.1, 'widths': (8,), 'augment': 'flip_shift'}.items():
+    for name, value in {'steps': 3, 'dropout': 0.1, 'widths': (8,)}.items():
         assert judging.judge_reads(tiny_config(**{f'judge.{name}': value})) != reads
 
 
