@@ -87,7 +87,8 @@ def get_config():
 
     c.quality = q = ml_collections.ConfigDict()
     q.min_relevance = 0.02  # judge's probability of the class, in [0, 1]
-    q.max_distance_quantile = 0.99  # of the validation images' distances to their class
+    # of the validation images: how far from its class, how flat and how extreme an image may be
+    q.max_distance_quantile = 0.99
     q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy
     q.duplicate_ratio = 1 / 3  # of the typical distance between real neighbours of a class
     q.min_contrast = 4.0  # deviation of grey values in [0, 255]; less where real images have less

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from configs import default
+from configs import default, sweeps
 from eval import report
 from eval.results import strongest_control
 
@@ -90,14 +90,12 @@ def _portable(value):
 
 def _portable_command(command: str) -> str:
     """The command without this machine's paths, without --workdir and --rerun."""
-    words, kept = iter(shlex.split(command)), []
-    for word in words:
-        name, equals, value = word.partition('=')
-        if name == '--workdir' and not equals:
-            next(words, None)  # its value
-        elif name not in ('--workdir', '--rerun'):
-            kept.append(name + equals + _portable(value) if equals else _portable(word))
-    return shlex.join(kept)
+    words = sweeps.without_flags(shlex.split(command), ('workdir',), ('rerun', 'norerun'))
+    parts = (word.partition('=') for word in words)
+    return shlex.join(
+        name + equals + _portable(value) if equals else _portable(name)
+        for name, equals, value in parts
+    )
 
 
 if __name__ == '__main__':

@@ -57,14 +57,17 @@ def views(image_set, count, flip):
     Shifts by a sixteenth of the side, edges repeated, right, left, down, up; where `flip` says that
     a mirrored image is of the same class, every second view is mirrored.
     """
+    yield image_set  # as it is, larger than memory perhaps
+    if count == 1:
+        return
     images = np.asarray(image_set.images)
     by = max(1, images.shape[1] // 16)
     shifts = [(0, 0), (0, by), (0, -by), (by, 0), (-by, 0)]
-    for i in range(count):
+    for i in range(1, count):
         down, right = shifts[(i // 2 if flip else i) % len(shifts)]
         rows = np.clip(np.arange(images.shape[1]) - down, 0, images.shape[1] - 1)
         columns = np.clip(np.arange(images.shape[2]) - right, 0, images.shape[2] - 1)
-        view = images[:, rows][:, :, columns] if i else images
+        view = images[:, rows][:, :, columns]
         if flip and i % 2:
             view = view[:, :, ::-1]
         yield dataclasses.replace(image_set, images=view)

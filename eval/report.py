@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
+    start = time.monotonic()
     class_names, train_counts = list(map(str, class_names)), np.asarray(train_counts)
     if len(set(class_names)) != len(class_names) or len(class_names) != len(train_counts):
         raise ValueError(f'need {len(train_counts)} distinct class names, got {class_names}')
@@ -60,6 +62,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
     pictures = (_class_pictures(*by_class, confusion) | _curves(curves)
                 | {'reliability': _reliability(labels, probabilities)}
                 | _given(sheet=sheet, copies=copies, rejected=rejected))
+    if result['seconds']:
+        result['seconds']['report'] = round(time.monotonic() - start, 1)
     _save(folder, result, pictures, _context(*by_class, confusion, facts))
     return result
 
@@ -144,7 +148,7 @@ def _outcomes(quality: Mapping) -> list[tuple]:
     made = quality.get('made', 0)
     rows = [('Made', made, ''), ('Accepted', quality.get('accepted', 0), '')]
     rows += [(f'Rejected: {reason.replace("_", " ")}', count, REASONS.get(reason, ''))
-             for reason, count in quality.get('rejected', {}).items()]
+             for reason, count in quality.get('rejected', {}).items() if count]
     return [(name, count, count / made if made else None, why) for name, count, why in rows]
 
 
@@ -184,13 +188,19 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
     if synthetic_counts is not None:
         dose = (f'{np.sum(synthetic_counts):,}, from {np.min(synthetic_counts):,} to '
                 f'{np.max(synthetic_counts):,} a class')
-    share = quality.get('share')
+    dose_of_a_batch = None
+    if 'share' in quality:
+        until = quality['until']
+        dose_of_a_batch = f'{percent(quality["share"])}%' + (
+            f' in the first {percent(until)}% of the steps, none after them' if until < 1 else '')
     rows = {
         'Seeds': ', '.join(map(str, facts['seeds'])), 'Steps of a classifier': result['steps'],
         'Synthetic images used': dose,
-        'Synthetic share of a batch': None if share is None else f'{percent(share)}%',
+        'Synthetic share of a batch': dose_of_a_batch,
+        'Loss weight of a synthetic image (of a real one: 1)': quality.get('weight'),
         'Sampler': quality.get('sampler'), 'Sampling steps': quality.get('sampling_steps'),
         'Guidance scale (1 = off)': quality.get('guidance_scale'),
+        'Guided for t in': quality.get('guidance_interval'),
         'Thresholds': _listed(quality.get('thresholds')),
         'Seconds': _listed({stage: f'{s:,.1f}' for stage, s in seconds.items() if s is not None}),
         'Hardware': result['hardware'], 'Versions': _listed(result['versions']),

@@ -327,7 +327,7 @@ def summarise(rows, plan, class_names):
     return {
         'made': len(reasons),
         'accepted': int(accepted.sum()),
-        'rejected': {r: n for r in (*REASONS, 'surplus') if (n := int((reasons == r).sum()))},
+        'rejected': {r: int((reasons == r).sum()) for r in (*REASONS, 'surplus')},
         'unfilled': {
             class_names[c]: int(plan[c] - accepted[c]) for c in np.flatnonzero(plan > accepted)
         },

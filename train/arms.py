@@ -68,7 +68,7 @@ def reads(classifier, arm):
         del fields['synthetic_share'], fields['synthetic_weight']
     if not made_of.changes:
         del fields['synthetic_until']
-    if fields['network'] != 'cnn':
+    if fields['network'] == 'resnet32':
         del fields['widths'], fields['hidden'], fields['dropout']
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']

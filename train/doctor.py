@@ -105,11 +105,10 @@ def _show_counts(parts, found):
     if untested := int((tests < auto.RARE).sum()):
         say(f'  {untested} classes have under {auto.RARE} test images: of each of them alone '
             'nothing can be said')
-    if len(parts.test) < 1000:
-        say(
-            f'  {len(parts.test)} test images: a difference of less than '
-            f'{100 / len(parts.test) ** 0.5:.0f} points will hardly be told from chance'
-        )
+    say(
+        f'  {len(parts.test):,} test images: a difference of less than '
+        f'{100 / len(parts.test) ** 0.5:.0f} points will hardly be told from chance'
+    )
 
 
 def _show_trouble(parts):

@@ -298,7 +298,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
 
     processes.on_main(write)
-    rejected = ''.join(f', {n:,} {reason}' for reason, n in summary['rejected'].items())
+    rejected = ''.join(f', {n:,} {reason}' for reason, n in summary['rejected'].items() if n)
     say(f'  {summary["accepted"]:,} of {summary["made"]:,} accepted{rejected}')
     if short := summary['unfilled']:
         say(f'  {len(short)} classes lack {sum(short.values()):,} images, which were not drawn in '

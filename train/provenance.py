@@ -1,6 +1,7 @@
 """Where a run's numbers come from: config, inputs, code, versions, machine, date."""
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import pathlib
@@ -27,8 +28,12 @@ def facts():
     }
 
 
+@functools.cache
 def commit():
-    """The git commit of the code, with '+' if files were changed; 'unknown' outside of git."""
+    """The git commit of the code, with '+' if files were changed; 'unknown' outside of git.
+
+    As it is when first asked: what was imported then is what runs.
+    """
     try:
         head = _git('rev-parse', 'HEAD')
         dirty = _git('status', '--porcelain', '--untracked-files=no')

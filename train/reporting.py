@@ -8,6 +8,7 @@ from PIL import Image
 
 from eval import figures, report, results
 from train import experiment, provenance
+from train.arms import ARMS
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -23,8 +24,12 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     if synthetic_folder:
         synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
-        if 'augmented' in classifier_folders:
-            summary['share'] = experiment.synthetic_share(config, parts, synthetic)
+        if any(ARMS[arm].mixed for arm in classifier_folders):
+            summary |= {
+                'share': experiment.synthetic_share(config, parts, synthetic),
+                'weight': config.classifier.synthetic_weight,
+                'until': config.classifier.synthetic_until,
+            }
         sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
         copies = copies if copies.exists() else None  # no training image has a second to compare
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])

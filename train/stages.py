@@ -9,6 +9,7 @@ processes, process 0 decides and writes; the others do what it decided.
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+_PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
 _SOURCES = ('.py', '.html', '.md')  # of code, templates of pages among it
 FILE = 'stage.json'
 _FOLDERS = 'stages.json'
@@ -63,6 +65,7 @@ class Runner:
     """
 
     def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda: None):
+        own_code()  # now, before a stage of hours
         self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
         self.seconds, self.folders = {}, {}
@@ -85,7 +88,7 @@ class Runner:
         Raises:
             Changed: see the class.
         """
-        fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code)}
+        fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
         final = self.workdir / name
@@ -239,23 +242,40 @@ def require_space(folder, size):
         )
 
 
-def code_digest(paths):
-    """A digest of the sources under `paths`; comments and docstrings of Python do not change it."""
+@functools.cache
+def own_code():
+    """`read_code` of this project, once: as it was imported, whatever is edited meanwhile."""
+    return read_code(_ROOT / package for package in _PACKAGES)
+
+
+def read_code(folders):
+    """{file: its text} of sources under `folders`; of Python without comments and docstrings."""
+    texts = {}
+    for file in (file for folder in folders for file in folder.rglob('*.*')):
+        if file.suffix in _SOURCES:
+            text = file.read_text('utf-8')
+            texts[file] = _bare(text) if file.suffix == '.py' else text
+    return texts
+
+
+def _bare(source):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, 'body', None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            del body[0]
+    return ast.dump(tree)
+
+
+def code_digest(paths, code):
+    """A digest of the files and packages `paths`, relative to the repository, in `read_code`'s."""
     texts = []
     for path in sorted(paths):
         path = _ROOT / path
-        files = sorted(path.rglob('*.*')) if path.is_dir() else [path]
-        for file in (file for file in files if file.suffix in _SOURCES):
-            text = file.read_text('utf-8')
-            if file.suffix != '.py':
-                texts.append(text)
-                continue
-            tree = ast.parse(text)
-            for node in ast.walk(tree):
-                body = getattr(node, 'body', None)
-                if isinstance(body, list) and body and _is_docstring(body[0]):
-                    del body[0]
-            texts.append(ast.dump(tree))
+        found = [code[file] for file in sorted(code) if path in (file, *file.parents)]
+        if not found:
+            raise FileNotFoundError(f'{path} is no source of this project')
+        texts += found
     return _digest('\n'.join(texts))
 
 

@@ -106,13 +106,20 @@ def apply(config, point):
 
 def command(argv, *more):
     """The command line again, without what chooses runs of a sweep; `more` is added."""
-    kept, skip = [], False
-    for word in argv[1:]:
-        name, equals, _ = word.lstrip('-').partition('=')
-        if not skip and not name.startswith('sweep'):
-            kept.append(word)
-        skip = not skip and name in ('sweep', 'sweep_index') and not equals
+    kept = without_flags(argv[1:], ('sweep', 'sweep_index'), ('sweep_list', 'nosweep_list'))
     return ' '.join(['python main.py', *map(shlex.quote, kept), *more])
+
+
+def without_flags(words, valued, switches):
+    """The words of a command line but for these flags, and the words that are their values."""
+    words, kept = iter(words), []
+    for word in words:
+        name, equals, _ = word.lstrip('-').partition('=')
+        if not word.startswith('-') or name not in (*valued, *switches):
+            kept.append(word)
+        elif name in valued and not equals:
+            next(words, None)
+    return kept
 
 
 def flags(point):

@@ -6,7 +6,8 @@ WORKDIR=${WORKDIR:-runs/folder256}
 PYTHON=${PYTHON:-.venv/bin/python}
 
 status=75
-while [ $status -eq 75 ]; do
+trap 'stopped=1' INT # Ctrl-C ends the run with 75, too, and is meant
+while [ $status -eq 75 ] && [ -z "${stopped:-}" ]; do
     "$PYTHON" main.py --config="$CONFIG" --workdir="$WORKDIR" "$@"
     status=$?
 done

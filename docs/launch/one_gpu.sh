@@ -5,7 +5,7 @@ CONFIG=${CONFIG:-configs/augmented.py:grocery}
 WORKDIR=${WORKDIR:-runs/grocery}
 PYTHON=${PYTHON:-.venv/bin/python}
 
-timeout --signal=TERM --kill-after=30 540 \
+timeout --foreground --signal=TERM --kill-after=30 540 \
     "$PYTHON" main.py --config="$CONFIG" --workdir="$WORKDIR" "$@"
 status=$?
 [ $status -eq 124 ] && status=75 # timeout's own word for "stopped", which the run survives

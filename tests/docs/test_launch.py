@@ -3,8 +3,10 @@
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -106,3 +108,44 @@ def test_two_processes_as_the_recipe_starts_them(tmp_path, clean_env):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'report' / 'index.html').exists()
+
+
+PATIENT = '''#!/usr/bin/env bash
+printf 'began\\n' >> {folder}/called
+trap 'exit 75' {signal}
+for _ in $(seq 100); do sleep 0.1; done
+exit 0
+'''
+
+
+def interrupted(python, name, signal_number, whole_group, **env):
+    """(status, calls) of a recipe that gets a signal while its run is on, which ends with 75."""
+    folder = python.parent
+    python.write_text(PATIENT.format(folder=folder, signal=signal.Signals(signal_number).name[3:]))
+    process = subprocess.Popen(
+        ['bash', str(FOLDER / name)], cwd=ROOT, start_new_session=True,
+        env=os.environ | {'PYTHON': str(python), 'PATH': f'{folder}:{os.environ["PATH"]}', **env},
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (folder / 'called').exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)  # until its trap is set
+    (os.killpg if whole_group else os.kill)(process.pid, signal_number)
+    return process.wait(timeout=30), (folder / 'called').read_text().splitlines()
+
+
+def test_a_task_of_the_array_that_its_time_limit_stops_is_queued_again(python, tmp_path):
+    """SLURM tells the batch shell alone."""
+    (tmp_path / 'scontrol').write_text(f'#!/usr/bin/env bash\necho "$*" > {tmp_path}/queued\n')
+    (tmp_path / 'scontrol').chmod(0o755)
+    ids = {'SLURM_ARRAY_TASK_ID': '3', 'SLURM_ARRAY_JOB_ID': '17'}
+    status, _ = interrupted(python, 'slurm_array.sbatch', signal.SIGTERM, False, **ids)
+    assert status == 75 and (tmp_path / 'queued').read_text() == 'requeue 17_3\n'
+
+
+@pytest.mark.parametrize('name', ['one_gpu.sh', 'eight_gpus.sh'])
+def test_ctrl_c_ends_a_recipe_and_does_not_start_it_again(python, tmp_path, name):
+    """A terminal tells all of the group."""
+    start = time.monotonic()
+    status, calls = interrupted(python, name, signal.SIGINT, True)
+    assert len(calls) == 1 and time.monotonic() - start < 9 and status in (75, 130, -signal.SIGINT)

@@ -18,7 +18,7 @@ FACTS = {'seeds': [0, 1], 'steps': 30,
          'seconds': {'data': 0.5, 'classifiers': float('nan')},
          'hardware': '1 CPU', 'versions': {'jax': '0.8'}, 'commit': 'abc', 'date': '2026-01-01',
          'command': 'python main.py --note="<i>"', 'config': {'optimizer': {'name': '</pre><i>'}}}
-QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'off_class': 20},
+QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'far': 0, 'off_class': 20},
            'copy_rate': 0.1, 'real_heldout_copy_rate': 0.02, 'unfilled': {NAMES[0]: 3},
            'copies': {'made': {'pixels': 0.071, 'features': 0.06, 'either': 0.1},
                       'accepted': dict.fromkeys(('pixels', 'features', 'either'), 0.0),
@@ -27,7 +27,8 @@ QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'off_class': 20
                           'synthetic_train': dict.fromkeys(generative.MEASURES, 0.123456),
                           'validation_train': dict.fromkeys(generative.MEASURES, -0.00098765),
                           'synthetic_validation': dict.fromkeys(generative.MEASURES)},
-           'share': 0.3, 'sampler': 'ddim', 'guidance_scale': 1.5,
+           'share': 0.3, 'weight': 0.5, 'until': 0.75,
+           'guidance_interval': [0.0, 1.0], 'sampler': 'ddim', 'guidance_scale': 1.5,
            'thresholds': {'copy_ratio': 1 / 3}}
 LABELS = np.repeat([0, 1, 2], 30).astype(np.int32)
 GROUPS = {'many': 40, 'few': 25}
@@ -146,8 +147,18 @@ def test_metrics_json_follows_the_schema(finished):
     assert (result['test_images'], result['seeds'], result['steps']) == (90, 2, 30)
     assert list(result['differences']) == ['augmented-original', 'oversampled-original',
                                            'augmented-oversampled']
-    assert result['synthetic']['rejected'] == {'copy': 10, 'off_class': 20}
+    assert result['synthetic']['rejected'] == {'copy': 10, 'far': 0, 'off_class': 20}
+    assert 0 <= result['seconds'].pop('report') < 60
     assert result['seconds'] == {'data': 0.5, 'classifiers': None}
+
+
+def test_the_dose_is_stated_in_both_reports(finished):
+    markdown = (finished[0] / 'report.md').read_text('utf-8')
+    page = Page((finished[0] / 'index.html').read_text('utf-8')).text
+    for text in (markdown, page):
+        assert '30.0% in the first 75.0% of the steps, none after them' in text
+        assert 'Loss weight of a synthetic image (of a real one: 1)' in text and '0.5' in text
+        assert 'Rejected: copy' in text and 'Rejected: far' not in text
 
 
 def test_an_arm_in_metrics_json(finished):

@@ -327,7 +327,7 @@ def test_summarise():
     assert quality.summarise(rows, np.array([1, 1, 3]), ('a', 'b', 'c')) == {
         'made': 6,
         'accepted': 2,
-        'rejected': {'blank': 1, 'copy': 2, 'surplus': 1},
+        'rejected': dict.fromkeys(quality.REASONS, 0) | {'blank': 1, 'copy': 2, 'surplus': 1},
         'unfilled': {'c': 3},
     }
     nothing = quality.summarise({}, np.zeros(3, int), ('a', 'b', 'c'))

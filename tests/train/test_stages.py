@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import pathlib
 import re
@@ -340,7 +341,7 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
 
     def digest(text):
         file.write_text(text)
-        return stages.code_digest([str(file)])
+        return stages.code_digest([str(file)], stages.read_code([tmp_path]))
 
     first = digest(CODE)
     same = [
@@ -357,17 +358,45 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
 
 def test_a_template_is_code(tmp_path):
     (tmp_path / 'page.html').write_text('<p>1</p>')
-    before = stages.code_digest([str(tmp_path)])
+    before = stages.code_digest([str(tmp_path)], stages.read_code([tmp_path]))
     (tmp_path / 'page.html').write_text('<p>2</p>')
-    assert stages.code_digest([str(tmp_path)]) != before
+    assert stages.code_digest([str(tmp_path)], stages.read_code([tmp_path])) != before
 
 
 def test_code_is_found_by_package_and_by_file():
     root = pathlib.Path(stages.__file__).parent.parent
-    package, file = stages.code_digest(['generation']), stages.code_digest(['generation/export.py'])
-    assert package != file
-    assert stages.code_digest(['generation', 'eval']) == stages.code_digest(['eval', 'generation'])
-    assert stages.code_digest([str(root / 'generation')]) == package
+
+    def digest(*paths):
+        return stages.code_digest(paths, stages.own_code())
+
+    package, file, other = digest('generation'), digest('generation/export.py'), digest('data')
+    assert len({package, file, other, digest()}) == 4
+    assert digest('generation', 'eval') == digest('eval', 'generation')
+    assert digest(str(root / 'generation')) == package
+    with pytest.raises(FileNotFoundError, match='generation/none.py'):
+        digest('generation/none.py')
+
+
+def test_code_that_is_edited_while_a_run_goes_on_is_not_the_run_s(monkeypatch, tmp_path):
+    """What was imported at the start is what runs."""
+    for folder, text in ((tmp_path / 'eval', 'x = 1'), (tmp_path / 'data', 'y = 1')):
+        folder.mkdir()
+        (folder / 'module.py').write_text(text)
+    monkeypatch.setattr(stages, '_ROOT', tmp_path)
+    monkeypatch.setattr(stages, 'own_code', functools.cache(stages.own_code.__wrapped__))
+
+    def work(folder):
+        (tmp_path / 'eval' / 'module.py').write_text('x = 2')
+
+    runner = stages.Runner(tmp_path / 'run')
+    runner.run('first', work, reads={}, code=['data'])
+    runner.run('second', work, reads={}, code=['eval'])
+    monkeypatch.setattr(stages, 'own_code', functools.cache(stages.own_code.__wrapped__))
+    later = stages.Runner(tmp_path / 'run')
+    later.run('first', work, reads={}, code=['data'])
+    assert not later.worked
+    later.run('second', work, reads={}, code=['eval'])
+    assert later.worked
 
 
 def test_input_digests_notice_a_changed_image(tmp_path):
