@@ -181,7 +181,7 @@ def run(config, workdir, command, rerun=False, shared=None):
 
 def run_sweep(configs, points, chosen, workdir, command):
     """Runs configs[i] for each i in `chosen`; what several have in common is done once."""
-    failed = []
+    failed, tables = [], []
     for i in chosen:
         folder = leaderboard.folder(workdir, i)
         say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
@@ -193,18 +193,21 @@ def run_sweep(configs, points, chosen, workdir, command):
             if end.code != USAGE or parallel.process()[1] > 1:  # of several, the others end, too
                 raise
             failed.append(str(i))
-        processes.on_main(lambda: write_leaderboard(workdir, points))
-    show(leaderboard.console_table(workdir, points))
+        processes.on_main(lambda: tables.append(update_leaderboard(workdir, points)))
+    if tables:  # in process 0
+        show(tables[-1])
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
     if failed:
         say(f'Failed, as said above: run {", ".join(failed)}')
         raise SystemExit(USAGE)
 
 
-def write_leaderboard(workdir, points):
-    """The sweep's pages, by one of its jobs at a time."""
+def update_leaderboard(workdir, points):
+    """Writes the sweep's pages, one of its jobs at a time, and returns them as a table."""
     with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
-        leaderboard.write(workdir, points)
+        board = leaderboard.read(workdir, points)
+        leaderboard.write(board)
+    return leaderboard.console_table(board)
 
 
 @contextlib.contextmanager

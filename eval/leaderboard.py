@@ -7,6 +7,7 @@ they say together is added.
 """
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -27,6 +28,24 @@ from train import stages
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
 HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """A sweep's finished runs, and what they say: of `rows`, `together` and `tuned`."""
+
+    workdir: Path
+    points: Sequence[Mapping]
+    rows: Sequence[Mapping]
+    together: Mapping
+    tuned: Mapping
+
+
+def read(workdir: Path, points: Sequence[Mapping]) -> Board:
+    """The leaderboard of a sweep as far as its runs are finished."""
+    found = rows(workdir, points)
+    return Board(workdir, points, found, together(workdir, found, points),
+                 tuned(workdir, found, points))
 
 
 def folder(workdir: Path, index: int) -> Path:
@@ -186,31 +205,29 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     return {'best': best, 'differences': differences, 'answers': answers}
 
 
-def write(workdir: Path, points: Sequence[Mapping]) -> None:
+def write(board: Board) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
-    found = rows(workdir, points)
-    pooled = together(workdir, found, points)
-    fields = list(dict.fromkeys(itertools.chain(*points)))
-    each = tuned(workdir, found, points)
-    context = {'rows': found, 'planned': len(points), 'differences': DIFFERENCES,
-               'replicates': replicates(points), 'alike': alike(found),
-               'together': pooled, 'answer': _answer(pooled), 'tuned': each,
-               'fields': ', '.join(fields),
+    fields = list(dict.fromkeys(itertools.chain(*board.points)))
+    context = {'rows': board.rows, 'planned': len(board.points), 'differences': DIFFERENCES,
+               'replicates': replicates(board.points), 'alike': alike(board.rows),
+               'together': board.together, 'answer': _answer(board.together),
+               'tuned': board.tuned, 'fields': ', '.join(fields),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
-               'name': workdir.name, 'words': words}  # fmt: skip
-    pages = {'sweep.csv': _csv(found, fields)}
+               'name': board.workdir.name, 'words': words}  # fmt: skip
+    pages = {'sweep.csv': _csv(board.rows, fields)}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)
     for name, text in pages.items():
-        with stages.whole(workdir / 'report' / name) as unfinished:
+        with stages.whole(board.workdir / 'report' / name) as unfinished:
             unfinished.write_text(text, 'utf-8')
 
 
-def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
+def console_table(board: Board) -> Table:
     """The leaderboard as a rich table; below it what `together` or `tuned` adds."""
-    found = rows(workdir, points)
-    order = 'Runs that differ in seeds only' if replicates(points) else 'Best on validation first'
-    if not alike(found):
+    order = 'Best on validation first'
+    if replicates(board.points):
+        order = 'Runs that differ in seeds only'
+    if not alike(board.rows):
         order = 'As planned: some runs were made with other settings than the rest'
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title=f'{order}; in points, with 95% intervals on the test set')
@@ -218,19 +235,19 @@ def console_table(workdir: Path, points: Sequence[Mapping]) -> Table:
         table.add_column(name, overflow='fold')
     for name in DIFFERENCES.values():
         table.add_column(f'{name}\n- {BASELINE}', justify='right')
-    for row in found:
+    for row in board.rows:
         table.add_row(str(row['index']), words(row['point'], '\n'),
                       f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
-    if pooled := together(workdir, found, points):
+    if board.together:
         table.add_section()
         table.add_row('all', 'Their mean, with its\ninterval over runs:')
-    for pair, difference in pooled.get('differences', {}).items():
+    for pair, difference in board.together.get('differences', {}).items():
         table.add_row('', pair.replace('-', ' - '), '', *_cells(difference))
-    if each := tuned(workdir, found, points):
+    if board.tuned:
         table.add_section()
         table.add_row('each', 'Each arm at its own\nlowest validation loss:')
-    for pair, difference in each.get('differences', {}).items():
-        arms = {arm: each['best'][arm]['index'] for arm in pair.split('-')}
+    for pair, difference in board.tuned.get('differences', {}).items():
+        arms = {arm: board.tuned['best'][arm]['index'] for arm in pair.split('-')}
         runs = ' - '.join(f'{arm} (run {index})' for arm, index in arms.items())
         table.add_row('', runs.replace(' - ', ' -\n'), '', *_cells(difference))
     return table

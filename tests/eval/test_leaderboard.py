@@ -68,14 +68,14 @@ def move_data(workdir):
 
 
 def pages(workdir, points):
-    leaderboard.write(workdir, points)
+    leaderboard.write(leaderboard.read(workdir, points))
     return {name: (workdir / 'report' / f'sweep.{name}').read_text('utf-8')
             for name in ('html', 'md', 'csv')}
 
 
 def console(workdir, points):
     text = io.StringIO()
-    Console(file=text, width=80).print(leaderboard.console_table(workdir, points))
+    Console(file=text, width=80).print(leaderboard.console_table(leaderboard.read(workdir, points)))
     return text.getvalue()
 
 
@@ -251,7 +251,7 @@ def test_a_run_that_is_being_done_again_is_left_out(tmp_path):
     path.write_text('{"data": "../../shared/data/1"}')
     found = leaderboard.rows(tmp_path, RATES)
     assert len(found) == len(every) - 1 and 1 not in [row['index'] for row in found]
-    leaderboard.write(tmp_path, RATES)
+    leaderboard.write(leaderboard.read(tmp_path, RATES))
 
 
 def test_a_run_of_which_a_stage_is_gone_is_left_out_until_it_is_there_again(tmp_path):
