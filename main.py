@@ -241,7 +241,7 @@ def settings(argv):
         names = ','.join(config[field]).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
     for part in (config.generator, config.classifier):
-        if start := part.init_from:  # who asks what this run has started from may be elsewhere
+        if start := part.init_from:  # absolute: the run may be opened from another directory
             part.init_from = str(pathlib.Path(start).expanduser().absolute())
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')

@@ -14,7 +14,7 @@ import scipy  # its parts are imported when they are first used
 from data import store
 
 _SIDE = 8  # of a thumbnail: the grain of a JPEG and the blur of a smaller copy do not reach it
-_FLAT = 2.0  # standard deviation in its channels below which a thumbnail has nothing to compare
+_MIN_STD = 2.0  # standard deviation in its channels below which a thumbnail has nothing to compare
 _SHAPES = 0.9  # least correlation without the colour that all cells share; copies have 0.96
 _AXES = 8  # of the space in which near thumbnails are looked for
 _NEAREST = 4  # neighbours of an image in each set that are compared with it
@@ -136,7 +136,7 @@ def _thumbnails(images):
     pool = _pooling(images.shape[1])
     values = np.tensordot(np.asarray(images, np.float32), pool, (2, 1))
     values = np.tensordot(values, pool, (1, 1))  # [N, 3, columns, rows]
-    shown = np.sqrt(values.var(axis=(2, 3)).mean(axis=1)) > _FLAT
+    shown = np.sqrt(values.var(axis=(2, 3)).mean(axis=1)) > _MIN_STD
     values -= values.mean(axis=(1, 2, 3), keepdims=True)
     length = np.linalg.norm(_flat(values), axis=1)
     return values / np.maximum(length, 1e-6)[:, None, None, None], shown

@@ -257,7 +257,7 @@ def _inside(name, labels, groups) -> np.ndarray:
 
 
 def _unseen(inside: np.ndarray) -> float:
-    """The largest share of a kind of image of which these, bool [N], show none in 1 of 40 cases."""
+    """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of these show."""
     return 1 - 0.025 ** (1 / max(1, int(inside.sum())))
 
 

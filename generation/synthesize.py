@@ -85,7 +85,7 @@ def fill(plan, make, check, *, rounds):
         make: (labels [N], seeds [N]) -> images [N, H, W, C].
         check: (images, labels, accepted images, their labels) -> (reasons [N] of str, '' where
             the image stays; scores {name: [N]}).
-        rounds: after this many the classes may stay short.
+        rounds: at most; after them classes may still lack images.
     Returns:
         Rows of everything made: {'images', 'labels', 'seeds', 'reasons', **scores}, arrays [N].
     """

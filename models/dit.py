@@ -25,9 +25,9 @@ class DiT(nn.Module):
     """
 
     num_classes: int
-    width: int = 128
-    depth: int = 6
-    patch_size: int = 4
+    width: int
+    depth: int
+    patch_size: int
     dropout: float = 0.0
     head_width: int = 32
     dtype: Any = jnp.float32

@@ -22,17 +22,19 @@ class UNet(nn.Module):
         channels: channels of the first level; level i has channels * multipliers[i].
         blocks: residual blocks per level on the way down; one more on the way up.
         attention: per level, whether its blocks are followed by self-attention.
+        patch_size: side of the patches that become channels, in pixels; divides the image's side.
+        dropout: probability, in [0, 1).
         dtype: of activations; parameters and normalisation stay float32.
         remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """
 
     num_classes: int
-    channels: int = 64
-    multipliers: Sequence[int] = (1, 2)
-    blocks: int = 2
-    attention: Sequence[bool] = (False, True)
-    patch_size: int = 2
-    dropout: float = 0.1
+    channels: int
+    multipliers: Sequence[int]
+    blocks: int
+    attention: Sequence[bool]
+    patch_size: int
+    dropout: float = 0.0
     dtype: Any = jnp.float32
     remat: bool = False
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import signal
 import threading
@@ -17,7 +18,7 @@ from train.progress import say
 class Interrupted(SystemExit):
     """The user or the scheduler asked to stop; everything is saved. Exit status 75: run again."""
 
-    STATUS = 75  # EX_TEMPFAIL of sysexits.h
+    STATUS = os.EX_TEMPFAIL  # 75
 
     def __init__(self):
         super().__init__(self.STATUS)

@@ -22,7 +22,7 @@ from train.progress import be_quiet, leave
 
 _FOREVER = 10 * 365 * 24 * 3600 * 1000  # ms
 _ENDED = 'ended'
-_AGAIN = 75  # the exit status that says: run the same command again
+_AGAIN = os.EX_TEMPFAIL  # 75, the exit status that says: run the same command again
 _turn = itertools.count()
 
 
@@ -105,7 +105,7 @@ def _tell(status, key=_ENDED):
 
 
 def _part(seconds=5.0):
-    """Process 0 has the store: it stays until the others have read how all end, or are gone."""
+    """Process 0 hosts the key-value store, so it waits until the others have read the status."""
     index, count = parallel.process()
     if index:
         _tell(None, f'left/{index}')

@@ -30,7 +30,7 @@ class Run:
         """The folder of a finished stage.
 
         Raises:
-            ValueError: there is none, or one of an earlier config alone.
+            ValueError: it is not finished, or only under an earlier config.
         """
         folder = stages.places(self.folder).get(name)
         used = self.config.arms

@@ -55,8 +55,7 @@ class Runner:
         rerun: do stages again whose settings changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
-        begin: called once, before the first stage that has to run (or, of those `alone`, is whole),
-            or when none has to, but the folder was another config's in between.
+        begin: called once, before this run first changes the folder.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
@@ -198,9 +197,9 @@ def _turn(final, name):
 
 
 def reopen(folder):
-    """Makes a finished stage one that goes on where it was interrupted, if `folder` is one.
+    """Turns a finished stage back into an unfinished one, which the next run goes on with.
 
-    For who holds the lock of its run. What another config has begun there is set aside.
+    The caller must hold the run's lock. What another config has begun there is set aside.
     """
     if _read(folder):
         unfinished = folder.with_name(folder.name + '.unfinished')
