@@ -33,6 +33,7 @@ from configs.default import flat
 from data import splits
 from eval import leaderboard, report
 from train import (
+    disk,
     doctor,
     experiment,
     judging,
@@ -115,7 +116,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             after=provenance.input_digests(config.data),
             code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
-        data = stages.file_digest(folder / 'splits.json')  # of the images, however they came there
+        data = disk.digest(folder / 'splits.json')  # of the images, however they came there
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
         experiment.refuse_leaks(config, folder)

@@ -23,7 +23,7 @@ from configs.sweeps import AS_IT_IS
 from eval import report, results, statistics, wording
 from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
-from train import stages
+from train import disk, stages
 
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
 HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
@@ -218,7 +218,7 @@ def write(board: Board) -> None:
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)
     for name, text in pages.items():
-        with stages.whole(board.workdir / 'report' / name) as unfinished:
+        with disk.atomic_write(board.workdir / 'report' / name) as unfinished:
             unfinished.write_text(text, 'utf-8')
 
 

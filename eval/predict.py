@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # scipy.optimize is imported when it is first used
 
 from data import augment, pipeline
-from train import parallel, stages
+from train import disk, parallel
 
 _AHEAD = 8  # batches that the devices are given before the first one's results are fetched
 
@@ -77,7 +77,7 @@ def save(path, probabilities, labels):
     """Writes predictions.npz: `probabilities` float32 [N, C], `labels` int32 [N]."""
     if not parallel.is_main():
         return
-    with stages.whole(pathlib.Path(path)) as unfinished:
+    with disk.atomic_write(pathlib.Path(path)) as unfinished:
         np.savez(unfinished, probabilities=probabilities, labels=labels)
 
 

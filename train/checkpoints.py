@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from train import parallel, processes, stages
+from train import disk, parallel, processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
 _MANIFEST = 'SHA256SUMS'
@@ -78,7 +78,7 @@ def require_space(folder, state, *, keep=2):
     size = sum(x.nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
     missing = keep + 1 - len(steps(folder))  # the newest is written before the oldest goes
     folder.mkdir(parents=True, exist_ok=True)
-    stages.require_space(folder, max(1, missing) * size)
+    disk.require_space(folder, max(1, missing) * size)
 
 
 def restore(folder, template):
@@ -172,7 +172,7 @@ def _manifest(path):
         file.relative_to(path).as_posix()
         for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
     )  # fmt: skip
-    return ''.join(f'{stages.file_digest(path / name)}  {name}\n' for name in names)
+    return ''.join(f'{disk.digest(path / name)}  {name}\n' for name in names)
 
 
 def _refuse_not_finite(arrays, path):

@@ -17,6 +17,7 @@ from generation import export, quality, samples, synthesize
 from train import (
     arms,
     classifier,
+    disk,
     generator,
     judging,
     loop,
@@ -268,7 +269,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
     # an image's PNG, as much again for what is rejected, and a block of the disk each
     size = 2 * int(plan.sum()) * (parts.train.images[0].size + 4096)
-    processes.on_main(lambda: stages.require_space(folder, size))
+    processes.on_main(lambda: disk.require_space(folder, size))
     params, step = generator.load(generator_folder, config.generator.steps)
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)

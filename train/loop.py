@@ -10,7 +10,7 @@ import threading
 import jax
 import numpy as np
 
-from train import checkpoints, parallel, processes, stages, trackers
+from train import checkpoints, disk, parallel, processes, trackers
 from train import state as state_lib
 from train.progress import say
 
@@ -170,7 +170,7 @@ class MetricsLog:
                 # a kill can leave half a last line
                 if line.endswith('\n') and json.loads(line)['step'] <= step:
                     kept.append(line)
-        with stages.whole(self._path) as aside:
+        with disk.atomic_write(self._path) as aside:
             aside.write_text(''.join(kept), 'utf-8')
 
     def write(self, **row):

@@ -9,7 +9,7 @@ import platform
 import subprocess
 
 from data import sources
-from train import parallel, stages
+from train import disk, parallel
 
 PACKAGES = (
     'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn', 'pillow',
@@ -55,12 +55,12 @@ def write_config(workdir, config):
     plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
     if path.exists() and json.loads(path.read_text('utf-8'))['config'] == plain:
         return
-    stages.write_json(path, {'config': plain, **facts()})
+    disk.write_json(path, {'config': plain, **facts()})
 
 
 def input_digests(data):
     """Digests of the files that `config.data` reads, so that a changed image is noticed."""
-    return [stages.file_digest(path)
+    return [disk.digest(path)
             for path in sources.paths(data.source, train=data.train, test=data.test)]
 
 

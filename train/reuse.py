@@ -15,7 +15,7 @@ from data import augment, folders, sources, splits
 from data.decode import BadImage
 from eval import metrics, predict, report, results
 from generation import export, samples
-from train import experiment, parallel, runs, stages
+from train import disk, experiment, parallel, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -50,7 +50,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     elif mode == 'evaluate':
         scores = evaluate(run, images, split, views)
         show(report.scores_table(run.words(), scores))
-        stages.write_json(out, results.jsonable(scores))
+        disk.write_json(out, results.jsonable(scores))
         say(f'Per class: {out}')
     elif mode == 'sample':
         total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
@@ -90,7 +90,7 @@ def write_predictions(run, images, out, views=1):
     names, models, unusable = run.class_names(), run.classifiers(), 0
     top = range(1, min(TOP, len(names)) + 1)
     with (
-        stages.whole(out) as unfinished,
+        disk.atomic_write(out) as unfinished,
         unfinished.open('w', newline='', encoding='utf-8') as file,
         progress('images') as update,
     ):
@@ -214,6 +214,6 @@ def export_classifier(run, out):
         'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
         'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
     }  # fmt: skip
-    stages.write_json(out.with_name(out.name + '.json'), facts)
-    with stages.whole(out) as unfinished:
+    disk.write_json(out.with_name(out.name + '.json'), facts)
+    with disk.atomic_write(out) as unfinished:
         unfinished.write_bytes(exported.serialize())

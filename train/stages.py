@@ -19,8 +19,7 @@ import time
 
 import flax.traverse_util
 
-from data import folders
-from train import lock, parallel, processes
+from train import disk, lock, parallel, processes
 from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
@@ -121,7 +120,7 @@ class Runner:
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
-                write_json(unfinished / FILE, begun)
+                disk.write_json(unfinished / FILE, begun)
         processes.on_main(lambda: self._put_in_place(unfinished, final))
         self._note(name, final, begun['seconds'])
         say(f'{name}: done in {duration(begun["seconds"])}')
@@ -150,7 +149,7 @@ class Runner:
             _remove(unfinished)
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
-            write_json(unfinished / FILE, begun)
+            disk.write_json(unfinished / FILE, begun)
         return None, begun
 
     def _take_over(self):
@@ -172,7 +171,7 @@ class Runner:
 
     def _list(self):
         listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}
-        write_json(self.workdir / _FOLDERS, listed)
+        disk.write_json(self.workdir / _FOLDERS, listed)
 
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
@@ -231,16 +230,6 @@ def _refuse_change(folder, before, now):
         )
 
 
-def require_space(folder, size):
-    """Raises OSError, in words, unless `size` bytes are free where `folder` lies."""
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise OSError(
-            f'{folder} needs {size / 1e6:,.0f} MB more and {free / 1e6:,.0f} MB are free; make '
-            'room or use another --workdir'
-        )
-
-
 @functools.cache
 def own_code():
     """`read_code` of this project, once: as it was imported, whatever is edited meanwhile."""
@@ -278,23 +267,6 @@ def code_digest(paths, code):
     return _digest('\n'.join(texts))
 
 
-def file_digest(path):
-    """A digest of a file's bytes, or of the names, sizes and times of a folder's files.
-
-    Hidden ones are left out: a look at the folder makes some.
-    """
-    path = pathlib.Path(path).expanduser()
-    if path.is_file():
-        with path.open('rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
-    found = folders.members(path) if path.is_dir() else ()  # the data stage says what is wrong
-    files = sorted(
-        pathlib.PurePath(p) for p in found if not p.endswith('/') and not folders.is_hidden(p)
-    )
-    stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
-    return _digest(json.dumps(stats))
-
-
 def _plain(config):
     return config.to_dict()
 
@@ -316,18 +288,3 @@ def _read(folder):
     keys = {'digest', 'seconds', 'reads', 'after', 'code'}
     whole = isinstance(found, dict) and found.keys() >= keys and isinstance(found['reads'], dict)
     return found if whole else None
-
-
-def write_json(path, content):
-    """Writes JSON data so that the file is whole or, after a kill, what it was before."""
-    with whole(path) as aside:
-        aside.write_text(json.dumps(content, indent=1), 'utf-8')
-
-
-@contextlib.contextmanager
-def whole(path):
-    """A path beside `path` to write to; it gets that name, over an older file, if all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'unfinished_{path.name}')
-    yield aside
-    aside.rename(path)

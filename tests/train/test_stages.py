@@ -288,13 +288,6 @@ def test_the_beginning_is_told_once_and_only_if_there_is_work(tmp_path):
     assert len(begun) == 2
 
 
-def test_too_little_space_is_said_in_words(tmp_path):
-    stages.require_space(tmp_path, 1)
-    with pytest.raises(OSError, match='MB more and .* MB are free; make room') as error:
-        stages.require_space(tmp_path, 10**18)
-    assert str(tmp_path) in str(error.value)
-
-
 OLD = json.dumps({'digest': 'x', 'seconds': 1, 'reads': [1], 'after': [], 'code': ''})
 
 
@@ -397,49 +390,3 @@ def test_code_that_is_edited_while_a_run_goes_on_is_not_the_run_s(monkeypatch, t
     assert not later.worked
     later.run('second', work, reads={}, code=['eval'])
     assert later.worked
-
-
-def test_input_digests_notice_a_changed_image(tmp_path):
-    folder = tmp_path / 'train'
-    (folder / 'cat').mkdir(parents=True)
-    image = folder / 'cat' / 'a.png'
-    image.write_bytes(b'1')
-    seen = {stages.file_digest(folder)}
-    image.write_bytes(b'22')
-    seen.add(stages.file_digest(folder))
-    image.rename(folder / 'cat' / 'b.png')
-    seen.add(stages.file_digest(folder))
-    assert len(seen) == 3
-    assert stages.file_digest(folder) in seen
-    archive = tmp_path / 'train.zip'
-    archive.write_bytes(b'1')
-    first = stages.file_digest(archive)
-    archive.write_bytes(b'2')
-    assert stages.file_digest(archive) != first
-
-
-@pytest.mark.parametrize('name', ['.DS_Store', 'cat/._a.png', 'cat/Thumbs.db', '__MACOSX/a.png'])
-def test_what_a_look_at_a_folder_leaves_there_is_no_change(tmp_path, name):
-    (tmp_path / 'cat').mkdir()
-    (tmp_path / 'cat' / 'a.png').write_bytes(b'1')
-    before = stages.file_digest(tmp_path)
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b'1')
-    assert stages.file_digest(tmp_path) == before
-
-
-def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
-    """data.folders follows links, so what is noticed must be behind them, too."""
-    (tmp_path / 'cats').mkdir()
-    (tmp_path / 'train').mkdir()
-    (tmp_path / 'train' / 'cat').symlink_to(tmp_path / 'cats')
-    empty = stages.file_digest(tmp_path / 'train')
-    (tmp_path / 'cats' / 'a.png').write_bytes(b'1')
-    assert stages.file_digest(tmp_path / 'train') != empty
-
-
-def test_input_digests_follow_the_home_folder(tmp_path, monkeypatch):
-    """data.folders opens '~/...', so what is noticed must be the same folder."""
-    monkeypatch.setenv('HOME', str(tmp_path))
-    (tmp_path / 'a.png').write_bytes(b'1')
-    assert stages.file_digest('~') == stages.file_digest(tmp_path)

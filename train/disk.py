@@ -1,0 +1,51 @@
+"""Files that are whole or what they were before; digests of files; room on the disk."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import shutil
+
+from data import folders
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """A path beside `path` to write to; it gets that name, over an older file, if all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'unfinished_{path.name}')
+    yield aside
+    aside.rename(path)
+
+
+def write_json(path, content):
+    """Writes JSON data so that the file is whole or, after a kill, what it was before."""
+    with atomic_write(path) as aside:
+        aside.write_text(json.dumps(content, indent=1), 'utf-8')
+
+
+def digest(path):
+    """A digest of a file's bytes, or of the names, sizes and times of a folder's files.
+
+    Hidden ones are left out: a look at the folder makes some.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.is_file():
+        with path.open('rb') as file:
+            return hashlib.file_digest(file, 'sha256').hexdigest()
+    found = folders.members(path) if path.is_dir() else ()  # the data stage says what is wrong
+    files = sorted(
+        pathlib.PurePath(p) for p in found if not p.endswith('/') and not folders.is_hidden(p)
+    )
+    stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def require_space(folder, size):
+    """Raises OSError, in words, unless `size` bytes are free where `folder` lies."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(
+            f'{folder} needs {size / 1e6:,.0f} MB more and {free / 1e6:,.0f} MB are free; make '
+            'room or use another --workdir'
+        )
