@@ -239,7 +239,7 @@ def own_code():
 def read_code(folders):
     """{file: its text} of sources under `folders`; of Python without comments and docstrings."""
     texts = {}
-    for file in (file for folder in folders for file in folder.rglob('*.*')):
+    for file in sorted(file for folder in folders for file in folder.rglob('*.*')):
         if file.suffix in _SOURCES:
             text = file.read_text('utf-8')
             texts[file] = _bare(text) if file.suffix == '.py' else text
@@ -260,7 +260,7 @@ def code_digest(paths, code):
     texts = []
     for path in sorted(paths):
         path = _ROOT / path
-        found = [code[file] for file in sorted(code) if path in (file, *file.parents)]
+        found = [text for file, text in code.items() if file.is_relative_to(path)]
         if not found:
             raise FileNotFoundError(f'{path} is no source of this project')
         texts += found

@@ -83,10 +83,10 @@ def test_a_field_that_cannot_be_set_is_named(point, said):
 def test_commands_say_each_run_and_leave_out_what_chooses():
     argv = ['main.py', '--config=c.py', '--sweep', 'a b.py', '--sweep_list', '--workdir=my runs']
     assert sweeps.command(argv) == "python main.py --config=c.py '--workdir=my runs'"
-    for place in (['--workdir', 'sweeps/a'], ['--workdir=sweep', '-sweep', 'b.py']):
-        kept = ' '.join(word for word in place if word not in ('-sweep', 'b.py'))
-        argv_of_place = ['main.py', *place, '--sweep_index', '3', '--config=c.py']
-        assert sweeps.command(argv_of_place) == f'python main.py {kept} --config=c.py'
+    named = ['main.py', '--workdir', 'sweeps/a', '--sweep_index', '3', '--config=c.py']
+    assert sweeps.command(named) == 'python main.py --workdir sweeps/a --config=c.py'
+    one_dash = ['main.py', '--workdir=sweep', '-sweep', 'b.py', '--sweep_index=3', '--config=c.py']
+    assert sweeps.command(one_dash) == 'python main.py --workdir=sweep --config=c.py'
     assert sweeps.commands(argv, 'a b.py', [{'x': 1}, {'x': (2, 3)}, {}]) == [
         "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=0"
         '  # --config.x=1',
