@@ -12,6 +12,7 @@ from train import runs, trackers
 from train.arms import ARMS
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
+from train.state import OPTIMIZERS
 
 CHOICES = {
     'generator.backbone': BACKBONES,
@@ -22,6 +23,7 @@ CHOICES = {
     'synthesis.sampler': samplers.SAMPLERS,
     'synthesis.spacing': samplers.SPACINGS,
     'classifier.network': NETWORKS,
+    'classifier.optimizer': OPTIMIZERS,
     'classifier.select': ('best_validation_loss', 'last'),
     'classifier.augment': ('none', 'flip_shift', 'randaugment'),
     'classifier.dtype': ('auto', 'float32', 'bfloat16'),

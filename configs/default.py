@@ -102,7 +102,9 @@ def get_config():
     k.dropout = 0.5  # cnn
     k.steps = 3000  # optimizer steps, in every arm
     k.batch_size = 64  # over all devices and hosts
-    k.learning_rate = 1e-3  # Adam
+    k.optimizer = 'adam'  # adam | sgd (momentum 0.9)
+    k.learning_rate = 1e-3
+    k.weight_decay = 0.0  # adam: decoupled (AdamW); sgd: in the gradient; 0: off
     k.warmup_steps = 0  # in which the learning rate rises from 0
     k.cosine_decay = True  # of the learning rate, to 0 at the last step
     k.select = 'last'  # final weights: last | best_validation_loss

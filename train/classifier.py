@@ -35,8 +35,8 @@ def build(config, num_classes, prior=None):
     """
     model = make_model(config, num_classes)
     optimizer = state_lib.make_optimizer(
-        learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
-        cosine=config.cosine_decay,
+        name=config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
+        warmup=config.warmup_steps, cosine=config.cosine_decay, weight_decay=config.weight_decay,
     )  # fmt: skip
     step = state_lib.make_step(make_loss(model, config, prior), optimizer)
     return model, optimizer, step

@@ -420,7 +420,7 @@ SMALLER = {
     'generator.channels': 8, 'generator.blocks': 1, 'generator.multipliers': (1,),
     'generator.attention': (True,), 'generator.warmup_steps': 5, 'generator.log_every': 10,
     'generator.save_every': 50, 'classifier.steps': 50, 'classifier.widths': (4, 4, 8),
-    'classifier.hidden': 8,
+    'classifier.hidden': 8, 'classifier.warmup_steps': 5,
     'classifier.batch_size': 8, 'classifier.log_every': 10, 'classifier.save_every': 50,
 }  # fmt: skip
 

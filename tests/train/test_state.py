@@ -116,6 +116,54 @@ def test_learning_rate_schedules():
     np.testing.assert_allclose(cosine[4:], expected, rtol=1e-3, atol=1e-6)
 
 
+def test_sgd_has_momentum():
+    """Under a constant gradient of 1 the steps are a geometric series of 0.9."""
+    found = updates(state.make_optimizer(name='sgd', learning_rate=0.1, steps=10), 10)
+    np.testing.assert_allclose(found, 0.1 * (1 - 0.9 ** np.arange(1, 11)) / (1 - 0.9), rtol=1e-5)
+
+
+def parameters(gradients, start=2.0, **options):
+    """A parameter after each step, float [S]."""
+    optimizer = state.make_optimizer(learning_rate=0.1, steps=len(gradients), **options)
+    params, found = {'w': jnp.full(1, start)}, []
+    opt_state = optimizer.init(params)
+    for gradient in gradients:
+        update, opt_state = optimizer.update({'w': jnp.full(1, gradient)}, opt_state, params)
+        params = optax.apply_updates(params, update)
+        found.append(float(params['w'][0]))
+    return np.array(found)
+
+
+def test_weight_decay_shrinks_what_no_gradient_holds():
+    """Adam: by learning rate * decay a step, whatever the gradients were. SGD: w is an
+    oscillator, v <- 0.9 v + decay w, w <- w - rate v."""
+    decayed = parameters([0.0] * 5, name='adam', weight_decay=0.5)
+    np.testing.assert_allclose(decayed, 2 * 0.95 ** np.arange(1, 6), rtol=1e-5)
+    w, v, expected = 2.0, 0.0, []
+    for _ in range(5):
+        v = 0.9 * v + 0.5 * w
+        w -= 0.1 * v
+        expected.append(w)
+    found = parameters([0.0] * 5, name='sgd', weight_decay=0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('scale', [1.0, 100.0])
+def test_weight_decay_is_decoupled_in_adam_alone(scale):
+    """A hundredfold gradient leaves Adam's decay as it is; SGD's is a part of the gradient."""
+    gradients = [scale, -scale, scale]
+    apart = parameters(gradients, weight_decay=0.5) - parameters(gradients)
+    one = parameters([1.0, -1.0, 1.0], weight_decay=0.5) - parameters([1.0, -1.0, 1.0])
+    np.testing.assert_allclose(apart, one, rtol=1e-3)
+    summed = parameters([scale + 0.5 * 2.0], name='sgd')
+    np.testing.assert_allclose(parameters([scale], name='sgd', weight_decay=0.5), summed, rtol=1e-6)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="'lion' is unknown; use adam or sgd"):
+        state.make_optimizer(name='lion', learning_rate=0.1, steps=1)
+
+
 def test_clipping_bounds_the_norm_of_the_gradient():
     tree = {'w': jnp.array([30.0, 40.0])}
     clipped = state.make_optimizer(learning_rate=1.0, steps=5, clip=1.0)
