@@ -99,7 +99,9 @@ _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
-REFUSED = OSError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError  # and later
+REFUSED = (
+    OSError, MemoryError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError,
+)  # fmt: skip and later
 USAGE = 2  # exit status
 
 

@@ -6,6 +6,7 @@ carry a leading axis of local devices. `pmap` is in maintenance mode in JAX: lea
 this file's work alone.
 """
 
+import contextlib
 import math
 import os
 import pathlib
@@ -145,6 +146,22 @@ def mean(tree):
 def positions(count):
     """The places in the global batch of this device's `count` examples, int32 [count]."""
     return jax.lax.axis_index(AXIS) * count + jnp.arange(count)
+
+
+@contextlib.contextmanager
+def memory_errors():
+    """Turns what JAX and NumPy raise for want of memory into a MemoryError that says what helps."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = str(error).strip().split('\n')[0]
+        if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in reason:
+            raise
+        raise MemoryError(
+            f'not enough memory: {reason}; give generator, classifier, judge or synthesis a '
+            'smaller batch_size, or set config.generator.remat or accumulate, or a smaller '
+            'config.data.image_size'
+        ) from error
 
 
 def throttle(metrics, step):

@@ -108,10 +108,11 @@ class Runner:
         self.worked = True
         start = time.monotonic()
         try:
-            if alone:
-                processes.on_main(lambda: work(unfinished))
-            else:
-                work(unfinished)
+            with parallel.memory_errors():
+                if alone:
+                    processes.on_main(lambda: work(unfinished))
+                else:
+                    work(unfinished)
         except Lost as error:
             lost = error.folder
             if lost in [folder.resolve() for folder in self.folders.values()]:

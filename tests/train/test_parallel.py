@@ -114,3 +114,17 @@ def test_cpu_devices(clean_env, cpu_devices, flags, expected):
         assert int(count) == expected
     assert cache.endswith('.jax_cache')
     assert len({flag.split('=')[0] for flag in found}) == len(found)  # none given twice
+
+
+@pytest.mark.parametrize('library', [jnp, np])
+def test_too_little_memory_is_one_line_with_a_remedy(library):
+    with pytest.raises(MemoryError, match=r'^not enough memory: .*batch_size.*remat') as caught:
+        with parallel.memory_errors():
+            np.asarray(library.ones(2**50, np.uint8))
+    assert '\n' not in str(caught.value)
+
+
+def test_other_errors_of_jax_are_left_alone():
+    with pytest.raises(jax.errors.JaxRuntimeError, match='INTERNAL'):
+        with parallel.memory_errors():
+            raise jax.errors.JaxRuntimeError('INTERNAL: of another kind')
