@@ -36,7 +36,7 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     result = {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
     for name, found in result.items():
         if draws[name].ndim == 1 and np.nanstd(draws[name]) < 1e-12:
-            unseen, mean = _unseen(_inside(name, labels, groups)), found['mean']
+            unseen, mean = _unseen(_inside(name, labels, num_classes, groups)), found['mean']
             found['ci95'] = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
     return result
 
@@ -50,9 +50,10 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     Returns: metric -> {'mean', 'ci95', 'p', 'standard_error'}. `p` cannot fall below
         2 / (samples + 1), and is too small for a class, or a group, of under about ten test images:
         prefer `mcnemar_over_seeds` there. Where the arms differ in being right on under `FEWEST`
-        test images (of the group), no exact test tells them apart: the interval is made to hold 0,
-        as it would if the difference were known to within what `FEWEST` images could make it, and
-        where they differ on none, what so many images fail to show in one of 40 cases.
+        test images (of the group, or the class), no exact test tells them apart: the interval is
+        made to hold 0, as it would if the difference were known to within what `FEWEST` images
+        could make it. Where all draws are alike it reaches as far as so many images fail to show in
+        one of 40 cases.
     """
     labels, predictions_a = _checked(labels, predictions_a, num_classes)
     _, predictions_b = _checked(labels, predictions_b, num_classes)
@@ -71,14 +72,11 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
         known = samples - np.isnan(draws).sum(-1)
         p, ci95 = np.minimum(1.0, 2 * (1 + tail) / (known + 1)), _percentiles(draws)
-        inside = _inside(name, labels, groups)
-        mean, count = point_b[name] - point_a[name], differ[inside].sum()
-        if count < FEWEST and draws.ndim == 1:
-            bound = mean * (1 - math.sqrt(FEWEST / max(count, 1)))  # beyond 0; see `images_needed`
-            unseen = 0.0 if count else _unseen(inside)
-            ci95 = min(ci95[0], bound, -unseen), max(ci95[1], bound, unseen)
-            p = np.maximum(p, 0.5 ** (FEWEST - 2))
+        inside = _inside(name, labels, num_classes, groups)
+        mean, count = point_b[name] - point_a[name], (inside & differ).sum(axis=-1)
         error = np.nanstd(draws, axis=-1)
+        ci95 = _widened(ci95, mean, count, np.where(error < 1e-12, _unseen(inside), 0.0))
+        p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
         result[name] = {'mean': mean, 'ci95': ci95, 'p': p if p.ndim else float(p),
                         'standard_error': error if error.ndim else float(error)}
     return result
@@ -105,18 +103,22 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
     Args: labels: int [N]; predictions: int [S, N]; weights: [N, B], how often each image counts.
     Returns: `accuracy`, `macro_*`, `weighted_f1`, `<group>_accuracy` [S, B]; `per_class_f1`,
         `per_class_recall` [S, C, B]. 0 / 0 is 0, but NaN in a group that a weighting happens to
-        lack. Macro means are over the classes that have test images.
+        lack. Macro means are over the classes that have test images; one that a weighting lacks
+        counts as it does with every image once, or they would be over other classes: without the
+        rare ones, which are recognised worst.
     """
     seeds = len(predictions)
+    weights = np.concatenate([weights, np.ones((len(labels), 1))], axis=1)  # and each image once
     support = _totals(labels[None], None, weights, num_classes)  # [1, C, B]
     predicted = _totals(predictions, None, weights, num_classes)  # [S, C, B]
     hits = _totals(predictions, predictions == labels, weights, num_classes)
     precision, recall = _ratio(hits, predicted), _ratio(hits, support)
     f1 = _ratio(2 * hits, predicted + support)
     counted = support > 0  # a class without test images, in all or in this draw, is unknown, not 0
+    tested = counted[..., -1:]
 
     def macro(per_class):
-        return (per_class * counted).sum(1) / counted.sum(1)
+        return (np.where(counted, per_class, per_class[..., -1:]) * tested).sum(1) / tested.sum(1)
 
     result = {'accuracy': hits.sum(1) / support.sum(1), 'macro_precision': macro(precision),
               'macro_recall': macro(recall), 'macro_f1': macro(f1),
@@ -127,7 +129,7 @@ def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num
         found = _ratio(hits[:, mask].sum(1), inside)
         unknown = (inside == 0) & mask[labels].any()
         result[f'{name}_accuracy'] = np.where(unknown, np.nan, found)
-    return result
+    return {name: values[..., :-1] for name, values in result.items()}
 
 
 def mcnemar(labels, predictions_a, predictions_b) -> float:
@@ -250,15 +252,27 @@ def _resampled(labels, predictions, num_classes, groups, samples, seed,
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
-def _inside(name, labels, groups) -> np.ndarray:
-    """The test images that a metric of `scores` is about, bool [N]."""
+def _inside(name, labels, num_classes, groups) -> np.ndarray:
+    """The test images that a metric of `scores` is about, bool [N], or [C, N] of one per class."""
+    if name.startswith('per_class'):
+        return labels == np.arange(num_classes)[:, None]
     masks = {f'{group}_accuracy': mask for group, mask in (groups or {}).items()}
     return masks[name][labels] if name in masks else np.ones(len(labels), bool)
 
 
-def _unseen(inside: np.ndarray) -> float:
+def _unseen(inside: np.ndarray) -> np.ndarray:
     """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of these show."""
-    return 1 - 0.025 ** (1 / max(1, int(inside.sum())))
+    return 1 - 0.025 ** (1 / np.maximum(1, inside.sum(axis=-1)))
+
+
+def _widened(ci95, mean, count, unseen):
+    """An interval [..., 2] of a difference on whose `count` [...] test images two arms differ."""
+    low, high = np.moveaxis(np.asarray(ci95), -1, 0)
+    bound = mean * (1 - np.sqrt(FEWEST / np.maximum(count, 1)))  # beyond 0; see `images_needed`
+    bound = np.where(count < FEWEST, bound, mean)
+    low = np.maximum(-1, np.minimum(np.minimum(low, bound), mean - unseen))
+    high = np.minimum(1, np.maximum(np.maximum(high, bound), mean + unseen))
+    return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))
 
 
 def _draws(rng: np.random.Generator, n: int, draws: int, size: int) -> np.ndarray:

@@ -185,6 +185,21 @@ def test_a_difference_in_metrics_json(finished):
     assert set(difference['groups']) == {'many', 'few'}
 
 
+def test_classes_without_test_images_are_no_tests_to_correct_for():
+    labels = np.repeat([0, 1], 40)
+    right = np.zeros((2, 80, 12))
+    right[:, np.arange(80), labels] = 1.0
+    wrong = right.copy()
+    wrong[:, :9] = np.eye(12)[1]
+    found = []
+    for classes in (2, 12):
+        names, arms = [f'c{i}' for i in range(classes)], {'original': wrong, 'augmented': right}
+        compared = results.compare(labels, {arm: p[..., :classes] for arm, p in arms.items()},
+                                   names, np.full(classes, 9), {'many': 40, 'few': 5})
+        found.append(compared['differences']['augmented-original']['per_class']['c0'])
+    assert found[0]['holm_p'] == found[1]['holm_p'] < 0.05
+
+
 def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
     answer = wording.answer(result, ['original', 'augmented'])

@@ -48,6 +48,20 @@ def test_a_draw_that_misses_a_class_does_not_lower_the_macro_mean():
     assert statistics.scores(labels, labels[None], once, 2)['macro_f1'] == 1
 
 
+def test_draws_that_miss_rare_classes_are_about_the_same_mean():
+    """80 of 100 classes have one test image, which is missed in most: a draw lacks a third of
+    them, and a mean without these would be of better known classes."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.repeat(np.arange(20), 12), np.arange(20, 100)])
+    right = rng.random((3, 320)) < np.where(labels < 20, 0.8, 0.2)
+    found = statistics.bootstrap_interval(labels, np.where(right, labels, (labels + 1) % 20), 100)
+    for name in ('macro_recall', 'macro_f1', 'macro_precision'):
+        low, high = found[name]['ci95']
+        assert low < found[name]['mean'] < high, name
+    low, high = found['macro_recall']['ci95']
+    assert found['macro_recall']['mean'] == pytest.approx((low + high) / 2, abs=0.01)
+
+
 @pytest.mark.parametrize('images', [1, 18, 400])
 def test_where_every_image_is_right_the_interval_is_the_exact_one(images):
     labels = np.arange(images) % 2
@@ -145,6 +159,32 @@ def test_a_handful_of_images_tells_nothing_of_a_group():
     low, high = found['rare_accuracy']['ci95']
     assert low == pytest.approx(1 - np.sqrt(6 / 4)) and high == 1
     assert found['frequent_accuracy']['ci95'][0] > 0 and found['accuracy']['ci95'][0] > 0
+
+
+def test_a_handful_of_images_tells_nothing_of_a_class():
+    """4 images of class 1 and 20 of 100 of class 0 are right in b alone; of class 2 nothing is."""
+    labels = np.repeat([0, 1, 2], [100, 4, 10])
+    b = np.where(labels == 2, 0, labels)
+    a = np.where(np.arange(114) < 20, 1, np.where(labels == 1, 0, b))
+    found = statistics.paired_bootstrap(labels, a[None], b[None], 3)['per_class_recall']
+    np.testing.assert_allclose(found['mean'], [0.2, 1, 0])
+    (low, _), rare, same = found['ci95']
+    assert low > 0
+    np.testing.assert_allclose(rare, [1 - np.sqrt(6 / 4), 1])
+    exact = binomtest(10, 10).proportion_ci(method='exact').low
+    np.testing.assert_allclose(same, [exact - 1, 1 - exact])
+
+
+def test_where_all_of_a_few_are_gained_the_interval_is_no_point():
+    labels, a = np.repeat([0, 1], 6), np.repeat([1, 0], 6)
+    low, high = statistics.paired_bootstrap(labels, a[None], labels[None], 2)['accuracy']['ci95']
+    assert low == pytest.approx(binomtest(12, 12).proportion_ci(method='exact').low) and high == 1
+
+
+def test_no_difference_reaches_beyond_one():
+    once = np.zeros(1, int)
+    found = statistics.paired_bootstrap(once, once[None] + 1, once[None], 2)
+    assert found['accuracy']['ci95'] == (-1, 1)
 
 
 def test_a_draw_that_misses_a_group_says_nothing_of_it():
