@@ -79,7 +79,8 @@ class EncodedSource:
 def _to_square(image, side):
     """Decodes the pixels of an open Pillow image: uint8 [side, side, 3]."""
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    with contextlib.suppress(Exception):  # damaged EXIF, on which Pillow raises almost any type
+        ImageOps.exif_transpose(image, in_place=True)
     image = _to_colour(image)
     shorter = min(image.size)
     left, top = (image.width - shorter) / 2, (image.height - shorter) / 2

@@ -46,30 +46,60 @@ def _mean_and_root(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode='r')
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+def kernel_distance(a: np.ndarray, b: np.ndarray, labels_a: np.ndarray | None = None,
+                    labels_b: np.ndarray | None = None) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3.
 
     The kernel inception distance of Binkowski et al. 2018 (arXiv 1801.01401). Zero on average for
     two samples of one distribution, whatever their sizes, so it can be negative.
 
-    Args: a, b: features [N, D] and [M, D].
-    Raises: ValueError if a set has fewer than two rows.
+    With labels the same of samples with a fixed number of images a class, in which two images are
+    of one class less often than chance has it: such pairs are weighted as often as chance has it.
+    Where either set has one image of a class and so no pair, that class is compared with the others
+    alone. The classes count as in b; those that one set lacks are left out.
+
+    Args: a, b: features [N, D] and [M, D]; labels_a, labels_b: int [N] and [M].
+    Raises: ValueError if a set has fewer than two rows, of classes that both have.
     """
+    if labels_a is None or labels_b is None:
+        labels_a, labels_b = np.zeros(len(a), int), np.zeros(len(b), int)
+    shared = np.intersect1d(labels_a, labels_b)
+    sets = []
+    for features, labels in ((a, labels_a), (b, labels_b)):
+        rows = np.isin(labels, shared)
+        sets.append((np.asarray(features, np.float64)[rows], np.searchsorted(shared, labels[rows])))
+    (a, of_a), (b, of_b) = sets
     _need(2, a, b)
-    n, m = len(a), len(b)
-    own = [(_kernel_sum(x, x) - _kernel(np.square(x, dtype=np.float64).sum(1), x.shape[1]).sum())
-           / (len(x) * (len(x) - 1)) for x in (a, b)]
-    return float(sum(own) - 2 * _kernel_sum(a, b) / (n * m))
+    counts_a, counts_b = (np.bincount(of, minlength=len(shared)) for _, of in sets)
+    shares = counts_b / len(b)
+    weights = (shares / counts_a)[of_a], (shares / counts_b)[of_b]
+    total = _kernel_sum(a, a, weights[0]) + _kernel_sum(b, b, weights[1])
+    total -= 2 * _kernel_sum(a, b, *weights)
+    for label, share in enumerate(shares):  # pairs of one class: as they count, less as they did
+        own_a, own_b = a[of_a == label], b[of_b == label]
+        paired = min(len(own_a), len(own_b)) > 1
+        for own in (own_a, own_b):
+            n, everything = len(own), _kernel_sum(own, own)
+            pairs = everything - _kernel(np.square(own).sum(1), own.shape[1]).sum()
+            total += share**2 * (paired * pairs / max(1, n * (n - 1)) - everything / n**2)
+        if not paired:
+            total += 2 * share**2 * _kernel_sum(own_a, own_b) / (len(own_a) * len(own_b))
+    return float(total)
 
 
 def _kernel(products: np.ndarray, dimension: int) -> np.ndarray:
     return (products / dimension + 1) ** 3
 
 
-def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    parts = (a[i:i + _CHUNK] for i in range(0, len(a), _CHUNK))
-    return sum(float(_kernel(part @ b.T, a.shape[1]).sum()) for part in parts)
+def _kernel_sum(a: np.ndarray, b: np.ndarray, of_a: np.ndarray | None = None,
+                of_b: np.ndarray | None = None) -> float:
+    """The kernel between all rows of two sets, added up with weights [N] of a's (1) and [M] of b's
+    (those of a)."""
+    of_a = np.ones(len(a)) if of_a is None else of_a
+    of_b = of_b if of_b is not None else of_a if a is b else np.ones(len(b))
+    starts = range(0, len(a), _CHUNK)
+    return sum(float(of_a[i:i + _CHUNK] @ (_kernel(a[i:i + _CHUNK] @ b.T, a.shape[1]) @ of_b))
+               for i in starts)
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
@@ -132,11 +162,12 @@ def _need(rows: int, *sets: np.ndarray):
         raise ValueError(f'need {rows} or more images a set, got {[len(one) for one in sets]}')
 
 
-def measures(real: np.ndarray, fake: np.ndarray) -> dict[str, float | None]:
+def measures(real: np.ndarray, fake: np.ndarray, real_labels: np.ndarray | None = None,
+             fake_labels: np.ndarray | None = None) -> dict[str, float | None]:
     """Each of MEASURES; all None where a set is smaller than MIN_IMAGES."""
     if min(len(real), len(fake)) < MIN_IMAGES:
         return dict.fromkeys(MEASURES)
-    values = (frechet_distance(real, fake), kernel_distance(real, fake),
+    values = (frechet_distance(real, fake), kernel_distance(real, fake, real_labels, fake_labels),
               *precision_recall(real, fake), *density_coverage(real, fake))
     return dict(zip(MEASURES, values))
 
@@ -162,13 +193,15 @@ def compare(synthetic: tuple, validation: tuple, train: tuple, seed: int = 0) ->
         for part, own in zip(chosen, rows):
             part.extend(rng.choice(own, count, replace=False))
     paired = _some(np.arange(len(chosen[0])), rng)
-    fake = synthetic[0][np.array(chosen[0], int)[paired]]
-    held_out = validation[0][np.array(chosen[1], int)[paired]]
-    real = train[0][_some(np.flatnonzero(np.isin(train[1], shared)), rng)]
+    rows = [np.array(own, int)[paired] for own in chosen]
+    rows.append(_some(np.flatnonzero(np.isin(train[1], shared)), rng))
+    (fake, of_fake), (held_out, of_held_out), (real, of_real) = (
+        (features[own], labels[own])
+        for (features, labels), own in zip((synthetic, validation, train), rows))
     return {'images': len(fake), 'classes': len(shared),
-            'synthetic_train': measures(real, fake),
-            'validation_train': measures(real, held_out),
-            'synthetic_validation': measures(held_out, fake)}
+            'synthetic_train': measures(real, fake, of_real, of_fake),
+            'validation_train': measures(real, held_out, of_real, of_held_out),
+            'synthetic_validation': measures(held_out, fake, of_held_out, of_fake)}
 
 
 def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

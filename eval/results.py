@@ -180,9 +180,10 @@ def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names))
     error = found['per_class_recall']['standard_error']
-    tested = np.isin(np.arange(len(class_names)), labels)  # the rest is no test that could fail
-    adjusted, student = np.ones(len(p)), statistics.student_per_class(*pair, len(class_names), error)
-    adjusted[tested] = statistics.holm(np.maximum(p, student)[tested])
+    either = np.maximum(p, statistics.student_per_class(*pair, len(class_names), error))
+    tested = np.isin(np.arange(len(class_names)), labels)  # of the others nothing could be found
+    adjusted = np.ones(len(class_names))
+    adjusted[tested] = statistics.holm(either[tested])
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],

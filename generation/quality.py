@@ -104,16 +104,18 @@ def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_co
 def neighbours(images, features, reference):
     """What the copy test rests on, in each space: {'pixels', 'features': (ratio [N], rows [N, 2])}.
 
-    Rows of the two nearest training images; see `neighbour_ratio`.
+    Rows of the two nearest training images; see `neighbour_ratio`. In pixels an image counts as it
+    is or mirrored, whichever has the lower ratio: a generator that was told of flips can do either.
     """
     distinct = reference.distinct
     rows = np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
-    spaces = {
-        'pixels': (images, reference.images),
-        'features': (features, reference.features),
-    }
-    found = {space: neighbour_ratio(*pair, rows) for space, pair in spaces.items()}
-    return {space: (ratio, rows[nearest]) for space, (ratio, nearest) in found.items()}
+    ratio, found = neighbour_ratio(images, reference.images, rows)
+    mirrored_ratio, mirrored_found = neighbour_ratio(images[:, :, ::-1], reference.images, rows)
+    mirrored = mirrored_ratio < ratio
+    ratio, found = np.minimum(ratio, mirrored_ratio), found.copy()
+    found[mirrored] = mirrored_found[mirrored]
+    feature_ratio, feature_found = neighbour_ratio(features, reference.features, rows)
+    return {'pixels': (ratio, rows[found]), 'features': (feature_ratio, rows[feature_found])}
 
 
 def neighbour_ratio(queries, references, rows=None):

@@ -9,6 +9,7 @@ from generation import quality
 from train import parallel
 
 COLUMNS, TILE = 40, 64  # of a sheet at most; pixels to which small images are enlarged
+HELD_OUT = 10_000  # images at most that a sample is compared with
 
 
 def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, first_step,
@@ -17,14 +18,15 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
 
     Always the same noise: that of the first synthetic images of each class. Nothing here has seen
     a test image: the judge and the copies are of the training split, the distance is to the
-    validation split, with as many of each class on either side as `one_mix` says.
+    validation split.
 
     Args:
         folder: gets samples/step_00001000.png, one column a class.
         draw: (params, labels [N], seeds [N]) -> uint8 images [N, H, W, 3].
         judge: (images, labels) -> (probabilities [N, C], features [N, F]).
         reference: a `quality.Reference`.
-        distance: (features [N, F], features [M, F]) -> float, two sets' dissimilarity.
+        distance: (features [N, F], [M, F], labels [N], [M]) -> float, how far two sets are apart,
+            the classes counted as in the second: `generative.kernel_distance`.
         each: images a class.
         first_step: whose row holds the real held-out images' copy rate beside the sample's.
         copy_ratio: nearest / second nearest training image in pixels, below which it is a copy.
@@ -32,7 +34,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
             share, the alarm is raised: the loss is infinite, and `say` says why.
     """
     labels, seeds = np.tile(np.arange(num_classes), each), np.arange(each * num_classes)
-    ours, theirs = one_mix(reference.held_out_labels, num_classes, each)
+    held_out = np.random.default_rng(0).permutation(len(reference.held_out_labels))[:HELD_OUT]
 
     def copy_rate(images, features):
         ratio, _ = quality.neighbours(images, features, reference)['pixels']
@@ -54,9 +56,11 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         if step == first_step:
             row['real_heldout_copy_rate'] = real_rate
         loss = np.inf
-        if len(theirs) > 1:
-            held_out = reference.held_out_features[theirs]
-            loss = row['sample_kernel_distance'] = distance(features[ours], held_out)
+        if len(held_out) > 1:
+            loss = row['sample_kernel_distance'] = distance(
+                features, reference.held_out_features[held_out],
+                labels, reference.held_out_labels[held_out],
+            )  # fmt: skip
         if row['sample_copy_rate'] > max(max_copy_rate, 2 * real_rate):
             row['alarm'] = (
                 f'the generator copies: {row["sample_copy_rate"]:.1%} of the sample at step {step} '
@@ -68,26 +72,6 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         return row, loss
 
     return watch
-
-
-def one_mix(held_out_labels, num_classes, each, seed=0):
-    """Rows of a sample and of held-out images, in which each class is as frequent as in the other.
-
-    A sample has `each` images of every class, row i one of class i % num_classes; held-out images
-    are as uneven as the data. Between all of both, a sample in which rare classes look like
-    frequent ones would be nearer than a perfect one.
-
-    Returns:
-        (rows of the sample, rows of the held-out images): of each class up to `each` of the
-        latter, drawn by `seed`, and of the sample as many times that as it has.
-    """
-    rng = np.random.default_rng(seed)
-    theirs = [
-        rng.permutation(np.flatnonzero(held_out_labels == k))[:each] for k in range(num_classes)
-    ]
-    times = each // max(1, *map(len, theirs))
-    ours = [k + num_classes * np.arange(times * len(rows)) for k, rows in enumerate(theirs)]
-    return np.concatenate(ours), np.concatenate(theirs)
 
 
 def sheet(images, columns):

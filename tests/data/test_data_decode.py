@@ -39,6 +39,12 @@ def test_exif_orientation_is_applied():
     assert image[0].mean() < 30 and image[-1].mean() > 225
 
 
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('exif', [b'Exif\0\0garbage', b'Exif\0\0MM\0*\0\0\0\x08\xff\xff'])
+def test_damaged_exif_is_of_no_matter(kind, exif):
+    np.testing.assert_allclose(decoded(flat((9, 9, 9)), kind, exif=exif), 9, atol=1)
+
+
 def test_sixteen_bits_are_scaled():
     grey = Image.fromarray(np.full((9, 9), 32768, np.uint16))
     assert grey.mode == 'I;16'

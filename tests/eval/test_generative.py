@@ -100,6 +100,65 @@ def test_kernel_distance_is_zero_on_average_for_one_distribution(size):
     assert abs(np.mean(values)) < 3.5 * error and min(values) < 0
 
 
+def of_classes(rng, counts, spread=1.0):
+    """Features of so many images of each class, around centres far apart, and their classes."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    centres = 2 * np.random.default_rng(9).normal(size=(len(counts), 6))
+    return centres[labels] + spread * rng.normal(size=(len(labels), 6)), labels
+
+
+@pytest.mark.parametrize('counts', [
+    ((1,) * 8, (1,) * 8), ((2,) * 8, (2,) * 8), ((5,) * 8, (1, 2, 3, 4, 1, 2, 3, 4)),
+    ((3,) * 8, (0, 2, 9, 1, 1, 2, 3, 4))])  # fmt: skip
+def test_kernel_distance_of_so_many_images_a_class_is_zero_on_average(counts):
+    """Without the classes it is not: images of one class meet less often in a set than across."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        (a, of_a), (b, of_b) = (of_classes(rng, n) for n in counts)
+        found.append(generative.kernel_distance(a, b, of_a, of_b))
+        some = rng.permutation(len(a))
+        assert generative.kernel_distance(a[some], b, of_a[some], of_b) == pytest.approx(found[-1])
+    assert abs(np.mean(found)) < 3.5 * np.std(found) / np.sqrt(len(found))
+
+
+def test_kernel_distance_without_the_classes_is_below_zero_for_few_images_a_class():
+    rng = np.random.default_rng(0)
+    found = [generative.kernel_distance(of_classes(rng, [2] * 8)[0], of_classes(rng, [2] * 8)[0])
+             for _ in range(400)]
+    assert np.mean(found) < -3.5 * np.std(found) / np.sqrt(len(found))
+
+
+def test_kernel_distance_sees_images_too_typical_of_their_class():
+    rng = np.random.default_rng(0)
+    real, of_real = of_classes(rng, [300] * 4)
+    fair, narrow = (generative.kernel_distance(real, features, of_real, labels)
+                    for features, labels in (of_classes(rng, [300] * 4, s) for s in (1.0, 0.5)))
+    assert narrow > 5 * abs(fair)
+
+
+def test_kernel_distance_weighs_classes_as_the_second_set_has_them():
+    """As if each image of a class stood in the first set as often as its share asks for."""
+    rng = np.random.default_rng(0)
+    (a, of_a), (b, of_b) = of_classes(rng, [4, 4]), of_classes(rng, [12, 4])
+    pair = generative.kernel_distance(a, b, of_a, of_b)
+    k = lambda x, y: (x @ y.T / 6 + 1) ** 3  # noqa: E731
+    mean = {}
+    for c, d in itertools.product(range(2), range(2)):
+        for name, (x, of_x), (y, of_y) in (
+                ('a', (a, of_a), (a, of_a)), ('b', (b, of_b), (b, of_b)),
+                ('ab', (a, of_a), (b, of_b))):
+            block = k(x[of_x == c], y[of_y == d])
+            if name != 'ab' and c == d:
+                block = block[~np.eye(len(block), dtype=bool)]
+            mean[name, c, d] = block.mean()
+    share = 0.75, 0.25
+    expected = sum(
+        share[c] * share[d] * (mean['a', c, d] + mean['b', c, d] - 2 * mean['ab', c, d])
+        for c, d in itertools.product(range(2), range(2)))
+    assert pair == pytest.approx(expected)
+
+
 def test_kernel_distance_sees_a_skew_that_frechet_does_not():
     """Two sets with the same mean and covariance: the cubic kernel knows third moments."""
     rng = np.random.default_rng(0)
@@ -240,7 +299,7 @@ def test_of_a_large_set_some_are_drawn_and_say_about_the_same(monkeypatch):
     whole = generative.compare(*sets)
     monkeypatch.setattr(generative, 'MAX_IMAGES', 500)
     seen, measures = [], generative.measures
-    monkeypatch.setattr(generative, 'measures', lambda *two: seen.append(two) or measures(*two))
+    monkeypatch.setattr(generative, 'measures', lambda *sets: seen.append(sets[:2]) or measures(*sets))
     some = generative.compare(*sets)
     assert [(len(a), len(b)) for a, b in seen] == [(500, 500)] * 3
     assert (some['images'], some['classes']) == (500, 2)

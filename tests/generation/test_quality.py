@@ -73,6 +73,16 @@ def test_copies_are_found_and_named(reference, noise):
     assert reasons(scores) == ['copy'] * 3
 
 
+def test_a_mirrored_copy_is_a_copy(reference):
+    rng = np.random.default_rng(3)
+    rows = np.array([7, 0, 29])
+    planted = reference.images[rows][:, :, ::-1] + rng.normal(0, 5, (3, *SHAPE))
+    planted = np.clip(planted, 0, 255).round().astype(np.uint8)
+    scores = judged(planted, 0, reference, rng)
+    np.testing.assert_array_equal(scores['nearest'], rows)
+    assert reasons(scores) == ['copy'] * 3
+
+
 def test_a_copy_of_another_class_is_a_copy(reference):
     rng = np.random.default_rng(4)
     assert reasons(judged(reference.images[-2:], 0, reference, rng)) == ['copy'] * 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data import splits
-from generation import export
+from generation import export, quality
 from train import experiment, judging
 
 
@@ -67,6 +67,24 @@ def test_what_classifiers_do_not_have_of_a_judge_is_trained(parts, tiny_config, 
     assert reference.features.shape == (40, 5)
     rows = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert rows[-1]['step'] == 3
+
+
+def test_a_copy_of_a_picture_with_two_labels_is_found(tiny_config, tmp_path, fake_images):
+    """It stands in the training set twice, near to both of which its copy is no copy of one."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(20, 236, (60, 8, 8, 3), np.uint8)
+    pictures[1] = pictures[0]  # and classes alternate
+    whole = splits.ImageSet(pictures, np.arange(60, dtype=np.int32) % 2, tuple(map(str, range(60))))
+    sets = {'train': whole, 'validation': fake_images(20, seed=1), 'test': whole.take(slice(0))}
+    sets, records = splits.part_duplicates(sets, ('a', 'b'), True, 0.995)
+    assert [record['names'] for record in records] == [['train:0', 'train:1']]
+    parts = splits.Splits(**sets, class_names=('a', 'b'), duplicates=records)
+    config = tiny_config()
+    judging.train_judge(tmp_path, config, parts)
+    judge, reference, _ = judging.open_judge(tmp_path, config, parts)
+    noisy = np.clip(pictures[:3] + rng.normal(0, 3, (3, 8, 8, 3)), 0, 255).astype(np.uint8)
+    ratio, _ = quality.neighbours(noisy, judge(noisy, np.zeros(3))[1], reference)['pixels']
+    assert (ratio < 1 / 3).all()
 
 
 FIELDS = [('seed', 1), ('sampler', 'ddpm'), ('steps', 5), ('spacing', 'uniform'),
