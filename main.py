@@ -47,7 +47,7 @@ from train import (
     stages,
     trackers,
 )  # fmt: skip
-from train.arms import ARMS
+from train.arms import ARMS, seeds
 from train.progress import say, show
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -154,7 +154,7 @@ def run(config, workdir, command, rerun=False, shared=None):
 
     folders, trained = {}, []
     for arm in config.arms:
-        for seed in range(config.classifier.seeds):
+        for seed in seeds(config.classifier):
             folder, digest = stage.run(
                 f'classifiers/{arm}/seed_{seed}',
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(

@@ -185,7 +185,7 @@ def _long_tail(config):
     config.classifier.optimizer = 'sgd'
     config.classifier.learning_rate = 0.1
     config.classifier.weight_decay = 2e-4
-    config.classifier.warmup_steps = 400  # 5 epochs
+    config.classifier.warmup_steps = 400  # 4 to 5 epochs
     config.classifier.augment_shift = 4 / 32
 
 

@@ -14,6 +14,7 @@ from configs import augmented
 from configs.default import flat
 
 IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
+MOST = 10  # synthetic images to a real one, at most, with which classes are filled to '4x'
 RARE = 10  # images of a class, below which a classifier hardly ever names it
 
 
@@ -70,7 +71,9 @@ def choose(facts, given):
         'judge.steps': learnt,
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
-    fill = '4x' if total <= 2 * IMAGES else 'largest' if uneven >= 2 else '2x'
+    drawn = 4 * len(counts) * counts.max() - total
+    few = total <= 2 * IMAGES and drawn <= MOST * total
+    fill = '4x' if few else 'largest' if uneven >= 2 else '2x'
     why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
     chosen.append(({'synthesis.fill': fill}, why))
     if counts.min() < RARE:

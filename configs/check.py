@@ -9,7 +9,7 @@ from data import cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train import runs, trackers
-from train.arms import ARMS
+from train.arms import ARMS, JUDGE_SEED, seeds
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
 from train.state import OPTIMIZERS
@@ -193,6 +193,11 @@ def _check_arms(config):
                 f'{settings} in every arm makes the arm {arm!r} equal to {equal[0]!r}; leave out '
                 'the one or the other'
             )
+    if seeds(config.classifier).stop > JUDGE_SEED:
+        raise ValueError(
+            f'config.classifier.seed={config.classifier.seed} is too large: with '
+            f'config.classifier.seeds={config.classifier.seeds} all must be below {JUDGE_SEED:,}'
+        )
     if config.splits.validation_fraction == 0:
         raise ValueError(
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'

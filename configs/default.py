@@ -95,6 +95,7 @@ def get_config():
     q.max_saturated = 0.9  # share of values at 0 or 255; more where real images have more
 
     c.classifier = k = ml_collections.ConfigDict()
+    k.seed = 0  # of an arm's first classifier; those of the others follow
     k.seeds = 3  # classifiers an arm; at least 5 for a claim
     k.network = 'cnn'  # cnn | resnet32
     k.widths = (32, 64, 128)  # cnn: channels of each block
@@ -136,8 +137,8 @@ def judge(classifier):
 
     A setting of its own, so that the classifiers can be tuned and the synthetic images stay.
     """
-    of_arms = ('seeds', 'init_from', 'logit_adjustment', 'synthetic_share', 'synthetic_weight',
-               'synthetic_until')  # fmt: skip
+    of_arms = ('seed', 'seeds', 'init_from', 'logit_adjustment', 'synthetic_share',
+               'synthetic_weight', 'synthetic_until')  # fmt: skip
     fields = {name: value for name, value in classifier.items() if name not in of_arms}
     return ml_collections.ConfigDict(fields)
 

@@ -162,7 +162,7 @@ def _images_errors(workdir, found, pairs):
     # arm by arm: the probabilities of all, of every run and seed, would be large
     for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
         files = [path for row in found for path in
-                 _predictions(folder(workdir, row['index']), arm, row['seeds'])]
+                 _predictions(folder(workdir, row['index']), arm)]
         labels, probabilities = results.read({arm: files}, found[0]['classes'])
         predicted[arm] = probabilities[arm].argmax(-1)
     errors = {}
@@ -191,7 +191,7 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
         return {}
     best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
     labels, probabilities = results.read(
-        {arm: _predictions(folder(workdir, row['index']), arm, row['seeds'])
+        {arm: _predictions(folder(workdir, row['index']), arm)
          for arm, row in best.items()}, found[0]['classes'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
     differences, answers = {}, []
@@ -253,10 +253,11 @@ def console_table(board: Board) -> Table:
     return table
 
 
-def _predictions(run, arm, seeds):
-    """The files of an arm's predictions, one a seed."""
-    places = stages.places(run)
-    return [places[f'classifiers/{arm}/seed_{seed}'] / 'predictions.npz' for seed in range(seeds)]
+def _predictions(run, arm):
+    """The files of an arm's predictions, one a seed, in the order of the seeds."""
+    places, start = stages.places(run), f'classifiers/{arm}/seed_'
+    seeds = sorted(int(name.removeprefix(start)) for name in places if name.startswith(start))
+    return [places[f'{start}{seed}'] / 'predictions.npz' for seed in seeds]
 
 
 def _answer(pooled):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from train import parallel, stages
 
+JUDGE_SEED = 1_000_000  # above those of all classifiers
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
@@ -54,15 +56,20 @@ def settings(classifier, arm):
     return type(classifier)(classifier.to_dict() | dict(ARMS[arm].fields))
 
 
+def seeds(classifier):
+    """The seeds of an arm's classifiers, a range."""
+    return range(classifier.seed, classifier.seed + classifier.seeds)
+
+
 def reads(classifier, arm):
     """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
 
-    Not how many seeds there are, nor what changes no result, nor the fields of a part that is off;
+    Not which seeds there are, nor what changes no result, nor the fields of a part that is off;
     of `dtype` what it is on this hardware.
     """
     made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
     fields['dtype'] = parallel.compute_dtype(fields['dtype']).name
-    for name in ('seeds', *stages.HARMLESS):
+    for name in ('seed', 'seeds', *stages.HARMLESS):
         fields.pop(name, None)
     if not made_of.mixed:
         del fields['synthetic_share'], fields['synthetic_weight']

@@ -214,7 +214,8 @@ def _start(config, seed):
     if not config.classifier.init_from:
         return None
     run = runs.open_run(config.classifier.init_from, 'original')
-    return dataclasses.replace(run, seeds=(run.seeds[seed % len(run.seeds)],))
+    place = seed - config.classifier.seed
+    return dataclasses.replace(run, seeds=(run.seeds[place % len(run.seeds)],))
 
 
 def repeated_counts(config, parts, arm):

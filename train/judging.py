@@ -12,7 +12,6 @@ from generation import quality
 from train import arms, classifier
 from train.progress import progress
 
-SEED = 1_000_000  # of the judge; the seed of no arm's classifier
 ARMS_OFF = {'init_from': '', 'logit_adjustment': 0.0}
 SUSPECTS = 12  # synthetic images most like a copy that the report shows
 
@@ -22,7 +21,7 @@ def train_judge(folder, config, parts):
     with progress('judge') as update:
         classifier.train(
             folder, _settings(config), [parts.train], [1.0], [1.0], parts.validation,
-            num_classes=len(parts.class_names), seed=SEED, update=update,
+            num_classes=len(parts.class_names), seed=arms.JUDGE_SEED, update=update,
         )  # fmt: skip
 
 

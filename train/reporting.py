@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from eval import figures, report, results
-from train import experiment, provenance
-from train.arms import ARMS
+from train import arms, experiment, provenance
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -24,7 +23,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     if synthetic_folder:
         synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
-        if any(ARMS[arm].mixed for arm in classifier_folders):
+        if any(arms.ARMS[arm].mixed for arm in classifier_folders):
             summary |= {
                 'share': experiment.synthetic_share(config, parts, synthetic),
                 'weight': config.classifier.synthetic_weight,
@@ -43,7 +42,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
         quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
         training=training, validation=validation,
         facts={
-            'seeds': list(range(config.classifier.seeds)), 'steps': config.classifier.steps,
+            'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
             'duplicates': {
                 'groups': len(parts.duplicates), 'across_splits': len(parts.leaks),
                 'parted': sum(entry['parted'] for entry in parts.leaks),

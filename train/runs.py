@@ -123,7 +123,7 @@ def open_run(checkpoint, arm='augmented'):
     arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
         raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
-    seeds = seeds or [str(seed) for seed in range(config.classifier.seeds)]
+    seeds = seeds or [str(seed) for seed in arms.seeds(config.classifier)]
     if not all(seed.isdecimal() for seed in seeds):
         raise ValueError(f'{checkpoint}: {path.name} is no classifier; they are named seed_<n>')
     return Run(folder, config, arm, tuple(map(int, seeds)))

@@ -1,4 +1,4 @@
-"""The whole experiment five times, each with another split, another generator and other noise.
+"""The whole experiment five times, with another split, generator, noise and other classifiers.
 
     python main.py --config=configs/augmented.py:digits --sweep=configs/sweeps/replicates.py
 
@@ -12,8 +12,12 @@ moves the validation images. With `data.imbalance` other images, and under `rang
 become rare. Seed 0, which settings may have been chosen on, is none of these.
 """
 
+APART = 100  # from a run's seeds of classifiers to the next one's: no two share one
+
 
 def get_sweep():
     """The fields that each run sets."""
     fields = 'splits.seed', 'generator.seed', 'synthesis.seed'
-    return [dict.fromkeys(fields, seed) for seed in range(1, 6)]
+    return [
+        dict.fromkeys(fields, seed) | {'classifier.seed': APART * seed} for seed in range(1, 6)
+    ]

@@ -41,6 +41,7 @@ def test_the_choice_follows_the_images_and_the_device():
     fills = {'photographs': '4x', 'even': '4x', 'many': '2x'}
     assert {name: applied(CASES[name])[0]['synthesis.fill'] for name in fills} == fills
     assert applied(facts([500, 5000]))[0]['synthesis.fill'] == 'largest'
+    assert applied(facts([1000] + [20] * 36))[0]['synthesis.fill'] == 'largest'  # not 146,280
 
 
 def test_steps_grow_as_the_square_root_of_the_images_within_limits():

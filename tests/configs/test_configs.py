@@ -93,9 +93,9 @@ def test_shares(name):
 ANY_SIZE = {  # 0 or more, or with a test of their own
     'classifier.logit_adjustment', 'classifier.max_skipped_steps',
     'classifier.randaugment_magnitude', 'classifier.randaugment_ops',
-    'classifier.synthetic_until', 'classifier.synthetic_weight',
-    'classifier.warmup_steps', 'cpu_devices', 'data.seed', 'generator.augment_rotate',
-    'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
+    'classifier.seed', 'classifier.synthetic_until', 'classifier.synthetic_weight',
+    'classifier.warmup_steps', 'classifier.weight_decay', 'cpu_devices', 'data.seed',
+    'generator.augment_rotate', 'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
     'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
     'generator.seed', 'generator.warmup_steps', 'quality.copy_ratio', 'quality.duplicate_ratio',
     'quality.min_contrast', 'report.few', 'report.many', 'splits.duplicate_correlation',
@@ -206,6 +206,12 @@ def test_an_arm_that_equals_no_other_is_not_refused(monkeypatch):
     monkeypatch.setitem(check.ARMS, 'alone', alone)
     fields = {'classifier.augment': 'randaugment'}
     check.check(changed(arms=('original', 'alone'), **fields), 1)
+
+
+def test_no_classifier_has_the_seed_of_the_judge():
+    assert 'below 1,000,000' in assert_refused(changed(**{'classifier.seed': 999_998}),
+                                               'classifier.seed')
+    check.check(changed(**{'classifier.seed': 999_997}), 1)  # and the two after it
 
 
 def test_the_magnitude_of_randaugment_has_an_end():

@@ -1,5 +1,6 @@
 import pathlib
 
+import numpy as np
 import pytest
 
 from configs import augmented, sweeps
@@ -18,6 +19,14 @@ def test_every_sweep_sets_fields_that_there_are_and_only_those(path):
         different = {name for name in before if before[name] != after[name]}
         assert different <= point.keys() and all(after[name] == point[name] for name in point)
     assert flat(base) == before
+
+
+def test_no_two_replicates_share_a_seed():
+    points = sweeps.read(FOLDER / 'replicates.py')
+    for name in ('splits.seed', 'generator.seed', 'synthesis.seed', 'classifier.seed'):
+        assert len({point[name] for point in points} - {0}) == len(points)
+    firsts = sorted(point['classifier.seed'] for point in points)
+    assert min(np.diff([0, *firsts])) >= 100  # more than anyone trains
 
 
 def test_the_dose_is_a_grid_of_twelve():

@@ -299,7 +299,8 @@ def test_of_a_large_set_some_are_drawn_and_say_about_the_same(monkeypatch):
     whole = generative.compare(*sets)
     monkeypatch.setattr(generative, 'MAX_IMAGES', 500)
     seen, measures = [], generative.measures
-    monkeypatch.setattr(generative, 'measures', lambda *sets: seen.append(sets[:2]) or measures(*sets))
+    monkeypatch.setattr(generative, 'measures',
+                        lambda *sets: seen.append(sets[:2]) or measures(*sets))
     some = generative.compare(*sets)
     assert [(len(a), len(b)) for a, b in seen] == [(500, 500)] * 3
     assert (some['images'], some['classes']) == (500, 2)

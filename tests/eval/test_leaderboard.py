@@ -43,7 +43,7 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         (folder / places['data']).mkdir(parents=True, exist_ok=True)
         (folder / places['data'] / 'splits.json').write_text('{"test": [["a/1.png", "1234", 0]]}')
         for arm, table in probabilities.items():
-            name = f'classifiers/{arm}/seed_0'
+            name = f'classifiers/{arm}/seed_{100 * index}'
             places[name] = f'../../shared/{name}/{index}'
             (folder / places[name]).mkdir(parents=True)
             np.savez(folder / places[name] / 'predictions.npz', labels=labels,
@@ -256,7 +256,7 @@ def test_a_run_that_is_being_done_again_is_left_out(tmp_path):
 
 def test_a_run_of_which_a_stage_is_gone_is_left_out_until_it_is_there_again(tmp_path):
     runs(tmp_path, DOSES)
-    lost = tmp_path / 'shared' / 'classifiers' / 'augmented' / 'seed_0' / '1'
+    lost = tmp_path / 'shared' / 'classifiers' / 'augmented' / 'seed_100' / '1'
     lost.rename(lost.with_name('1.unfinished'))
     assert [row['index'] for row in leaderboard.rows(tmp_path, DOSES)] == [2, 0]
     pages(tmp_path, DOSES)

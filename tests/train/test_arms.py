@@ -14,6 +14,7 @@ def reads(arm, **fields):
 @pytest.mark.parametrize(
     'field, value, retrained',
     [
+        ('seed', 9, set()),
         ('seeds', 9, set()),
         ('steps', 9, set(arms.ARMS)),
         ('synthetic_share', 0.3, {'augmented', 'augmented_classical'}),
