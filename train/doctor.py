@@ -25,6 +25,7 @@ from train.progress import progress, say, show
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
+DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
 SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
@@ -126,6 +127,13 @@ def _show_trouble(parts):
         say(
             f'{len(parts.leaks)} of them lay in two splits, which would have told a test its '
             'answers; a run moves or drops them'
+        )
+    some = parts.train.images[:: -(-len(parts.train) // LOOKED_AT)]
+    brightest = int(np.median(some.max(axis=(1, 2, 3))))
+    if brightest < DARK:
+        say(
+            f'half of the images have no value above {brightest} of 255 and will look black; where '
+            'they are of 10 to 14 bits in files of 16, multiply them until they fill these'
         )
 
 

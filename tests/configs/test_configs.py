@@ -92,10 +92,10 @@ def test_shares(name):
 
 ANY_SIZE = {  # 0 or more, or with a test of their own
     'classifier.logit_adjustment', 'classifier.max_skipped_steps',
-    'classifier.randaugment_magnitude', 'classifier.randaugment_ops',
-    'classifier.seed', 'classifier.synthetic_until', 'classifier.synthetic_weight',
-    'classifier.warmup_steps', 'classifier.weight_decay', 'cpu_devices', 'data.seed',
-    'generator.augment_rotate', 'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
+    'classifier.randaugment_magnitude', 'classifier.randaugment_ops', 'classifier.seed',
+    'classifier.synthetic_until', 'classifier.synthetic_weight', 'classifier.warmup_steps',
+    'classifier.weight_decay', 'cpu_devices', 'data.seed', 'generator.augment_rotate',
+    'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
     'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
     'generator.seed', 'generator.warmup_steps', 'quality.copy_ratio', 'quality.duplicate_ratio',
     'quality.min_contrast', 'report.few', 'report.many', 'splits.duplicate_correlation',

@@ -88,6 +88,22 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     )
 
 
+@pytest.mark.parametrize('bits, said', [(12, True), (16, False)])
+def test_few_bits_in_files_of_many_are_said(tmp_path, heard, monkeypatch, bits, said):
+    """A microscope's 12 bits, stored as they are in files of 16, come out nearly black."""
+    monkeypatch.setattr(doctor, '_show_costs', lambda *_: None)
+    rng = np.random.default_rng(0)
+    for name in ('cell', 'debris'):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(0, 2**bits, (20, 20)).astype(np.uint16)
+            Image.fromarray(pixels).save(tmp_path / name / f'{i}.png')
+    config = augmented.get_config('folder')
+    config.data.train = str(tmp_path)
+    doctor.examine(config, 'runs/mine', {})
+    assert ('will look black' in heard.getvalue()) == said
+
+
 def costs(heard, config, monkeypatch, preset, **given):
     """The cells of the preset's row, and all that is said."""
     monkeypatch.setattr(doctor, 'PRESETS', (preset,))
