@@ -39,16 +39,22 @@ def class_counts(class_names: Sequence[str], real: np.ndarray,
 
 
 def generator_curve(runs: Sequence[Sequence[Mapping]]) -> bytes:
-    """Loss of the diffusion model by optimizer step. runs: rows with `step` and `loss`."""
+    """Loss of the diffusion model by optimizer step, of training batches and validation images.
+
+    Args: runs: rows with `step` and `loss` or `val_loss`.
+    """
     figure = _figure(7.0, 3.4)
     axes = figure.subplots()
     for rows in runs:
         steps, loss = _series(rows, 'loss')
         axes.plot(steps, loss, color=COLORS[0], alpha=0.25, linewidth=0.7)
         axes.plot(*_smooth(steps, loss), color=COLORS[0], linewidth=1.4)
-    axes.legend(handles=[Line2D([], [], color=COLORS[0], alpha=0.4, label='logged'),
-                         Line2D([], [], color=COLORS[0], label='averaged')], frameon=False)
-    losses = np.concatenate([_series(rows, 'loss')[1] for rows in runs])
+        axes.plot(*_series(rows, 'val_loss'), color=COLORS[1], linewidth=1.4)
+    axes.legend(handles=[Line2D([], [], color=COLORS[0], alpha=0.4, label='training, logged'),
+                         Line2D([], [], color=COLORS[0], label='training, averaged'),
+                         Line2D([], [], color=COLORS[1], label='validation')], frameon=False)
+    losses = np.concatenate([_series(rows, name)[1] for rows in runs
+                             for name in ('loss', 'val_loss')])
     if (losses[np.isfinite(losses)] > 0).all():
         axes.set_yscale('log')
     _loss_axes(axes)

@@ -29,13 +29,15 @@ def answer(result: Mapping, shown: Sequence[str]) -> str:
 
 
 def caution(result: Mapping) -> str:
-    """Why to believe the answer less: few seeds, arms that hardly learnt, classes without test
-    images, a gain that nothing cheaper was compared with; '' if there is no reason.
+    """Why to believe the answer less: few seeds, arms that hardly learnt, a generator seen to copy,
+    classes without test images, a gain that nothing cheaper was compared with; '' if there is no
+    reason.
 
-    Args: result: of metrics.json `seeds`, `arms`, `differences` and `training`; see
+    Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
     return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
+                                  _alarmed(result.get('synthetic') or {}),
                                   _untested(result['arms']), _no_control(result))))
 
 
@@ -51,9 +53,10 @@ def _few_seeds(seeds: int) -> str:
 
 
 def _not_learnt(training: Mapping[str, Mapping]) -> str:
-    seeds = {arm: scores['accuracy']['per_seed'] for arm, scores in training.items()}
+    low = {arm: [one for one in scores['accuracy']['per_seed'] if one < LEARNT]
+           for arm, scores in training.items()}
     found = {arm: dict.fromkeys((percent(min(own)), percent(max(own))))  # once, where they agree
-             for arm, own in seeds.items() if min(own) < LEARNT}
+             for arm, own in low.items() if own}
     if not found:
         return ''
     listed = ', '.join(f'{arm} ({" to ".join(ends)}%)' for arm, ends in found.items())
@@ -61,6 +64,11 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
             f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in {listed}. '
             'Such an arm says more of its settings than of its images: give all arms '
             'more steps, another learning rate, or less dropout or augmentation.')
+
+
+def _alarmed(synthetic: Mapping) -> str:
+    alarms = synthetic.get('alarms')
+    return f'While it trained {alarms[-1]}.' if alarms else ''
 
 
 def _untested(arms: Mapping[str, Mapping]) -> str:

@@ -110,10 +110,12 @@ def neighbours(images, features, reference):
     distinct = reference.distinct
     rows = np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
     ratio, found = neighbour_ratio(images, reference.images, rows)
-    mirrored_ratio, mirrored_found = neighbour_ratio(images[:, :, ::-1], reference.images, rows)
-    mirrored = mirrored_ratio < ratio
-    ratio, found = np.minimum(ratio, mirrored_ratio), found.copy()
-    found[mirrored] = mirrored_found[mirrored]
+    for start in range(0, len(images), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        mirrored = neighbour_ratio(images[some][:, :, ::-1], reference.images, rows)
+        lower = mirrored[0] < ratio[some]
+        ratio[some] = np.where(lower, mirrored[0], ratio[some])
+        found[some] = np.where(lower[:, None], mirrored[1], found[some])
     feature_ratio, feature_found = neighbour_ratio(features, reference.features, rows)
     return {'pixels': (ratio, rows[found]), 'features': (feature_ratio, rows[feature_found])}
 

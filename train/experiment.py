@@ -45,6 +45,9 @@ def prepare_data(folder, config):
         f'{len(parts.duplicates)} groups of duplicates'
         + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
     )
+    if bad := parts.bad_images:
+        say(f'  {len(bad)} unusable images left out, see data/bad_images.json; the first: '
+            f'{bad[0]["name"]}: {bad[0]["error"]}')
     near = splits.near_parted(parts.duplicates)
     if near > NEAR * (len(parts.validation) + len(parts.test)):
         say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
@@ -100,10 +103,7 @@ def read_splits(config, **options):
             'images; give its folder one of up to 200 bytes (signs such as : count three)'
         )
     for source in (train, test):
-        if ignored := getattr(source, 'ignored', ()):
-            more = ', ...' if len(ignored) > SHOWN else ''
-            say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
-                f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
+        say_ignored(source)
     try:
         parts = splits.prepare(
             train, test, test_fraction=config.splits.test_fraction,
@@ -122,6 +122,14 @@ def read_splits(config, **options):
             'config.data.test'
         )
     return parts
+
+
+def say_ignored(source):
+    """Names the files in a source's folder that are no part of it."""
+    if ignored := getattr(source, 'ignored', ()):
+        more = ', ...' if len(ignored) > SHOWN else ''
+        say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
+            f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
 
 
 def train_generator(folder, config, parts, judge_folder):
@@ -193,16 +201,16 @@ def make_draw(config, num_classes, image_shape, count=None):
 
 def train_classifier(folder, config, parts, synthetic, arm, seed):
     """One classifier of one arm; the arms differ in what `arms.ARMS` says and in nothing else."""
-    made_of = arms.ARMS[arm]
+    made_of, settings = arms.ARMS[arm], arms.settings(config.classifier, arm)
     sets, shares, weights = [parts.train if made_of.real else synthetic], [1.0], [1.0]
     if made_of.mixed:
-        share = synthetic_share(config, parts, synthetic)
+        share = synthetic_share(settings, parts, synthetic)
         sets, shares = [parts.train, synthetic], [1 - share, share]
-        weights = [1.0, config.classifier.synthetic_weight]
+        weights = [1.0, settings.synthetic_weight]
     init = _start(config, seed)
     with progress(f'{arm} seed {seed}') as update:
         return classifier.train(
-            folder, arms.settings(config.classifier, arm), sets, shares, weights, parts.validation,
+            folder, settings, sets, shares, weights, parts.validation,
             num_classes=len(parts.class_names), seed=seed, update=update,
             class_counts=repeated_counts(config, parts, arm),
             init=init and init.classifiers()[0][1],
@@ -235,11 +243,11 @@ def arm_reads(config, parts, arm, seed=0):
     return reads
 
 
-def synthetic_share(config, parts, synthetic):
-    """The share of synthetic images in a batch of the augmented arm, in (0, 1)."""
+def synthetic_share(settings, parts, synthetic):
+    """The share of synthetic images in a batch of an arm with these `arms.settings`, in (0, 1)."""
     proportion = len(synthetic) / (len(synthetic) + len(parts.train))
-    one = 1 / config.classifier.batch_size  # a batch has an image of either kind
-    return config.classifier.synthetic_share or min(max(proportion, one), 1 - one)
+    one = 1 / settings.batch_size  # a batch has an image of either kind
+    return settings.synthetic_share or min(max(proportion, one), 1 - one)
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):

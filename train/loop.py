@@ -128,6 +128,7 @@ def stopping():
 
 
 _STOPPED = 'Stopped; the same command goes on from here.'
+_AT_ONCE = 'Stopped at once; the same command goes on from the last checkpoint.'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -144,7 +145,7 @@ class StopSignal:
 
     def _request(self, number, frame):
         if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            processes.end(_AT_ONCE, Interrupted.STATUS)
         self.requested = True
 
     def asked(self, step):

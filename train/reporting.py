@@ -25,14 +25,15 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
         if any(arms.ARMS[arm].mixed for arm in classifier_folders):
             summary |= {
-                'share': experiment.synthetic_share(config, parts, synthetic),
+                'share': experiment.synthetic_share(config.classifier, parts, synthetic),
                 'weight': config.classifier.synthetic_weight,
                 'until': config.classifier.synthetic_until,
             }
         sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
         copies = copies if copies.exists() else None  # no training image has a second to compare
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
-        curves['generator'] = [results.read_log(generator_folder / 'metrics.jsonl')]
+        curves['generator'] = [rows := results.read_log(generator_folder / 'metrics.jsonl')]
+        summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row]
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
         train_counts=counts, synthetic_counts=synthetic_counts,

@@ -13,6 +13,7 @@ from PIL import Image
 from configs import check
 from data import augment, folders, sources, splits
 from data.decode import BadImage
+from data.duplicates import digest
 from eval import metrics, predict, report, results
 from generation import export, samples
 from train import disk, experiment, parallel, runs
@@ -138,8 +139,17 @@ def evaluate(run, images=None, split='test', views=1):
     if images:
         source = folders.open_folder(images, config.data.image_size, parts.class_names)
         image_set, bad = _decoded(source, range(len(source)))
+        experiment.say_ignored(source)
         if bad:
-            raise ValueError(f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}')
+            found = f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}'
+            if config.data.on_bad_image != 'skip':
+                raise ValueError(f'{found}; mend or remove them')
+            say(f'  {found}; left out, as the run itself does')
+        known = splits.digests(run.stage('data'))
+        seen = [digest(image) in known['train'] | known['validation'] for image in image_set.images]
+        if sum(seen):
+            say(f'  {sum(seen):,} of the {len(seen):,} images are training or validation images of '
+                'this run, of which no classifier is judged fairly')
     else:
         image_set = getattr(parts, split)
     found = probabilities(run, run.classifiers(), image_set, views)

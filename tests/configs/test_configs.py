@@ -401,16 +401,27 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     assert weights == [1.0, 0.3]
 
 
+def test_an_arm_can_set_its_own_dose(fake_images, tiny_config, monkeypatch):
+    parts = experiment.splits.Splits(fake_images(12), fake_images(4), None, ('a', 'b'))
+    monkeypatch.setattr(classifier, 'train', lambda *args, **options: args)
+    fields = {'synthetic_share': 0.25, 'synthetic_weight': 0.3}
+    monkeypatch.setitem(experiment.arms.ARMS, 'light', dataclasses.replace(
+        check.ARMS['augmented'], fields=fields))
+    found = experiment.train_classifier('out', tiny_config(), parts, fake_images(6), 'light', 0)
+    assert found[3:5] == ([0.75, 0.25], [1.0, 0.3])
+
+
 def test_a_stated_share_is_the_share(fake_images, tiny_config):
     parts = experiment.splits.Splits(fake_images(12), None, None, ('a', 'b'))
     config = tiny_config(**{'classifier.synthetic_share': 0.25})
-    assert experiment.synthetic_share(config, parts, fake_images(6)) == 0.25
+    assert experiment.synthetic_share(config.classifier, parts, fake_images(6)) == 0.25
 
 
 @pytest.mark.parametrize('real, synthetic, share', [(200, 2, 1 / 8), (6, 600, 7 / 8)])
 def test_a_batch_has_an_image_of_either_kind(real, synthetic, share, fake_images, tiny_config):
     parts = experiment.splits.Splits(fake_images(real), None, None, ('a', 'b'))
-    assert experiment.synthetic_share(tiny_config(), parts, fake_images(synthetic)) == share
+    settings = tiny_config().classifier
+    assert experiment.synthetic_share(settings, parts, fake_images(synthetic)) == share
 
 
 def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_path):

@@ -24,7 +24,8 @@ def opened(png: bytes) -> Image.Image:
     lambda: figures.per_class_f1(NAMES, COUNTS, {'original': np.zeros(3), 'augmented': np.ones(3)}),
     lambda: figures.confusion_matrices(NAMES, COUNTS, {'original': np.zeros((3, 3), int),
                                                        'augmented': np.eye(3)}),
-    lambda: figures.generator_curve([[{'step': i, 'loss': 1 / (i + 1)} for i in range(90)]]),
+    lambda: figures.generator_curve([[{'step': i, 'loss': 1 / (i + 1)} for i in range(90)]
+                                     + [{'step': 50, 'val_loss': 0.1}]]),
     lambda: figures.generator_curve([[{'step': 1, 'loss': float('nan')}], []]),
     lambda: figures.classifier_curves(
         {'original': [[{'step': 1, 'loss': 2.0}, {'step': 1, 'val_loss': 2.1, 'val_accuracy': 0.2}],

@@ -247,7 +247,7 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     assert wording.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
     folder, metrics_ = finished
     said = report.caution(metrics_)
-    assert 'augmented (2.0 to 98.0%), oversampled (10.0%).' in said and 'original' not in said
+    assert 'augmented (2.0%), oversampled (10.0%).' in said and 'original' not in said
     page = Page((folder / 'index.html').read_text('utf-8')).text
     markdown = (folder / 'report.md').read_text('utf-8')
     assert said in page and said in markdown
@@ -255,6 +255,16 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     assert [row.split('|')[-2].strip() for row in scores.splitlines() if row.startswith('| ')] == [
         'On its training images', '92.5', '50.0', '10.0']
     assert 'the last tenth of training' in page and 'the last tenth of training' in scores
+
+
+def test_a_generator_that_was_seen_to_copy_is_named():
+    sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
+    assert wording.caution(sure | {'synthetic': None}) == ''
+    assert wording.caution(sure | {'synthetic': {'alarms': []}}) == ''
+    alarms = ['the generator copies: 9.0% of the sample at step 10 are training images',
+              'the generator copies: 25.0% of the sample at step 20 are training images']
+    said = wording.caution(sure | {'synthetic': {'alarms': alarms}})
+    assert said == f'While it trained {alarms[1]}.'
 
 
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),

@@ -1,6 +1,9 @@
+import io
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from configs import augmented
 from train import experiment
@@ -20,6 +23,20 @@ def test_an_image_that_cannot_be_used_is_named_with_the_ways_out(tmp_path):
     config = config_of(tmp_path, {f'{name}/{i}.png': b'' for name in 'ab' for i in range(3)})
     with pytest.raises(ValueError, match='png: not a JPEG.*; mend.*on_bad_image=skip.*doctor'):
         experiment.read_splits(config)
+
+
+def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
+    rng, files = np.random.default_rng(0), {}
+    for name in [f'{kind}/{i}.png' for kind in 'ab' for i in range(9)]:
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file := io.BytesIO(), 'PNG')
+        files[name] = file.getvalue()
+    config = config_of(tmp_path, files | {'a/7.png': b'', 'b/7.png': b''})
+    config.data.on_bad_image = 'skip'
+    said = []
+    monkeypatch.setattr(experiment, 'say', said.append)
+    experiment.prepare_data(tmp_path, config)
+    left_out = '2 unusable images left out, see data/bad_images.json; the first: a/7.png: not a'
+    assert left_out in said[1]
 
 
 def test_a_class_name_with_a_line_break_is_refused(tmp_path):

@@ -119,6 +119,27 @@ def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_pa
     assert found['accuracy']['mean'] == pytest.approx(hits) and found['images'] == len(rows)
 
 
+def test_measured_on_its_own_images_a_run_says_so(run, tmp_path, monkeypatch):
+    """Three images that it trained on, and one that cannot be used, beside its synthetic ones."""
+    shutil.copytree(run.stage('synthetic') / 'images', tmp_path / 'images')
+    parts, (some, *_) = run.parts(), sorted(path for path in (tmp_path / 'images').iterdir())
+    said = []
+    monkeypatch.setattr(reuse, 'say', said.append)
+    reuse.evaluate(run, tmp_path / 'images')
+    assert not said
+    for i in range(3):
+        Image.fromarray(parts.train.images[i]).save(some / f'known_{i}.png')
+    (some / 'broken.png').write_text('no image')
+    with pytest.raises(ValueError, match='broken.png: not a JPEG.*; mend or remove them'):
+        reuse.evaluate(run, tmp_path / 'images')
+    with (config := ml_collections.ConfigDict(run.config.to_dict())).unlocked():
+        config.data.on_bad_image = 'skip'
+    skips = runs.dataclasses.replace(run, config=ml_collections.FrozenConfigDict(config))
+    reuse.evaluate(skips, tmp_path / 'images')
+    assert 'broken.png: not a JPEG, PNG, WebP or BMP image; left out, as the run' in said[0]
+    assert ' 3 of the ' in said[1] and 'training or validation images of this run' in said[1]
+
+
 def test_views_are_the_image_and_moved_copies(fake_images):
     one = fake_images(3)
     views = list(predict.views(one, 4, flip=True))
