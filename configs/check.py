@@ -36,7 +36,8 @@ FRACTIONS = (
     'generator.dropout', 'generator.ema_decay', 'generator.adam_b2', 'classifier.dropout',
     'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
 )  # fmt: skip in [0, 1)
-SHARES = ('quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated')
+SHARES = ('quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated',
+          'quality.copy_ratio')  # fmt: skip
 POSITIVE = (
     'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
     'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',

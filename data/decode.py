@@ -34,6 +34,8 @@ def decode(data, name, image_size):
     Raises:
         BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.
     """
+    if not len(data):
+        raise BadImage(name, 'an empty file')
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image, name)

@@ -34,8 +34,10 @@ def open_folder(root, image_size, class_names=None):
     root = _existing(root)
     classes, ignored = _class_files(root)
     if not any(classes.values()):
-        deeper = [path for path in ignored if _is_image(path) and '/' in path]
-        hint = f'; {deeper[0]} lies deeper: name the folder above the classes' if deeper else ''
+        hint = ''
+        if found := sorted(filter(_is_image, ignored), key=lambda path: '/' in path):
+            where = 'deeper' if '/' in found[0] else 'right in it'
+            hint = f'; {found[0]} lies {where}: name the folder that holds the class folders'
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
             f'{" ".join(SUFFIXES)} files{hint}'

@@ -91,7 +91,8 @@ def _show_counts(parts, found):
     table.add_row('all', *map(str, sizes))
     tests = np.bincount(parts.test.labels, minlength=len(counts))
     held = np.bincount(parts.validation.labels, minlength=len(counts))
-    for words, rows in (('fewest: ', order[:SHOWN]), ('most: ', order[::-1][:SHOWN])):
+    ends = [('fewest: ', order[:SHOWN]), ('most: ', order[::-1][:SHOWN])]
+    for words, rows in ends if len(order) > 2 * SHOWN else [('', order)]:
         for row in rows:
             cells = counts[row], held[row], tests[row]
             table.add_row(Text(words + parts.class_names[row]), *map(str, cells))
@@ -183,7 +184,7 @@ def _show_costs(parts, found, arms, given):
         'the machine counts not at all.'
     )
     if left_out:
-        say(f'{" and ".join(left_out)} would take weeks here: they are for GPUs.')
+        say(f'{" and ".join(left_out)} would take weeks here: it takes a GPU.')
     for line in impossible:
         say(line)
 

@@ -47,7 +47,8 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         if images is None:
             raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')
         total, bad = write_predictions(run, images, out, views)
-        say(f'{total} images, {bad} of them unusable, by {run.words()}: {out}')
+        images = f'{total:,} image{"s" * (total != 1)}'
+        say(f'{images}, {bad:,} of them unusable, by {run.words()}: {out}')
     elif mode == 'evaluate':
         scores = evaluate(run, images, split, views)
         show(report.scores_table(run.words(), scores))

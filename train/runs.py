@@ -115,17 +115,21 @@ def open_run(checkpoint, arm='augmented'):
         folder, named = path.parents[1], path.name
     saved = folder / 'config.json'
     if not saved.exists():
+        sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
         raise ValueError(
-            f'{checkpoint} is no run: {saved} is missing; name the folder of a run, '
+            f'{checkpoint} is no run: {saved} is missing; name the folder of a run{sweep}, '
             'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
     config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
     arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
         raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
-    seeds = seeds or [str(seed) for seed in arms.seeds(config.classifier)]
-    if not all(seed.isdecimal() for seed in seeds):
-        raise ValueError(f'{checkpoint}: {path.name} is no classifier; they are named seed_<n>')
+    trained = [str(seed) for seed in arms.seeds(config.classifier)]
+    seeds = seeds or trained
+    if not set(seeds) <= set(trained):
+        raise ValueError(
+            f'{checkpoint}: the run has no {path.name}, but seed_{trained[0]} to seed_{trained[-1]}'
+        )
     return Run(folder, config, arm, tuple(map(int, seeds)))
 
 

@@ -97,7 +97,7 @@ ANY_SIZE = {  # 0 or more, or with a test of their own
     'classifier.weight_decay', 'cpu_devices', 'data.seed', 'generator.augment_rotate',
     'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
     'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
-    'generator.seed', 'generator.warmup_steps', 'quality.copy_ratio', 'quality.duplicate_ratio',
+    'generator.seed', 'generator.warmup_steps', 'quality.duplicate_ratio',
     'quality.min_contrast', 'report.few', 'report.many', 'splits.duplicate_correlation',
     'splits.seed', 'synthesis.guidance_scale', 'synthesis.seed',
 }  # fmt: skip

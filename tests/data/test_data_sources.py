@@ -86,7 +86,7 @@ def test_nothing_to_read():
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
-        (b'', 'not a JPEG'),
+        (b'', 'an empty file'),
         (b'this is text', 'not a JPEG'),
         (encode(flat().convert('P'), 'GIF'), 'not a JPEG'),
         (encode(flat(), 'TIFF'), 'not a JPEG'),

@@ -21,7 +21,7 @@ def config_of(tmp_path, files):
 
 def test_an_image_that_cannot_be_used_is_named_with_the_ways_out(tmp_path):
     config = config_of(tmp_path, {f'{name}/{i}.png': b'' for name in 'ab' for i in range(3)})
-    with pytest.raises(ValueError, match='png: not a JPEG.*; mend.*on_bad_image=skip.*doctor'):
+    with pytest.raises(ValueError, match='png: an empty file; mend.*on_bad_image=skip.*doctor'):
         experiment.read_splits(config)
 
 
@@ -35,7 +35,7 @@ def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(experiment, 'say', said.append)
     experiment.prepare_data(tmp_path, config)
-    left_out = '2 unusable images left out, see data/bad_images.json; the first: a/7.png: not a'
+    left_out = '2 unusable images left out, see data/bad_images.json; the first: a/7.png: an empty'
     assert left_out in said[1]
 
 

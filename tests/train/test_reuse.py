@@ -57,7 +57,7 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
         runs.open_run(folder / 'classifiers' / 'augmentd')
     with pytest.raises(ValueError, match='is no run'):
         runs.open_run(folder / 'classifiers')
-    with pytest.raises(ValueError, match='seed_a is no classifier; they are named seed_<n>'):
+    with pytest.raises(ValueError, match='the run has no seed_a, but seed_0 to seed_1'):
         runs.open_run(folder / 'classifiers' / 'original' / 'seed_a')
     with contextlib.chdir(folder):
         assert runs.open_run('classifiers/original').seeds == (0, 1)
@@ -67,8 +67,11 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
     for use in (plain.generator, lambda: plain.stage('synthetic')):
         with pytest.raises(ValueError, match='has drawn no images: of its arms .original, classic'):
             use()
-    with pytest.raises(ValueError, match='no finished classifiers/original/seed_7'):
-        runs.open_run(folder / 'classifiers' / 'original' / 'seed_7').classifiers()
+    with pytest.raises(ValueError, match='has no seed_7, but seed_0 to seed_1'):
+        runs.open_run(folder / 'classifiers' / 'original' / 'seed_7')
+    (folder.parent / 'sweep' / 'points').mkdir(parents=True)
+    with pytest.raises(ValueError, match='the folder of a run, one of those in points/'):
+        runs.open_run(folder.parent / 'sweep')
 
 
 def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path):
