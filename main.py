@@ -31,7 +31,7 @@ from configs import auto, sweeps
 from configs.check import check, check_place
 from configs.default import flat
 from data import splits
-from eval import leaderboard, report
+from eval import leaderboard, report, wording
 from train import (
     disk,
     doctor,
@@ -175,7 +175,7 @@ def run(config, workdir, command, rerun=False, shared=None):
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
     show(report.console_table(metrics))
-    for sentence in filter(None, (report.answer(metrics), report.caution(metrics))):
+    for sentence in filter(None, (wording.answer(metrics), wording.caution(metrics))):
         say(sentence)
     if not stage.worked:
         say('Nothing to do: this run was complete.')

@@ -28,10 +28,7 @@ def predict(model, variables, image_set, batch_size):
     """
     forward, batch_size = _forward(model), parallel.round_up(batch_size)
     size = len(image_set.labels)
-    index, count = parallel.process()
-    batches = pipeline.eval_batches(
-        image_set, batch_size=batch_size, process_index=index, process_count=count
-    )
+    batches = pipeline.eval_batches(image_set, batch_size=batch_size, **parallel.place())
     found = []
     outputs = (forward(variables, parallel.shard(batch['image'])) for batch in batches)
     for first, parts in zip(itertools.count(0, batch_size), _fetched(outputs)):

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import figures, generative, metrics, results, wording
-from eval.results import BASELINE, CLAIM, METRICS
+from eval.results import BASELINE, METRICS
 from eval.wording import change, interval, mean_std, number, p_value, percent, points
 
 REASONS = {  # of the quality check, in a few words
@@ -56,7 +56,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in ('duplicates', 'seconds', 'hardware', 'versions',
                                            'commit', 'date', 'command')}})
-    probabilities = {arm: probabilities[arm] for arm in _shown(result)}
+    probabilities = {arm: probabilities[arm] for arm in results.shown(result)}
     by_class = class_names, train_counts, synthetic_counts, result
     confusion = _confusion(labels, probabilities, len(class_names))
     pictures = (_class_pictures(*by_class, confusion) | _curves(curves)
@@ -84,16 +84,6 @@ def console_table(metrics: Mapping) -> Table:
                  for key in METRICS)
         table.add_row(Text(pair.replace('-', ' -\n')), *cells)
     return table
-
-
-def answer(metrics: Mapping) -> str:
-    """The answer in one to three sentences: what `wording.answer` makes of metrics.json."""
-    return wording.answer(metrics, _shown(metrics))
-
-
-def caution(metrics: Mapping) -> str:
-    """Why to believe the answer less: what `wording.caution` makes of metrics.json."""
-    return wording.caution(metrics)
 
 
 def scores_table(title: str, scores: Mapping) -> Table:
@@ -129,18 +119,11 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
         'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
-        'answer': answer(result), 'caution': caution(result),
-        'evidence': wording.evidence(result, shown),
+        'answer': wording.answer(result), 'caution': wording.caution(result),
+        'evidence': wording.evidence(result),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),
         'made': _made(result, synthetic_counts, facts)}
-
-
-def _shown(result: Mapping) -> list[str]:
-    """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
-    others = [arm for arm in result['arms'] if arm != BASELINE]
-    best = [CLAIM] if CLAIM in others else others[:1]
-    return [arm for arm in (BASELINE, *best) if arm in result['arms']]
 
 
 def _outcomes(quality: Mapping) -> list[tuple]:

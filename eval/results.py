@@ -85,6 +85,13 @@ def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
     return sentence(arm, other, headline, test_images)
 
 
+def shown(metrics: Mapping) -> list[str]:
+    """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
+    others = [arm for arm in metrics['arms'] if arm != BASELINE]
+    best = [CLAIM] if CLAIM in others else others[:1]
+    return [arm for arm in (BASELINE, *best) if arm in metrics['arms']]
+
+
 def strongest_control(arms: Mapping[str, Mapping]) -> str | None:
     """The control of the highest macro-F1 among metrics.json's `arms`, None without any."""
     controls = [arm for arm in arms if arm in CONTROLS]

@@ -10,8 +10,9 @@ CLAIM_SEEDS = 5  # fewer are said to be few
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 
 
-def answer(result: Mapping, shown: Sequence[str]) -> str:
+def answer(result: Mapping) -> str:
     """Is the claim better than the baseline and, where there is one, than the best control?"""
+    shown = results.shown(result)
     difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
     if difference:
         control = results.strongest_control(result['arms'])
@@ -113,13 +114,13 @@ def repeats(found: Mapping | None) -> str:
     return f'Groups of copies ({kind}) among the real images: {found["groups"]:,}; {across}'
 
 
-def evidence(result: Mapping, shown: Sequence[str]) -> str:
+def evidence(result: Mapping) -> str:
     """A sentence: what changed beyond chance, how many are copies, the cost; '' if none is known.
 
     Classes and groups of classes count if their p-value, adjusted by Holm among their like, is
     under 0.05.
     """
-    clauses = []
+    clauses, shown = [], results.shown(result)
     if difference := result['differences'].get(f'{shown[-1]}-{BASELINE}'):
         clauses.append(_beyond_chance(difference, shown[-1], result['groups']))
     made = result['synthetic'] or {}

@@ -64,11 +64,10 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     model, optimizer, step = build(config, num_classes, prior)
 
     def stream(number, class_counts):
-        index, count = parallel.process()
         return lambda start_step: pipeline.train_batches(
             sets[:number], shares[:number], weights=weights[:number],
             batch_size=config.batch_size, seed=seed, class_counts=class_counts,
-            start_step=start_step, process_index=index, process_count=count,
+            start_step=start_step, **parallel.place(),
         )  # fmt: skip
 
     def batches(start_step):
@@ -83,10 +82,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
 
     state = loop.fit(
         create_state(model, optimizer, config, validation.images.shape[1:], seed, init),
-        step, batches,
-        steps=config.steps, folder=folder, save_every=config.save_every,
-        log_every=config.log_every, update=update, evaluate=evaluate,
-        evaluate_every=config.validate_every, max_skipped=config.max_skipped_steps,
+        step, batches, config, folder=folder, update=update, evaluate=evaluate,
     )  # fmt: skip
     return model, final_variables(vars(state))
 

@@ -60,21 +60,16 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     class_counts = np.full(num_classes, largest) if config.class_balanced else None
 
     def batches(start_step):
-        index, count = parallel.process()
         return pipeline.train_batches(
             [train_set], [1.0], batch_size=config.batch_size, seed=config.seed,
-            class_counts=class_counts, start_step=start_step,
-            process_index=index, process_count=count,
+            class_counts=class_counts, start_step=start_step, **parallel.place(),
         )  # fmt: skip
 
     loop.fit(
         create_state(model, optimizer, config, train_set.images.shape[1:], init), step, batches,
-        steps=config.steps, folder=folder, save_every=config.save_every,
-        log_every=config.log_every, update=update,
+        config, folder=folder, update=update,
         evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
-        evaluate_every=config.validate_every, max_skipped=config.max_skipped_steps,
         sample=watch and (lambda state: watch(state.ema, int(state.step))),
-        sample_every=config.sample_every,
     )  # fmt: skip
 
 
@@ -118,10 +113,9 @@ def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
 
     def evaluate(state):
         total = 0.0
-        index, count = parallel.process()
         for repeat in range(repeats):
             for batch in pipeline.eval_batches(
-                validation, batch_size=batch_size, process_index=index, process_count=count
+                validation, batch_size=batch_size, **parallel.place()
             ):
                 batch['draw'] = batch.pop('index') * repeats + repeat
                 loss = parallel.unshard(mapped(state.ema, parallel.shard(batch)))

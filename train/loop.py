@@ -24,9 +24,8 @@ class Interrupted(SystemExit):
         super().__init__(self.STATUS)
 
 
-def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
-        evaluate=None, evaluate_every=0, sample=None, sample_every=0, max_skipped=0):  # fmt: skip
-    """Trains from the newest checkpoint in `folder`, or from `state`, until `steps`.
+def fit(state, step, batches, config, *, folder, update, evaluate=None, sample=None):
+    """Trains from the newest checkpoint in `folder`, or from `state`, until `config.steps`.
 
     Args:
         state: a `TrainState` at step 0.
@@ -34,25 +33,26 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
         batches: start_step -> endless iterator of host batches; batch t depends on t alone.
         folder: gets checkpoints/ and metrics.jsonl (rows {"step", "loss", ...} of the training
             batch and {"step", "val_loss", ...} of `evaluate`).
-        save_every, log_every, evaluate_every, sample_every: in steps.
+        config: a frozen `config.generator` or `config.classifier`: its steps, what it does every
+            so many of them, and how many may be skipped for a gradient that is not finite.
         update: progress callback (done, total, **values), called before the first step, too.
         evaluate: state -> {'val_loss': float, ...}.
         sample: state -> ({name: value}, loss of the average); that loss then chooses `best`, and
             val_loss does not.
-        max_skipped: steps that may be skipped since their gradient is not finite.
     Returns:
-        The state at `steps`, also saved as the newest checkpoint.
+        The state at `config.steps`, also saved as the newest checkpoint.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state is saved.
-        Diverged: more steps than `max_skipped` were skipped, as is seen at the next log or
+        Diverged: more steps than `max_skipped_steps` were skipped, as is seen at the next log or
             save, so that no step waits for it; the newest checkpoint is from before that.
     """
-    folder = pathlib.Path(folder)
+    folder, steps, max_skipped = pathlib.Path(folder), config.steps, config.max_skipped_steps
     processes.on_main(lambda: checkpoints.require_space(folder / 'checkpoints', state))
     restored = checkpoints.restore(folder / 'checkpoints', state)
     state = parallel.replicate(state if restored is None else restored)
     done = int(state.step)
+    due = lambda every: done % every == 0 or done == steps  # noqa: E731
     log = MetricsLog(folder / 'metrics.jsonl', done)
     stream = batches(done)
     with StopSignal() as stop:
@@ -61,8 +61,8 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
             state, metrics = step(state, parallel.shard(next(stream)))
             done += 1
             parallel.throttle(metrics, done)
-            logs = done % log_every == 0 or done == steps
-            if logs or done % save_every == 0:
+            logs = due(config.log_every)
+            if logs or due(config.save_every):
                 skipped = _count_skipped(state, max_skipped)
             if logs:
                 values = {name: float(x) for name, x in jax.device_get(metrics).items()}
@@ -70,19 +70,19 @@ def fit(state, step, batches, *, steps, folder, save_every, log_every, update,
                     values['skipped'] = skipped
                 log.write(step=done, **values)
                 update(done, steps, **values)
-            if evaluate and (done % evaluate_every == 0 or done == steps):
+            if evaluate and due(config.validate_every):
                 values = evaluate(state)
                 log.write(step=done, **values)
                 if not sample:
                     state = state_lib.keep_best(state, values['val_loss'])
-            if sample and (done % sample_every == 0 or done == steps):
+            if sample and due(config.sample_every):
                 values, loss = sample(state)
                 log.write(step=done, **values)
                 state = state_lib.keep_best(state, loss, state.ema)
             stops = stop.asked(done)
             if stops:
                 _count_skipped(state, max_skipped)
-            if done % save_every == 0 or done == steps or stops:
+            if due(config.save_every) or stops:
                 checkpoints.save(folder / 'checkpoints', state)
             if stops:
                 raise Interrupted

@@ -73,6 +73,11 @@ def process():
     return jax.process_index(), jax.process_count()
 
 
+def place():
+    """`process` as the keyword arguments of `pipeline`'s functions, which know no JAX."""
+    return {'process_index': jax.process_index(), 'process_count': jax.process_count()}
+
+
 def is_main():
     """Whether this process writes shared files."""
     return jax.process_index() == 0

@@ -89,30 +89,32 @@ class Runner:
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
-        final = self.workdir / name
-        if self.shared and not cheap:
-            final = self.shared / name / digest[:16]
-            with contextlib.ExitStack() as stack:
-                processes.on_main(lambda: stack.enter_context(_turn(final, name)))
-                return self._run(name, final, digest, fingerprint, work, cheap, alone)
-        return self._run(name, final, digest, fingerprint, work, cheap, alone)
-
-    def _run(self, name, final, digest, fingerprint, work, cheap, alone):
+        shared = self.shared and not cheap
+        final = self.shared / name / digest[:16] if shared else self.workdir / name
         unfinished = final.with_name(final.name + '.unfinished')
-        done, begun = processes.on_main(
-            lambda: self._begin_stage(final, unfinished, name, digest, fingerprint, cheap, alone)
-        )
-        if done:
-            self._note(name, final, done['seconds'])
-            return final, digest
+        with contextlib.ExitStack() as stack:
+            if shared:
+                processes.on_main(lambda: stack.enter_context(_turn(final, name)))
+            done, begun = processes.on_main(
+                lambda: self._begin_stage(
+                    final, unfinished, name, digest, fingerprint, cheap, alone
+                )
+            )
+            if not done:
+                whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
+                done = self._work(name, final, unfinished, begun, whole)
+            self.folders[name], self.seconds[name] = final, done['seconds']
+            if self.worked and parallel.is_main():
+                self._list()
+        return final, digest
+
+    def _work(self, name, final, unfinished, begun, work):
+        """work(unfinished), which then gets its final name; what stage.json says of it."""
         self.worked = True
         start = time.monotonic()
         try:
             with parallel.memory_errors():
-                if alone:
-                    processes.on_main(lambda: work(unfinished))
-                else:
-                    work(unfinished)
+                work(unfinished)
         except Lost as error:
             lost = error.folder
             if lost in [folder.resolve() for folder in self.folders.values()]:
@@ -123,9 +125,8 @@ class Runner:
             if parallel.is_main():
                 disk.write_json(unfinished / FILE, begun)
         processes.on_main(lambda: self._put_in_place(unfinished, final))
-        self._note(name, final, begun['seconds'])
         say(f'{name}: done in {duration(begun["seconds"])}')
-        return final, digest
+        return begun
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone):
         """What stage.json says where the stage is done, and where it is not, one of them None."""
@@ -164,11 +165,6 @@ class Runner:
         self._take_over()
         _remove(final)
         unfinished.rename(final)
-
-    def _note(self, name, final, seconds):
-        self.folders[name], self.seconds[name] = final, seconds
-        if self.worked and parallel.is_main():
-            self._list()
 
     def _list(self):
         listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}

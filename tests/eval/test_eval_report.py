@@ -202,7 +202,7 @@ def test_classes_without_test_images_are_no_tests_to_correct_for():
 
 def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
-    answer = wording.answer(result, ['original', 'augmented'])
+    answer = wording.answer(result)
     assert answer.startswith(result['differences']['augmented-original']['verdict'])
     assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
     low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
@@ -224,8 +224,9 @@ def evidence(groups=(), classes=(), **more):
         'per_class': {name: {'recall': {'mean': mean}, 'holm_p': p}
                       for name, (mean, p) in dict(classes).items()}}
     result = {'differences': {'augmented-original': difference}, 'groups': GROUPS,
+              'arms': {'original': {}, 'augmented': {}},
               'synthetic': None, 'seconds': None, 'hardware': None} | more
-    return wording.evidence(result, ['original', 'augmented'])
+    return wording.evidence(result)
 
 
 def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
@@ -246,7 +247,7 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     assert wording.caution(sure) == ''
     assert wording.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
     folder, metrics_ = finished
-    said = report.caution(metrics_)
+    said = wording.caution(metrics_)
     assert 'augmented (2.0%), oversampled (10.0%).' in said and 'original' not in said
     page = Page((folder / 'index.html').read_text('utf-8')).text
     markdown = (folder / 'report.md').read_text('utf-8')
@@ -349,8 +350,9 @@ def test_the_evidence_leaves_out_what_is_unknown():
     unknown = {'accepted': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
     assert 'cop' not in text and 'minutes' not in text
-    alone = {'differences': {}, 'synthetic': None, 'seconds': {}, 'hardware': 'x'}
-    assert wording.evidence(alone, ['original']) == ''
+    alone = {'arms': {'original': {}}, 'differences': {}, 'synthetic': None, 'seconds': {},
+             'hardware': 'x'}
+    assert wording.evidence(alone) == ''
 
 
 @pytest.mark.parametrize(('found', 'said'), [

@@ -149,8 +149,8 @@ def seen(monkeypatch):
     """The batches that a classifier's loop is given, in a list that `classifier.train` fills."""
     batches = []
 
-    def fit(state, step, stream, *, steps, **options):
-        batches.extend(itertools.islice(stream(0), steps))
+    def fit(state, step, stream, config, **options):
+        batches.extend(itertools.islice(stream(0), config.steps))
         return state
 
     monkeypatch.setattr(classifier.loop, 'fit', fit)

@@ -311,8 +311,8 @@ def test_what_the_config_says_reaches_optimizer_loop_and_batches(
     options = given['make_optimizer'][1]
     assert (options['b2'], options['clip'], options['warmup']) == (0.95, 0.5, 1)
     assert not options['cosine'] and given['make_step'][1]['ema_decay'] == 0.9
-    (_, _, batches), options = given['fit']
-    assert options['max_skipped'] == 7
+    _, _, batches, read = given['fit'][0]
+    assert read.max_skipped_steps == 7
     labels = np.concatenate([batch['label'] for batch in itertools.islice(batches(0), 3)])
     np.testing.assert_array_equal(np.bincount(labels), [12, 12])
 

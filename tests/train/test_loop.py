@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +41,19 @@ def evaluate(current):
     return {'val_loss': float(np.abs(np.asarray(current.params['w'])[0] - 0.2))}
 
 
-def fit(folder, step, steps=STEPS, update=lambda *_, **__: None, **options):
+def fields(**changed):
+    """What `loop.fit` reads of a config."""
+    usual = {'steps': STEPS, 'save_every': 4, 'log_every': 2, 'validate_every': 3,
+             'sample_every': 0, 'max_skipped_steps': 0}  # fmt: skip
+    return types.SimpleNamespace(**usual | changed)
+
+
+def fit(folder, step, update=lambda *_, **__: None, evaluate=evaluate, sample=None, **changed):
     created = state.create(
         {'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True, keep_best=True
     )
-    every = {'save_every': 4, 'log_every': 2, 'evaluate_every': 3}
-    options = every | {'evaluate': evaluate} | options
-    return loop.fit(created, step, batches, steps=steps, folder=folder, update=update, **options)
+    return loop.fit(created, step, batches, fields(**changed), folder=folder, update=update,
+                    evaluate=evaluate, sample=sample)  # fmt: skip
 
 
 def rows(folder):
@@ -247,7 +254,7 @@ def test_another_network_in_the_folder_is_refused(tmp_path, step):
     fit(tmp_path, step, steps=2)
     other = state.create({'params': {'w': jnp.zeros(4)}}, OPTIMIZER, seed=3, ema=True)
     with pytest.raises(ValueError, match='another network'):
-        loop.fit(other, step, batches, steps=3, folder=tmp_path, save_every=1, log_every=1,
+        loop.fit(other, step, batches, fields(steps=3), folder=tmp_path,
                  update=lambda *_, **__: None)  # fmt: skip
 
 
@@ -263,10 +270,11 @@ def broken_at(*steps):
     return broken
 
 
-def fit_broken(folder, step, *bad, **options):
+def fit_broken(folder, step, *bad, max_skipped=0):
     created = state.create({'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True)
-    return loop.fit(created, step, broken_at(*bad), steps=STEPS, folder=folder, save_every=4,
-                    log_every=3, update=lambda *_, **__: None, **options)  # fmt: skip
+    return loop.fit(created, step, broken_at(*bad),
+                    fields(log_every=3, max_skipped_steps=max_skipped), folder=folder,
+                    update=lambda *_, **__: None)  # fmt: skip
 
 
 @pytest.mark.parametrize('bad', range(1, STEPS + 1))
