@@ -28,6 +28,8 @@ from train import disk, stages
 DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
 HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
+COUNTS = {'train_images': 'training images', 'test_images': 'test images',
+          'seeds': 'classifiers an arm'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,14 @@ def folder(workdir: Path, index: int) -> Path:
 def words(point: Mapping, between: str = ', ') -> str:
     """'synthesis.fill=2x, synthesis.guidance_scale=1.0'."""
     return between.join(f'{name}={value}' for name, value in point.items()) or AS_IT_IS
+
+
+def basis(found: Sequence[Mapping]) -> str:
+    """What the runs' figures rest on: 'glyphs, 37 classes: 1,065 training images, ...'."""
+    ends = {name: sorted({row[key] for row in found}) for key, name in COUNTS.items()}
+    counts = ', '.join(' to '.join(f'{n:,}' for n in dict.fromkeys((own[0], own[-1]))) + f' {name}'
+                       for name, own in ends.items())
+    return f'{found[0]["dataset"]}, {found[0]["classes"]} classes: {counts}'
 
 
 def replicates(points: Sequence[Mapping]) -> bool:
@@ -106,7 +116,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm,
-            'seeds': metrics['seeds'], 'classes': metrics['classes'],
+            **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'masks': group_masks(np.array([row['train_count'] for row in classes]),
                                  **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
@@ -213,7 +223,8 @@ def write(board: Board) -> None:
                'together': board.together, 'answer': _answer(board.together),
                'tuned': board.tuned, 'fields': ', '.join(fields),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
-               'name': board.workdir.name, 'words': words}  # fmt: skip
+               'name': board.workdir.name, 'words': words,
+               'basis': basis(board.rows) if board.rows else ''}  # fmt: skip
     pages = {'sweep.csv': _csv(board.rows, fields)}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)

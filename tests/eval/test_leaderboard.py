@@ -30,7 +30,8 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         config = augmented.get_config()
         config.update_from_flattened_dict(point)
         metrics = {
-            'seeds': 1, 'classes': 4, 'synthetic': {'accepted': 7}, 'groups': GROUPS,
+            'dataset': 'pets', 'seeds': 1, 'classes': 4, 'train_images': 1112 - index,
+            'test_images': 200, 'synthetic': {'accepted': 7}, 'groups': GROUPS,
             'validation': {
                 arm: {'scaled_loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
                       'accuracy': {'mean': 0.5}} for arm in arms},
@@ -95,6 +96,9 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
         assert difference[key]['mean'] == pytest.approx(0.08)
         assert difference[key]['ci95'] == pytest.approx(expected['ci95'], rel=0.05)
     text = pages(tmp_path, SEEDS)
+    basis = ('pets, 4 classes: 1,110 to 1,112 training images, 200 test images, '
+             '1 classifiers an arm.')
+    assert basis in text['html'] and basis in text['md']
     assert 'none is the best' in text['md'] and 'Best on validation' not in text['html']
     low, high = (100 * bound for bound in difference['accuracy']['ci95'])
     assert f'| augmented − original | +8.0 [{low:+.1f}, {high:+.1f}] ± 5.3 |' in text['md']
