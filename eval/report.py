@@ -202,19 +202,22 @@ def _notes(quality: Mapping) -> dict[str, str]:
             'on images as the network saw them, augmented and under dropout; an arm that is low '
             'there was cut short, or its settings do not suit it.')}
     if found := quality.get('generative'):
+        notes['no_figures'] = (
+            f'No figures: only {found["images"]} synthetic images could be compared with as many '
+            f'validation images of their classes, and {generative.MIN_IMAGES} are the least.')
         notes['generative'] = (
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
             'classifier trained on this training split alone; not comparable with FID, which rests '
             'on Inception features, nor with another run. The yardstick is what real validation '
             f'images reach. Compared are {found["images"]} synthetic and as many validation '
             f'images, equally many of each of {found["classes"]} classes, with the training images '
-            f'of these classes; below {generative.MIN_IMAGES} images there is no figure. The '
-            'synthetic images were chosen by the judge in whose features they are measured, which '
-            'flatters them, the more the fewer passed.')
+            'of these. The synthetic images were chosen by the judge in whose features they are '
+            'measured, which flatters them, the more the fewer passed.')
     if quality.get('copies'):
         ratio = (quality.get('thresholds') or {}).get('copy_ratio')
         notes['copies'] = (
-            'A copy: its nearest training image is less than '
+            'A copy: its nearest training image, in pixels that of the image or of its mirror '
+            'image, is less than '
             f'{"a set share" if ratio is None else f"{ratio:.3g} times"} as far away as its second '
             'nearest. Accepted images have none by construction, as copies are dropped. For real '
             'validation images, which copy nothing, the share is that of false alarms.')

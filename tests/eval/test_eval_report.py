@@ -387,6 +387,18 @@ def test_the_sections_come_in_the_order_of_a_sceptic(finished):
                         'reliability', 'copies', 'classifier_curves', 'generator_curve']
 
 
+def test_too_few_images_to_compare_are_a_sentence_and_no_table_of_dashes(tmp_path):
+    nothing = dict.fromkeys(generative.MEASURES)
+    found = QUALITY['generative'] | {'images': 7} | dict.fromkeys(
+        ('synthetic_train', 'validation_train', 'synthetic_validation'), nothing)
+    given = arguments(tmp_path, original=0.3, augmented=0.9)
+    given |= {'quality': QUALITY | {'generative': found}, 'synthetic_counts': 50 - COUNTS}
+    report.write(tmp_path / 'report', **given)
+    for page in ('index.html', 'report.md'):
+        text = (tmp_path / 'report' / page).read_text('utf-8')
+        assert 'No figures: only 7 synthetic images' in text and 'Coverage: share' not in text
+
+
 def test_calibration_stands_in_every_report(finished):
     folder, result = finished
     for scores in result['arms'].values():
