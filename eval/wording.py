@@ -69,7 +69,7 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
 
 def _alarmed(synthetic: Mapping) -> str:
     alarms = synthetic.get('alarms')
-    return f'While it trained {alarms[-1]}.' if alarms else ''
+    return f'Alarm while the generator trained: {alarms[-1]}.' if alarms else ''
 
 
 def _untested(arms: Mapping[str, Mapping]) -> str:

@@ -265,7 +265,7 @@ def test_a_generator_that_was_seen_to_copy_is_named():
     alarms = ['the generator copies: 9.0% of the sample at step 10 are training images',
               'the generator copies: 25.0% of the sample at step 20 are training images']
     said = wording.caution(sure | {'synthetic': {'alarms': alarms}})
-    assert said == f'While it trained {alarms[1]}.'
+    assert said == f'Alarm while the generator trained: {alarms[1]}.'
 
 
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
