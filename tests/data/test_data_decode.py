@@ -39,6 +39,7 @@ def test_exif_orientation_is_applied():
     assert image[0].mean() < 30 and image[-1].mean() > 225
 
 
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF')
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
 @pytest.mark.parametrize('exif', [b'Exif\0\0garbage', b'Exif\0\0MM\0*\0\0\0\x08\xff\xff'])
 def test_damaged_exif_is_of_no_matter(kind, exif):
