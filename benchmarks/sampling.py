@@ -101,7 +101,10 @@ def quality(run, options):
     parts = splits.load(run / 'data')
     judge, reference, _ = judging.open_judge(run / 'judge', config, parts)
     real, of_real = reference.held_out_features, reference.held_out_labels
-    distance = lambda features, of: generative.kernel_distance(features, real, of, of_real)  # noqa: E731
+
+    def distance(features, of):
+        return generative.kernel_distance(features, real, of, of_real)
+
     params = parallel.replicate(generator.load(run / 'generator')[0])
     repeats = -(-options.images // len(reference.held_out_labels))
     labels = np.tile(reference.held_out_labels, repeats)

@@ -12,6 +12,7 @@ import numpy as np
 
 from configs import augmented
 from configs.default import flat
+from generation.synthesize import fill_plan
 
 IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
 MOST = 10  # synthetic images to a real one, at most, with which classes are filled to '4x'
@@ -71,8 +72,7 @@ def choose(facts, given):
         'judge.steps': learnt,
     }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
-    drawn = 4 * len(counts) * counts.max() - total
-    few = total <= 2 * IMAGES and drawn <= MOST * total
+    few = total <= 2 * IMAGES and fill_plan(counts, '4x').sum() <= MOST * total
     fill = '4x' if few else 'largest' if uneven >= 2 else '2x'
     why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
     chosen.append(({'synthesis.fill': fill}, why))

@@ -62,44 +62,48 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, labels_a: np.ndarray | None = 
     Raises: ValueError if a set has fewer than two rows, of classes that both have.
     """
     if labels_a is None or labels_b is None:
-        labels_a, labels_b = np.zeros(len(a), int), np.zeros(len(b), int)
+        return _kernel_distance(a, b)
     shared = np.intersect1d(labels_a, labels_b)
-    sets = []
-    for features, labels in ((a, labels_a), (b, labels_b)):
-        rows = np.isin(labels, shared)
-        sets.append((np.asarray(features, np.float64)[rows], np.searchsorted(shared, labels[rows])))
-    (a, of_a), (b, of_b) = sets
+    a, b = (np.asarray(x)[np.isin(of, shared)] for x, of in ((a, labels_a), (b, labels_b)))
+    of_a, of_b = (np.searchsorted(shared, of[np.isin(of, shared)]) for of in (labels_a, labels_b))
     _need(2, a, b)
-    counts_a, counts_b = (np.bincount(of, minlength=len(shared)) for _, of in sets)
-    shares = counts_b / len(b)
-    weights = (shares / counts_a)[of_a], (shares / counts_b)[of_b]
-    total = _kernel_sum(a, a, weights[0]) + _kernel_sum(b, b, weights[1])
-    total -= 2 * _kernel_sum(a, b, *weights)
+    shares = np.bincount(of_b) / len(b)
+    weights = np.concatenate([(shares / np.bincount(of_a))[of_a], -np.ones(len(b)) / len(b)])
+    everything, of = np.concatenate([a, b]), np.concatenate([of_a, of_b])
+    total = _kernel_form(everything, weights)
     for label, share in enumerate(shares):  # pairs of one class: as they count, less as they did
+        total -= _kernel_form(everything[of == label], weights[of == label])
         own_a, own_b = a[of_a == label], b[of_b == label]
-        paired = min(len(own_a), len(own_b)) > 1
-        for own in (own_a, own_b):
-            n, everything = len(own), _kernel_sum(own, own)
-            pairs = everything - _kernel(np.square(own).sum(1), own.shape[1]).sum()
-            total += share**2 * (paired * pairs / max(1, n * (n - 1)) - everything / n**2)
-        if not paired:
-            total += 2 * share**2 * _kernel_sum(own_a, own_b) / (len(own_a) * len(own_b))
-    return float(total)
+        if min(len(own_a), len(own_b)) > 1:
+            total += share**2 * _kernel_distance(own_a, own_b)
+    return total
+
+
+def _kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """`kernel_distance` without classes."""
+    _need(2, a, b)
+    n, m = len(a), len(b)
+    own = [(_kernel_sum(x, x) - _kernel(np.square(x, dtype=np.float64).sum(1), x.shape[1]).sum())
+           / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return float(sum(own) - 2 * _kernel_sum(a, b) / (n * m))
 
 
 def _kernel(products: np.ndarray, dimension: int) -> np.ndarray:
     return (products / dimension + 1) ** 3
 
 
-def _kernel_sum(a: np.ndarray, b: np.ndarray, of_a: np.ndarray | None = None,
-                of_b: np.ndarray | None = None) -> float:
-    """The kernel between all rows of two sets, added up with weights [N] of a's (1) and [M] of b's
-    (those of a)."""
-    of_a = np.ones(len(a)) if of_a is None else of_a
-    of_b = of_b if of_b is not None else of_a if a is b else np.ones(len(b))
-    starts = range(0, len(a), _CHUNK)
-    return sum(float(of_a[i:i + _CHUNK] @ (_kernel(a[i:i + _CHUNK] @ b.T, a.shape[1]) @ of_b))
-               for i in starts)
+def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    parts = (a[i:i + _CHUNK] for i in range(0, len(a), _CHUNK))
+    return sum(float(_kernel(part @ b.T, a.shape[1]).sum()) for part in parts)
+
+
+def _kernel_form(x: np.ndarray, weights: np.ndarray) -> float:
+    """The sum of w_i w_j k(x_i, x_j) over all pairs, x: [N, D], w: [N]."""
+    x = np.asarray(x, np.float64)
+    parts = (slice(i, i + _CHUNK) for i in range(0, len(x), _CHUNK))
+    return sum(float(weights[part] @ _kernel(x[part] @ x.T, x.shape[1]) @ weights)
+               for part in parts)
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:

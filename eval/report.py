@@ -202,9 +202,11 @@ def _notes(quality: Mapping) -> dict[str, str]:
             'on images as the network saw them, augmented and under dropout; an arm that is low '
             'there was cut short, or its settings do not suit it.')}
     if found := quality.get('generative'):
-        notes['no_figures'] = (
-            f'No figures: only {found["images"]} synthetic images could be compared with as many '
-            f'validation images of their classes, and {generative.MIN_IMAGES} are the least.')
+        if found['synthetic_train']['kernel_distance'] is None:
+            notes['no_figures'] = (
+                f'No figures: only {found["images"]} synthetic images could be compared with as '
+                f'many validation images of their classes, and {generative.MIN_IMAGES} are the '
+                'least.')
         notes['generative'] = (
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
             'classifier trained on this training split alone; not comparable with FID, which rests '
