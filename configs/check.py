@@ -186,6 +186,12 @@ def _check_arms(config):
             f'{", ".join(ARMS)}, once'
         )
     for arm in arms:
+        for name in ARMS[arm].fields:
+            if name not in config.classifier:
+                raise ValueError(
+                    f'config.arms={arms}: {arm!r} sets {name!r} in train/arms.py, and '
+                    f'config.classifier has only {", ".join(config.classifier)}'
+                )
         fields, plain = ARMS[arm].fields.items(), dataclasses.replace(ARMS[arm], fields={})
         equal = [name for name, other in ARMS.items() if other == plain and name != arm]
         if equal and all(config.classifier[name] == value for name, value in fields):

@@ -208,6 +208,13 @@ def test_an_arm_that_equals_no_other_is_not_refused(monkeypatch):
     check.check(changed(arms=('original', 'alone'), **fields), 1)
 
 
+def test_an_arm_sets_fields_that_there_are(monkeypatch):
+    misspelt = dataclasses.replace(check.ARMS['classical'], fields={'augmnt': 'randaugment'})
+    monkeypatch.setitem(check.ARMS, 'misspelt', misspelt)
+    message = assert_refused(changed(arms=('original', 'misspelt')), 'arms')
+    assert "'misspelt' sets 'augmnt'" in message and 'dropout' in message
+
+
 def test_no_classifier_has_the_seed_of_the_judge():
     assert 'below 1,000,000' in assert_refused(changed(**{'classifier.seed': 999_998}),
                                                'classifier.seed')
