@@ -41,7 +41,7 @@ def sentence(arm: str, baseline: str, differences: Mapping[str, Mapping],
 def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
     low, high = ci95
     text = (f'{metric} {100 * difference:+z.1f} points '
-            f'(95% interval {100 * low:+z.1f} to {100 * high:+z.1f}), ')
+            f'(95% interval {end(low):+.1f} to {end(high):+.1f}), ')
     if _sign(ci95):
         return text + 'distinguishable from zero'
     text += 'not distinguishable from zero'
@@ -54,6 +54,11 @@ def _clause(metric: str, difference: float, ci95, test_images: int | None) -> st
         return text
     rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
     return text + f' (a difference of this size would need at least {rounded:,})'
+
+
+def end(value: float) -> float:
+    """An interval's end in points, to be written with a sign: -0.0 is one just below zero."""
+    return round(100 * value, 9) + 0.0  # neither zero nor rounding errors are below zero
 
 
 def _sign(ci95) -> int:

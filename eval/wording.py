@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
-from eval.verdict import sentence
+from eval.verdict import end, sentence
 
 CLAIM_SEEDS = 5  # fewer are said to be few
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
@@ -184,8 +184,9 @@ def points(value: float) -> str:
     return f'{100 * value:+z.1f}'  # z: no -0.0
 
 
-def interval(ci95: Sequence[float], form: str = '{:+z.1f}') -> str:
-    return f'[{form.format(100 * ci95[0])}, {form.format(100 * ci95[1])}]'
+def interval(ci95: Sequence[float], form: str = '{:+.1f}') -> str:
+    low, high = (form.format(end(value)) for value in ci95)
+    return f'[{low}, {high}]'
 
 
 def change(difference: Mapping) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from eval import verdict
+from eval import verdict, wording
 
 
 def test_images_needed():
@@ -33,3 +33,10 @@ def test_verdict_gives_points_interval_and_images():
     said = verdict.sentence('b', 'a', {'accuracy': difference}, 500)
     assert 'accuracy +1.0 points (95% interval -2.0 to +4.0)' in said
     assert 'at least 4,500' in said
+
+
+def test_an_end_just_below_zero_is_told_from_zero():
+    difference = {'mean': -0.01, 'ci95': (-0.02, -2e-4)}
+    assert '(95% interval -2.0 to -0.0), dist' in verdict.sentence('b', 'a', {'f1': difference})
+    assert wording.interval((-0.02, -2e-4)) == '[-2.0, -0.0]'
+    assert wording.interval((-0.0, 2e-4)) == wording.interval((-1e-17, 2e-4)) == '[+0.0, +0.0]'
