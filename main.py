@@ -97,7 +97,9 @@ _LEARN = [
 ]  # fmt: skip
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
-_JUDGE = ['train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation']
+_JUDGE = [
+    'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
+]  # fmt: skip
 MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
 REFUSED = (
     OSError, MemoryError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError,
@@ -119,6 +121,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
         data = disk.digest(folder / 'splits.json')  # of the images, however they came there
+        copies = disk.digest(folder / 'duplicates.json')  # among them
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
         experiment.refuse_leaks(config, folder)
@@ -138,7 +141,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
             reads={'generator': experiment.generator_reads(config)}
                   | (experiment.watch_reads(config) if chosen else {}),
-            after=[data, judge] if chosen else [data],
+            after=[data, judge, copies] if chosen else [data],
             code=[*_GENERATE, *(_JUDGE if chosen else [])],
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
@@ -146,7 +149,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
             reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
-            after=[judge, generator],
+            after=[judge, generator, copies],
             code=[*_GENERATE, *_JUDGE],
         )  # fmt: skip
         with one_line_errors(*MISTAKES):

@@ -55,6 +55,19 @@ class Splits:
         return np.bincount(self.train.labels, minlength=len(self.class_names))
 
     @property
+    def repeats(self):
+        """Whether a training image shows a picture that another one before it shows, bool [N].
+
+        A given test set has names of its own, and a group that holds one of its images has no other
+        left in train.
+        """
+        again = {
+            name.partition(':')[2] for entry in self.duplicates for name in entry['names'][1:]
+            if entry['action'].startswith('moved to train') or name.startswith('train:')
+        }  # fmt: skip
+        return np.array([name in again for name in self.train.names], bool)
+
+    @property
     def leaks(self):
         """The groups of copies that lay in more than one split before they were parted."""
         return [entry for entry in self.duplicates if entry['parted']]

@@ -29,16 +29,22 @@ def env(clean_env):
     return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 
 
-def start(workdir, env, count=2, joined=True, **changes):
-    """Starts main.py as so many processes, of two devices each if nothing else is said."""
+def start(workdir, env, count=2, joined=True, last=(), **changes):
+    """Starts main.py as so many processes, of two devices each if nothing else is said.
+
+    Args:
+        last: flags that the last of them alone is given.
+    """
     arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
                  *small_run.arguments(workdir, **{'cpu_devices': 2, **changes})]  # fmt: skip
     if joined:
         arguments += [f'--coordinator_address={small_run.free_address()}',
                       f'--num_processes={count}']
     return [
-        subprocess.Popen(arguments + ([f'--process_id={i}'] if joined else []), env=env,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            arguments + ([f'--process_id={i}'] if joined else []) + list(last if i else ()),
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
         for i in range(count)
     ]  # fmt: skip
 
@@ -113,6 +119,9 @@ def test_what_one_process_refuses_ends_all(env, tmp_path):
     ended = ends(start(workdir, env, classifier__batch_size=6))
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'cannot be divided over 4 devices' in ended[0][2]
+    ended = ends(start(workdir, env, last=['--config.judge.learning_rate=0.1']))
+    assert [status for status, _, _ in ended] == [2, 2]
+    assert all('judge: the processes have other settings' in errors for _, _, errors in ended)
 
 
 def test_half_an_address_is_refused(env, tmp_path):

@@ -58,16 +58,9 @@ def open_judge(folder, config, parts):
         images, train.labels, judge(train.images, train.labels)[1],
         held_out.images, held_out.labels,
         judge(held_out.images, held_out.labels)[1],
-        quality.distinct(images, train.labels, limits) & ~_repeats(parts),
+        quality.distinct(images, train.labels, limits) & ~parts.repeats,  # of all classes
     )  # fmt: skip
     return judge, reference, limits
-
-
-def _repeats(parts):
-    """Training images that the data's preparation took for a copy of another, bool [M]: whatever
-    their classes, which `quality.distinct` looks at one by one."""
-    again = {name.split(':', 1)[1] for group in parts.duplicates for name in group['names'][1:]}
-    return np.array([name in again for name in parts.train.names])
 
 
 def make_check(config, judge, reference, limits):

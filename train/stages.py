@@ -100,6 +100,11 @@ class Runner:
                     final, unfinished, name, digest, fingerprint, cheap, alone
                 )
             )
+            if parallel.any_process((done or begun)['digest'] != digest):
+                raise Changed(
+                    f'{name}: the processes have other settings, images or code than each other; '
+                    'give all the same command, checkout and Python'
+                )
             if not done:
                 whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
                 done = self._work(name, final, unfinished, begun, whole)

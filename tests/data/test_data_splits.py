@@ -191,6 +191,24 @@ def test_near_copies_of_a_given_test_image_leave_the_pool():
     assert 'a/3' not in result.train.names + result.validation.names
 
 
+def test_a_training_image_repeats_others_of_its_own_source_alone():
+    """Not those of the test set, whose names may be the same."""
+    images, test_images = random_images(24), random_images(6, seed=1)
+    images[5], test_images[5] = images[2], test_images[2]
+    train = fake(np.repeat([0, 1], 12), images=images)
+    test = fake(np.zeros(6, int), classes=2, images=test_images)
+    result = prepare(train, test, validation_fraction=0)
+    assert [entry['action'] for entry in result.duplicates] == ['kept: all in train',
+                                                                'kept: all in test']
+    assert [n for n, is_one in zip(result.train.names, result.repeats) if is_one] == ['a/5']
+
+    images[7] = test_images[4]  # which leaves train
+    assert prepare(train, test, validation_fraction=0).repeats.sum() == 1
+    cut = prepare(train, validation_fraction=0.3)  # the copies were moved, or lie in train
+    assert cut.repeats.sum() == 1 and {'a/2', 'a/5'} <= set(cut.train.names)
+    assert cut.repeats.shape == (len(cut.train),)
+
+
 def test_images_that_all_look_alike_are_refused_with_the_way_out():
     images = random_images(24)
     images[1:12], images[13:] = near_copies(images[0], 11), near_copies(images[12], 11)
