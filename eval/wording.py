@@ -31,14 +31,15 @@ def answer(result: Mapping) -> str:
 
 def caution(result: Mapping) -> str:
     """Why to believe the answer less: few seeds, arms that hardly learnt, a generator seen to copy,
-    classes without test images, a gain that nothing cheaper was compared with; '' if there is no
-    reason.
+    arms that know no image of some class, classes without test images, a gain that nothing cheaper
+    was compared with; '' if there is no reason.
 
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
     return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
                                   _alarmed(result.get('synthetic') or {}),
+                                  _unseen(result.get('synthetic') or {}),
                                   _untested(result['arms']), _no_control(result))))
 
 
@@ -70,6 +71,13 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
 def _alarmed(synthetic: Mapping) -> str:
     alarms = synthetic.get('alarms')
     return f'Alarm while the generator trained: {alarms[-1]}.' if alarms else ''
+
+
+def _unseen(synthetic: Mapping) -> str:
+    return ' '.join(
+        f'{arm} has seen no image of {_some(names)}, which is part of what it lacks to the other '
+        'arms; --config.synthesis.fill=2x draws images of every class.'
+        for arm, names in synthetic.get('unseen', {}).items() if names)
 
 
 def _untested(arms: Mapping[str, Mapping]) -> str:

@@ -34,6 +34,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
         curves['generator'] = [rows := results.read_log(generator_folder / 'metrics.jsonl')]
         summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row]
+        summary['unseen'] = _unseen(classifier_folders, synthetic_counts, parts.class_names)
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
         train_counts=counts, synthetic_counts=synthetic_counts,
@@ -53,6 +54,12 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             **provenance.facts(),
         },
     )  # fmt: skip
+
+
+def _unseen(used, synthetic_counts, class_names):
+    """{arm without real images: names of the classes of which it sees no synthetic one either}."""
+    none = [class_names[label] for label in np.flatnonzero(synthetic_counts == 0)]
+    return {arm: none for arm in used if not arms.ARMS[arm].real}
 
 
 def _rejected_sheet(folder, counts, shown=12):

@@ -268,6 +268,13 @@ def test_a_generator_that_was_seen_to_copy_is_named():
     assert said == f'Alarm while the generator trained: {alarms[1]}.'
 
 
+def test_an_arm_that_knows_no_image_of_a_class_is_named():
+    sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
+    assert wording.caution(sure | {'synthetic': {'unseen': {'synthetic_only': []}}}) == ''
+    said = wording.caution(sure | {'synthetic': {'unseen': {'synthetic_only': ['a', 'b']}}})
+    assert said.startswith('synthetic_only has seen no image of a, b, which') and 'fill=2x' in said
+
+
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
                                              (4, '4 seeds say little'), (5, '')])
 def test_few_seeds_are_said_to_be_few(seeds, said):

@@ -41,3 +41,9 @@ def test_the_sheet_is_a_picture(tmp_path):
     export.write(tmp_path, made(['copy'] * 3), NAMES, {})
     png = reporting._rejected_sheet(tmp_path / 'rejected', {'copy': 3})
     assert Image.open(io.BytesIO(png)).height < 120
+
+
+def test_classes_that_an_arm_without_real_images_never_sees():
+    used = 'original', 'augmented', 'synthetic_only'
+    assert reporting._unseen(used, np.array([3, 0]), NAMES) == {'synthetic_only': NAMES[1:]}
+    assert reporting._unseen(used[:2], np.array([3, 0]), NAMES) == {}
