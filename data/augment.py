@@ -59,7 +59,7 @@ def _similarity(degrees, zoom, offset, height, width):
     """`_warp`'s matrix [2, 3] for turning clockwise and enlarging about the middle, then moving."""
     cos, sin = jnp.cos(jnp.deg2rad(degrees)) / zoom, jnp.sin(jnp.deg2rad(degrees)) / zoom
     inverse, middle = jnp.array([[cos, sin], [-sin, cos]]), jnp.array([width / 2, height / 2])
-    start = middle - inverse @ (middle + offset[::-1])  # (down, right) -> (x, y)
+    start = middle - (inverse * (middle + offset[::-1])).sum(1)  # (down, right) -> (x, y)
     return jnp.concatenate([inverse, start[:, None]], axis=1)
 
 
@@ -133,7 +133,8 @@ def _warp(pixels, matrix, fill=GREY):
     """
     height, width = pixels.shape[:2]
     y, x = jnp.mgrid[:height, :width] + 0.5  # the middle of a pixel
-    u, v = jnp.einsum('ij,jyx->iyx', matrix, jnp.stack([x, y, jnp.ones_like(x)]))
+    # no matrix products here: by default a TPU rounds their factors, places, to bfloat16
+    u, v = (a * x + b * y + c for a, b, c in matrix)
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     place = jnp.stack([v, u]) - 0.5
     warped = jax.vmap(
@@ -225,7 +226,7 @@ def _equalize(pixels, s):
 
 def _luma(pixels):
     """Grey levels of ITU-R 601, [H, W, 1]."""
-    return jnp.round(pixels @ jnp.array([[0.299], [0.587], [0.114]]))
+    return jnp.round((pixels * jnp.array([0.299, 0.587, 0.114])).sum(-1, keepdims=True))
 
 
 # strength, height, width -> float [2, 3]: where in the image to look, from where in the result

@@ -193,3 +193,16 @@ def test_what_is_told_is_what_was_done():
     assert untouched.any()
     np.testing.assert_allclose(images[untouched], np.broadcast_to(SQUARE, images.shape)[untouched],
                                atol=1e-5)  # fmt: skip
+
+
+def test_no_place_or_colour_is_a_matrix_product():
+    """Whose factors a TPU rounds to 8 bits by default: at 256 pixels a whole pixel off."""
+    keys, batch = jax.random.split(jax.random.key(0), 2), jnp.zeros((2, 8, 8, 3))
+    moved = lambda *args: augment.flip_shift(  # noqa: E731
+        *args, flip=True, shift=0.1, rotate=9.0, scale=0.1
+    )
+    strong = lambda *args: augment.rand_augment(  # noqa: E731
+        *args, ops=2, magnitude=9.0, cutout=0.25
+    )
+    for function in (moved, strong):
+        assert 'dot_general' not in str(jax.make_jaxpr(function)(keys, batch))
