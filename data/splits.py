@@ -195,6 +195,16 @@ def near_parted(records):
     return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
 
 
+def copies_hint(records):
+    """For a message on missing images: how many were taken out as copies; '' if none was."""
+    parted = [entry for entry in records if entry['parted']]
+    if not parted:
+        return ''
+    count, names = sum(entry['parted'] for entry in parted), parted[0]['names']
+    way_out = f': {NO_COPIES}' if near_parted(records) else ''
+    return f'; {count} images were taken out as copies, as of {names[0]} and {names[1]}{way_out}'
+
+
 def _regroup(sets, leave, join):
     """`sets` without the rows {split: rows} `leave`, and with those of `join` at train's end."""
     result = {
@@ -216,11 +226,7 @@ def _regroup(sets, leave, join):
 def _check(sets, class_names, records):
     counts = np.bincount(sets['train'].labels, minlength=len(class_names))
     missing = [name for name, n in zip(class_names, counts) if n == 0]
-    hint, parted = '', [entry for entry in records if entry['parted']]
-    if parted:
-        count, names = sum(entry['parted'] for entry in parted), parted[0]['names']
-        hint = f'; {count} images were taken out as copies, as of {names[0]} and {names[1]}'
-        hint += f': {NO_COPIES}' if near_parted(records) else ''
+    hint = copies_hint(records)
     if missing:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '

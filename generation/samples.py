@@ -35,6 +35,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
     """
     labels, seeds = np.tile(np.arange(num_classes), each), np.arange(each * num_classes)
     held_out = np.random.default_rng(0).permutation(len(reference.held_out_labels))[:HELD_OUT]
+    drawn_of_them = each * len(np.unique(reference.held_out_labels[held_out]))
 
     def copy_rate(images, features):
         ratio, _ = quality.neighbours(images, features, reference)['pixels']
@@ -56,7 +57,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         if step == first_step:
             row['real_heldout_copy_rate'] = real_rate
         loss = np.inf
-        if len(held_out) > 1:
+        if min(len(held_out), drawn_of_them) > 1:  # a distance takes two images of either
             loss = row['sample_kernel_distance'] = distance(
                 features, reference.held_out_features[held_out],
                 labels, reference.held_out_labels[held_out],

@@ -119,7 +119,7 @@ def read_splits(config, **options):
     if not len(parts.validation):
         raise ValueError(
             'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
-            'config.data.test'
+            f'config.data.test{splits.copies_hint(parts.duplicates)}'
         )
     return parts
 

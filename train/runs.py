@@ -11,6 +11,8 @@ from configs import default
 from data import splits
 from train import arms, classifier, generator, lock, processes, stages
 
+CONFIG = 'config.json'
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -109,18 +111,20 @@ def open_run(checkpoint, arm='augmented'):
     """
     path = pathlib.Path(checkpoint).expanduser()
     folder, named, seeds = path, None, None
-    if len(path.parts) >= 3 and path.parts[-3] == 'classifiers':
-        folder, named, seeds = path.parents[2], path.parts[-2], [path.name.removeprefix('seed_')]
-    elif len(path.parts) >= 2 and path.parts[-2] == 'classifiers':
-        folder, named = path.parents[1], path.name
-    saved = folder / 'config.json'
+    if not (path / CONFIG).exists():
+        if len(path.parts) >= 3 and path.parts[-3] == 'classifiers':
+            folder, named = path.parents[2], path.parts[-2]
+            seeds = [path.name.removeprefix('seed_')]
+        elif len(path.parts) >= 2 and path.parts[-2] == 'classifiers':
+            folder, named = path.parents[1], path.name
+    saved = folder / CONFIG
     if not saved.exists():
         sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
         raise ValueError(
             f'{checkpoint} is no run: {saved} is missing; name the folder of a run{sweep}, '
             'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
-    config = _frozen(json.loads(saved.read_text('utf-8'))['config'])
+    config = _read(saved)
     arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
         raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
@@ -149,11 +153,15 @@ def lineage(checkpoint):
     return list(found.values())
 
 
-def _frozen(saved):
-    """The config of config.json; a field that is newer than the run has its default."""
+def _read(path):
+    """The frozen config of a config.json; a field that is newer than the run has its default."""
+    try:
+        saved = default.flat(json.loads(path.read_text('utf-8'))['config'])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is not the config.json of a run ({error}); name a run') from error
     config = default.get_config()
     known = default.flat(config)
-    for name, value in default.flat(saved).items():
+    for name, value in saved.items():
         if name in known:
             value = tuple(value) if isinstance(value, list) else value
             config.update_from_flattened_dict({name: value})

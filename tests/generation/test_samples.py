@@ -87,6 +87,16 @@ def test_one_validation_image_gives_no_distance(tmp_path, reference):
     assert 'sample_kernel_distance' not in row and loss == np.inf
 
 
+def test_one_image_of_the_only_validation_class_gives_no_distance(tmp_path, reference):
+    one = quality.Reference(
+        reference.images, reference.labels, reference.features, reference.held_out_images[::3],
+        reference.held_out_labels[::3], reference.held_out_features[::3],
+    )  # fmt: skip
+    row, loss = make(tmp_path, one, each=1)[0](7, 10)
+    assert 'sample_kernel_distance' not in row and loss == np.inf
+    assert 'sample_kernel_distance' in make(tmp_path, one, each=2)[0](7, 10)[0]
+
+
 def test_the_sheet_has_a_column_a_class(tmp_path, reference):
     watch, _ = make(tmp_path, reference)
     watch(7, 1000)

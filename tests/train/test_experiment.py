@@ -25,12 +25,26 @@ def test_an_image_that_cannot_be_used_is_named_with_the_ways_out(tmp_path):
         experiment.read_splits(config)
 
 
-def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
+def pictures(count):
+    """{name: PNG} of so many different images of two classes."""
     rng, files = np.random.default_rng(0), {}
-    for name in [f'{kind}/{i}.png' for kind in 'ab' for i in range(9)]:
+    for name in [f'{kind}/{i}.png' for kind in 'ab' for i in range(count)]:
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file := io.BytesIO(), 'PNG')
         files[name] = file.getvalue()
-    config = config_of(tmp_path, files | {'a/7.png': b'', 'b/7.png': b''})
+    return files
+
+
+def test_no_validation_image_is_explained_by_the_copies(tmp_path):
+    files = pictures(9)
+    parts = experiment.read_splits(config_of(tmp_path, files))
+    files |= dict.fromkeys(parts.validation.names, files[parts.train.names[0]])
+    message = 'spare for validation.*copies, as of train:a/'
+    with pytest.raises(ValueError, match=message):
+        experiment.read_splits(config_of(tmp_path, files))
+
+
+def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
+    config = config_of(tmp_path, pictures(9) | {'a/7.png': b'', 'b/7.png': b''})
     config.data.on_bad_image = 'skip'
     said = []
     monkeypatch.setattr(experiment, 'say', said.append)

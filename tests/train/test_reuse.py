@@ -74,6 +74,24 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
         runs.open_run(folder.parent / 'sweep')
 
 
+@pytest.mark.parametrize(
+    'text', ['{"model_type": "bert"}', '[1]', '{"config": {"data": ', '{"config": 3}']
+)
+def test_a_config_of_something_else_is_named(text, tmp_path):
+    (tmp_path / 'config.json').write_text(text)
+    with pytest.raises(ValueError, match='config.json is not the config.json of a run'):
+        runs.open_run(tmp_path)
+
+
+def test_a_run_may_lie_in_a_folder_called_classifiers(folder, tmp_path):
+    place = tmp_path / 'classifiers' / 'mine'
+    place.mkdir(parents=True)
+    shutil.copy(folder / 'config.json', place)
+    assert runs.open_run(place).folder == place
+    inner = place / 'classifiers' / 'original'
+    assert runs.open_run(inner).folder == place and runs.open_run(inner / 'seed_1').seeds == (1,)
+
+
 def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path):
     """The classifiers there know other classes, perhaps, than the data that stand there now."""
     copy = shutil.copytree(folder, tmp_path / 'run')
