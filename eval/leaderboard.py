@@ -85,9 +85,25 @@ def alike(found: Sequence[Mapping]) -> bool:
     return all(config == rest[0] for config in rest)
 
 
+def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
+    """Why none of the runs is the best, in a sentence or two; '' where one is."""
+    again = "the sweep's command does these again."
+    if replicates(points):
+        said = 'The runs differ in seeds only, so none is the best.'
+        return said if alike(found) else (
+            f'{said} Some were made with other settings than the rest, so nothing is said of all '
+            f'together; {again}')
+    if not alike(found):
+        return ('Some runs were made with other settings than the rest, so none is said to be the '
+                f'best; {again}')
+    if any(name.startswith(('data.', 'splits.')) for name in itertools.chain(*points)):
+        return 'The runs have other images than each other, so none is the best.'
+    return ''
+
+
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     """What each finished run reached, lowest scaled validation loss of its arm first or as planned,
-    where the runs are replicates or not `alike`.
+    where they are `unranked`.
 
     The arm is `augmented` or, in a sweep without it, the last one. A run that was made with other
     settings than its point says (the sweep's file changed since), or by code that did not know the
@@ -126,8 +142,9 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
         })  # fmt: skip
-    ranked = not replicates(points) and alike(found)
-    return sorted(found, key=lambda row: row['validation_loss']) if ranked else found
+    if unranked(found, points):
+        return found
+    return sorted(found, key=lambda row: row['validation_loss'])
 
 
 def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
@@ -188,10 +205,10 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     """What separates the arms, each as in the run of its own lowest scaled validation loss.
 
     Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
-        [a sentence a pair]}; {} where the baseline is the same in all runs, and where these differ
-        in their images, in their number of seeds or, as in `together`, in more than the sweep says.
+        [a sentence a pair]}; {} where the baseline is the same in all runs, and where these are
+        `unranked` or differ in their images or their number of seeds.
     """
-    if len(found) < 2 or replicates(points) or not alike(found):
+    if len(found) < 2 or unranked(found, points):
         return {}
     images = {(stages.places(folder(workdir, row['index']))['data'].resolve(), row['seeds'])
               for row in found}
@@ -219,7 +236,7 @@ def write(board: Board) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     fields = list(dict.fromkeys(itertools.chain(*board.points)))
     context = {'rows': board.rows, 'planned': len(board.points), 'differences': DIFFERENCES,
-               'replicates': replicates(board.points), 'alike': alike(board.rows),
+               'unranked': unranked(board.rows, board.points),
                'together': board.together, 'answer': _answer(board.together),
                'tuned': board.tuned, 'fields': ', '.join(fields),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
@@ -235,12 +252,9 @@ def write(board: Board) -> None:
 
 def console_table(board: Board) -> Table:
     """The leaderboard as a rich table; below it what `together` or `tuned` adds."""
-    order = 'Best on validation first'
-    if replicates(board.points):
-        order = 'Runs that differ in seeds only'
-    if not alike(board.rows):
-        order = 'As planned: some runs were made with other settings than the rest'
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    why = unranked(board.rows, board.points)
+    order = 'As planned' if why else 'Best on validation first'
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=why or None,
                   title=f'{order}; in points, with 95% intervals on the test set')
     for name in ('Run', 'Settings', 'Validation\nloss'):
         table.add_column(name, overflow='fold')

@@ -182,6 +182,17 @@ def test_runs_of_other_settings_are_not_ranked_with_the_rest(tmp_path):
     assert 'other settings' in console(tmp_path, DOSES).replace('\n', ' ')
 
 
+def test_runs_of_other_images_are_not_ranked(tmp_path):
+    """Their validation images, of which the losses are, are not the same."""
+    points = [{'data.imbalance': rule, 'classifier.steps': steps}
+              for rule, steps in (('', 300), ('exp:10', 600))]
+    runs(tmp_path, points)
+    assert [row['index'] for row in leaderboard.rows(tmp_path, points)] == [0, 1]
+    text = pages(tmp_path, points) | {'console': console(tmp_path, points).replace('\n', ' ')}
+    for name in ('html', 'md', 'console'):
+        assert 'other images than each other' in text[name] and 'Best on' not in text[name], name
+
+
 @pytest.mark.parametrize(('points', 'are'), [
     (SEEDS, True),
     (SEEDS[:1], False),  # one alone
