@@ -199,7 +199,7 @@ def run_sweep(configs, points, chosen, workdir, command):
             if end.code != USAGE or parallel.process()[1] > 1:  # of several, the others end, too
                 raise
             failed.append(str(i))
-        processes.on_main(lambda: tables.append(update_leaderboard(workdir, points)))
+        processes.on_main(lambda: tables.extend(update_leaderboard(workdir, points)))
     if tables:  # in process 0
         show(tables[-1])
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
@@ -209,11 +209,15 @@ def run_sweep(configs, points, chosen, workdir, command):
 
 
 def update_leaderboard(workdir, points):
-    """Writes the sweep's pages, one of its jobs at a time, and returns them as a table."""
+    """Writes the sweep's pages, one of its jobs at a time: [the table], or [] if it cannot."""
     with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
-        board = leaderboard.read(workdir, points)
+        try:
+            board = leaderboard.read(workdir, points)
+        except FileNotFoundError as error:  # another job does that run again
+            say(f'Leaderboard: left as it was, {error.filename} is gone for the moment')
+            return []
         leaderboard.write(board)
-    return leaderboard.console_table(board)
+    return [leaderboard.console_table(board)]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import time
 
 import pytest
 
+import main
 from benchmarks import small_run
+from configs import sweeps
 
 LIMIT = 240
 SWEEP = """
@@ -144,6 +147,21 @@ def get_sweep():
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     with (tmp_path / 'run' / 'report' / 'sweep.csv').open() as file:
         assert sorted(row['run'] for row in csv.DictReader(file)) == ['0', '2']
+
+
+def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monkeypatch):
+    """As when a run is done again by another job of a SLURM array."""
+    workdir = shutil.copytree(sweep[0], tmp_path / 'run', symlinks=True)
+    points = sweeps.read(str(sweep[0].parent / 'five.py'))
+    assert main.update_leaderboard(workdir, points)
+    before = (workdir / 'report' / 'sweep.md').read_bytes()
+    for path in (workdir / 'shared' / 'classifiers').rglob('predictions.npz'):
+        path.unlink()
+    said = []
+    monkeypatch.setattr(main, 'say', said.append)
+    assert main.update_leaderboard(workdir, points) == []
+    assert 'predictions.npz is gone for the moment' in said[0]
+    assert (workdir / 'report' / 'sweep.md').read_bytes() == before
 
 
 def test_mistakes_are_one_line(sweep, env, tmp_path):

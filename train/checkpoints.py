@@ -85,7 +85,7 @@ def restore(folder, template):
     """The newest readable checkpoint in the form of `template`, or None if there is none.
 
     Raises:
-        ValueError: the newest checkpoint belongs to another network or optimizer.
+        stages.Changed: the newest checkpoint belongs to another network or optimizer.
     """
     newest = _newest(folder)
     return newest and _rebuild(template, *newest)
@@ -211,7 +211,7 @@ def _rebuild(template, saved, path):
         or np.shape(saved[name]) != np.shape(expected[name])
     ]  # fmt: skip
     if wrong:
-        raise ValueError(
+        raise stages.Changed(
             f'{path} was written by another network or optimizer ({len(wrong)} arrays differ, '
             f'first {wrong[0]}); use another --workdir or delete it'
         )

@@ -146,6 +146,8 @@ def evaluate(run, images=None, split='test', views=1):
             if config.data.on_bad_image != 'skip':
                 raise ValueError(f'{found}; mend or remove them')
             say(f'  {found}; left out, as the run itself does')
+        if not len(image_set):
+            raise ValueError(f'{images}: of its {len(source)} images none can be used')
         known = splits.digests(run.stage('data'))
         seen = [digest(image) in known['train'] | known['validation'] for image in image_set.images]
         if sum(seen):

@@ -31,7 +31,7 @@ _FOLDERS = 'stages.json'
 
 
 class Changed(ValueError):
-    """A stage was done or begun with other settings, and the user did not ask to do it again."""
+    """What was done or begun does not fit, and the user did not ask to do it again."""
 
 
 class Lost(OSError):

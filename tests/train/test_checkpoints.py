@@ -254,7 +254,7 @@ def test_all_damaged_is_as_none(tmp_path):
 )
 def test_another_network_is_refused_by_name(tmp_path, other, named):
     checkpoints.save(tmp_path, make_state(5))
-    with pytest.raises(ValueError, match='another network or optimizer') as error:
+    with pytest.raises(stages.Changed, match='another network or optimizer') as error:
         checkpoints.restore(tmp_path, make_state(**other))
     message = str(error.value)
     assert str(tmp_path / 'step_00000005') in message and '--workdir' in message

@@ -116,6 +116,17 @@ def test_cpu_devices(clean_env, cpu_devices, flags, expected):
     assert len({flag.split('=')[0] for flag in found}) == len(found)  # none given twice
 
 
+def test_the_shell_does_not_change_the_numbers(clean_env):
+    env = clean_env | {
+        'JAX_DEFAULT_PRNG_IMPL': 'rbg', 'JAX_ENABLE_X64': '1', 'JAX_THREEFRY_PARTITIONABLE': '0'
+    }  # fmt: skip
+    code = ('from train import parallel; parallel.set_up(1); import jax; '
+            'print(jax.random.normal(jax.random.key(7), (3,)).tolist())')  # fmt: skip
+    said = [subprocess.run([sys.executable, '-c', code], env=own, capture_output=True, text=True,
+                           timeout=60, check=True).stdout for own in (clean_env, env)]  # fmt: skip
+    assert said[0] == said[1] == f'{jax.random.normal(jax.random.key(7), (3,)).tolist()}\n'
+
+
 @pytest.mark.parametrize('library', [jnp, np])
 def test_too_little_memory_is_one_line_with_a_remedy(library):
     with pytest.raises(MemoryError, match=r'^not enough memory: .*batch_size.*remat') as caught:

@@ -161,6 +161,16 @@ def test_measured_on_its_own_images_a_run_says_so(run, tmp_path, monkeypatch):
     assert ' 3 of the ' in said[1] and 'training or validation images of this run' in said[1]
 
 
+def test_measured_on_no_usable_image_it_says_so(folder, run, tmp_path):
+    (tmp_path / run.class_names()[0]).mkdir()
+    (tmp_path / run.class_names()[0] / '1.png').write_bytes(b'')
+    with (config := ml_collections.ConfigDict(run.config.to_dict())).unlocked():
+        config.data.on_bad_image = 'skip'
+    skipping = dataclasses.replace(run, config=ml_collections.FrozenConfigDict(config))
+    with pytest.raises(ValueError, match='of its 1 images none can be used'):
+        reuse.evaluate(skipping, tmp_path)
+
+
 def test_views_are_the_image_and_moved_copies(fake_images):
     one = fake_images(3)
     views = list(predict.views(one, 4, flip=True))
