@@ -74,7 +74,9 @@ _SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, 'Of the run, to evalu
 _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
 _CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the first image of each class to sample.', 0)
+_SEED = flags.DEFINE_integer(
+    'seed', 0, 'Of the first image of each class to sample.', 0, 2**31
+)  # fmt: skip
 _WHAT = flags.DEFINE_enum(
     'what', 'classifier', reuse.EXPORTS,
     'To export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
@@ -117,7 +119,8 @@ def run(config, workdir, command, rerun=False, shared=None):
         folder, reading = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads=experiment.data_reads(config),
-            after=provenance.input_digests(config.data),
+            # process 0's word: it alone decodes, and others may have no images, or copies of them
+            after=processes.on_main(lambda: provenance.input_digests(config.data)),
             code=[*_STAGE, 'data'], alone=True,
         )  # fmt: skip
         data = disk.digest(folder / 'splits.json')  # of the images, however they came there
@@ -214,7 +217,8 @@ def update_leaderboard(workdir, points):
         try:
             board = leaderboard.read(workdir, points)
         except FileNotFoundError as error:  # another job does that run again
-            say(f'Leaderboard: left as it was, {error.filename} is gone for the moment')
+            say(f'Leaderboard: left as it was, {error.filename} is gone for the moment; the '
+                'same command brings it up to date')
             return []
         leaderboard.write(board)
     return [leaderboard.console_table(board)]

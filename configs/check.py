@@ -57,7 +57,7 @@ def check(config, device_count):
     for name, value in fields.items():
         if isinstance(value, (int, float)):
             _check_number(name, value)
-        if name.endswith('.seed') and value >= 2**32:
+        if name in ('generator.seed', 'synthesis.seed') and value >= 2**32:
             raise ValueError(f'config.{name}={value} must be below 2^32, which is 4294967296')
     for name in _with_judge(POSITIVE, fields):
         if fields[name] <= 0:

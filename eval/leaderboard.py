@@ -1,7 +1,7 @@
 """The runs of a sweep side by side: sweep.html, sweep.md, sweep.csv.
 
-Best on validation first; where the baseline varies, too, also what separates the arms when each has
-the settings that suit it best, since a gain may be nothing but a baseline that nobody tuned. Of
+Best on validation first, where all have the same images; where the baseline varies, too, also what
+separates the arms, each with its best settings: the settings that suit it best, since a gain may be nothing but a baseline that nobody tuned. Of
 replicates, runs that differ in seeds only, none is the best: these stay in their order, and what
 they say together is added.
 """
@@ -46,8 +46,7 @@ class Board:
 def read(workdir: Path, points: Sequence[Mapping]) -> Board:
     """The leaderboard of a sweep as far as its runs are finished."""
     found = rows(workdir, points)
-    return Board(workdir, points, found, together(workdir, found, points),
-                 tuned(workdir, found, points))
+    return Board(workdir, points, found, together(found, points), tuned(found, points))
 
 
 def folder(workdir: Path, index: int) -> Path:
@@ -96,7 +95,9 @@ def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
     if not alike(found):
         return ('Some runs were made with other settings than the rest, so none is said to be the '
                 f'best; {again}')
-    if any(name.startswith(('data.', 'splits.')) for name in itertools.chain(*points)):
+    varied = (name for name in set(itertools.chain(*points))
+              if len({repr(row['config'][name]) for row in found}) > 1)
+    if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
         return 'The runs have other images than each other, so none is the best.'
     return ''
 
@@ -131,7 +132,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         classes = metrics['arms'][arm]['per_class'].values()
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
-            'index': index, 'point': dict(point), 'config': config, 'arm': arm,
+            'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'masks': group_masks(np.array([row['train_count'] for row in classes]),
                                  **metrics['groups']),
@@ -147,7 +148,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     return sorted(found, key=lambda row: row['validation_loss'])
 
 
-def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
     """What replicates say together.
 
     Returns: {'differences': {pair of arms: {column: what `statistics.over_runs` says}},
@@ -162,8 +163,8 @@ def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping])
     pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]
     if not pairs:
         return {}
-    same = _same_test_images(workdir, found)
-    errors = _images_errors(workdir, found, pairs) if same else {
+    same = _same_test_images(found)
+    errors = _images_errors(found, pairs) if same else {
         pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
     differences = {
         pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
@@ -172,14 +173,13 @@ def together(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping])
     return {'differences': differences, 'same_images': same}
 
 
-def _same_test_images(workdir, found):
-    listings = (stages.places(folder(workdir, row['index']))['data'] / 'splits.json'
-                for row in found)
+def _same_test_images(found):
+    listings = (row['places']['data'] / 'splits.json' for row in found)
     tests = [json.loads(path.read_text('utf-8'))['test'] for path in listings]
     return all(test == tests[0] for test in tests)
 
 
-def _images_errors(workdir, found, pairs):
+def _images_errors(found, pairs):
     """pair -> column -> `statistics.images_error` of the mean over all runs and seeds."""
     masks = [row['masks'] for row in found]
     groups = {name: mask for name, mask in masks[0].items()
@@ -188,8 +188,7 @@ def _images_errors(workdir, found, pairs):
     labels, predicted = np.zeros(0, int), {}
     # arm by arm: the probabilities of all, of every run and seed, would be large
     for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
-        files = [path for row in found for path in
-                 _predictions(folder(workdir, row['index']), arm)]
+        files = [path for row in found for path in _predictions(row, arm)]
         labels, probabilities = results.read({arm: files}, found[0]['classes'])
         predicted[arm] = probabilities[arm].argmax(-1)
     errors = {}
@@ -201,7 +200,7 @@ def _images_errors(workdir, found, pairs):
     return errors
 
 
-def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
     """What separates the arms, each as in the run of its own lowest scaled validation loss.
 
     Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
@@ -210,16 +209,14 @@ def tuned(workdir: Path, found: Sequence[Mapping], points: Sequence[Mapping]) ->
     """
     if len(found) < 2 or unranked(found, points):
         return {}
-    images = {(stages.places(folder(workdir, row['index']))['data'].resolve(), row['seeds'])
-              for row in found}
+    images = {(row['places']['data'].resolve(), row['seeds']) for row in found}
     arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
     if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
             {row['losses'][BASELINE] for row in found}) == 1:
         return {}
     best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
     labels, probabilities = results.read(
-        {arm: _predictions(folder(workdir, row['index']), arm)
-         for arm, row in best.items()}, found[0]['classes'])
+        {arm: _predictions(row, arm) for arm, row in best.items()}, found[0]['classes'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
     differences, answers = {}, []
     for arm in arms:
@@ -278,9 +275,9 @@ def console_table(board: Board) -> Table:
     return table
 
 
-def _predictions(run, arm):
+def _predictions(row, arm):
     """The files of an arm's predictions, one a seed, in the order of the seeds."""
-    places, start = stages.places(run), f'classifiers/{arm}/seed_'
+    places, start = row['places'], f'classifiers/{arm}/seed_'
     seeds = sorted(int(name.removeprefix(start)) for name in places if name.startswith(start))
     return [places[f'{start}{seed}'] / 'predictions.npz' for seed in seeds]
 

@@ -75,8 +75,9 @@ def _alarmed(synthetic: Mapping) -> str:
 
 def _unseen(synthetic: Mapping) -> str:
     return ' '.join(
-        f'{arm} has seen no image of {_some(names)}, which is part of what it lacks to the other '
-        'arms; --config.synthesis.fill=2x draws images of every class.'
+        f'{arm} has seen no image of {_some(names)}, of which none was drawn or none passed the '
+        'check, and cannot name it, whatever the other images are worth; '
+        "--config.synthesis.fill=largest draws none of the largest class, '2x' does."
         for arm, names in synthetic.get('unseen', {}).items() if names)
 
 

@@ -39,7 +39,7 @@ def set_up(cpu_devices):
         ]
     wanted = [flag for flag in wanted if flag.split('=')[0] not in given]  # the user's word holds
     os.environ['XLA_FLAGS'] = ' '.join([given, *wanted]).strip()
-    # the shell's word does not hold for what would give other results under one config
+    # which random numbers and types are used is not the shell's to say: the config does not tell
     jax.config.update('jax_default_prng_impl', 'threefry2x32')  # its keys are of two numbers
     jax.config.update('jax_threefry_partitionable', True)
     jax.config.update('jax_enable_x64', False)

@@ -155,14 +155,13 @@ def lineage(checkpoint):
 
 def _read(path):
     """The frozen config of a config.json; a field that is newer than the run has its default."""
-    try:
-        saved = default.flat(json.loads(path.read_text('utf-8'))['config'])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} is not the config.json of a run ({error}); name a run') from error
     config = default.get_config()
     known = default.flat(config)
-    for name, value in saved.items():
-        if name in known:
-            value = tuple(value) if isinstance(value, list) else value
-            config.update_from_flattened_dict({name: value})
+    try:
+        for name, value in default.flat(json.loads(path.read_text('utf-8'))['config']).items():
+            if name in known:
+                value = tuple(value) if isinstance(value, list) else value
+                config.update_from_flattened_dict({name: value})
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is not the config.json of a run; name a run') from error
     return ml_collections.FrozenConfigDict(config)

@@ -89,6 +89,11 @@ class Runner:
         fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
         fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
         digest = _digest(json.dumps(fingerprint))
+        if parallel.any_process(processes.on_main(lambda: digest) != digest):
+            raise Changed(
+                f'{name}: the processes have other settings or code than each other; give all the '
+                'same command, checkout and Python'
+            )
         shared = self.shared and not cheap
         final = self.shared / name / digest[:16] if shared else self.workdir / name
         unfinished = final.with_name(final.name + '.unfinished')
@@ -100,11 +105,6 @@ class Runner:
                     final, unfinished, name, digest, fingerprint, cheap, alone
                 )
             )
-            if parallel.any_process((done or begun)['digest'] != digest):
-                raise Changed(
-                    f'{name}: the processes have other settings, images or code than each other; '
-                    'give all the same command, checkout and Python'
-                )
             if not done:
                 whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
                 done = self._work(name, final, unfinished, begun, whole)

@@ -124,7 +124,7 @@ def test_the_shell_does_not_change_the_numbers(clean_env):
             'print(jax.random.normal(jax.random.key(7), (3,)).tolist())')  # fmt: skip
     said = [subprocess.run([sys.executable, '-c', code], env=own, capture_output=True, text=True,
                            timeout=60, check=True).stdout for own in (clean_env, env)]  # fmt: skip
-    assert said[0] == said[1] == f'{jax.random.normal(jax.random.key(7), (3,)).tolist()}\n'
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize('library', [jnp, np])
