@@ -1,9 +1,9 @@
 """The runs of a sweep side by side: sweep.html, sweep.md, sweep.csv.
 
 Best on validation first, where all have the same images; where the baseline varies, too, also what
-separates the arms, each with its best settings: the settings that suit it best, since a gain may be nothing but a baseline that nobody tuned. Of
-replicates, runs that differ in seeds only, none is the best: these stay in their order, and what
-they say together is added.
+separates the arms when each has the settings that suit it best, since a gain may be nothing but a
+baseline that nobody tuned. Of replicates, runs that differ in seeds only, none is the best: these
+stay in their order, and what they say together is added.
 """
 
 import csv

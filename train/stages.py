@@ -31,7 +31,7 @@ _FOLDERS = 'stages.json'
 
 
 class Changed(ValueError):
-    """What was done or begun does not fit, and the user did not ask to do it again."""
+    """What stands there, or what another process does, does not fit this run."""
 
 
 class Lost(OSError):
