@@ -47,6 +47,7 @@ POSITIVE = (
     'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
     'classifier.log_every', 'classifier.validate_every', 'classifier.save_every',
 )  # fmt: skip
+SEEDS = 'generator.seed', 'synthesis.seed'  # of JAX's random numbers, of 32 bits
 BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'
 WHOLE = 'generator.multipliers', 'classifier.widths'
 
@@ -57,14 +58,15 @@ def check(config, device_count):
     for name, value in fields.items():
         if isinstance(value, (int, float)):
             _check_number(name, value)
-        if name in ('generator.seed', 'synthesis.seed') and value >= 2**32:
-            raise ValueError(f'config.{name}={value} must be below 2^32, which is 4294967296')
     for name in _with_judge(POSITIVE, fields):
         if fields[name] <= 0:
             raise ValueError(f'config.{name}={fields[name]} must be above 0')
     for name in _with_judge(FRACTIONS, fields):
         if not 0 <= fields[name] < 1:
             raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
+    for name in SEEDS:
+        if fields[name] >= 2**32:
+            raise ValueError(f'config.{name}={fields[name]} must be below 2^32, which is {2**32}')
     for name in SHARES:
         if fields[name] > 1:
             raise ValueError(f'config.{name}={fields[name]} must be 1 at most')

@@ -11,6 +11,7 @@ from data import cuts, duplicates, sources, store
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
+MOVED = 'moved to train'  # how the action on a group of copies begins that now lies there
 NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=1'
 
 
@@ -63,7 +64,7 @@ class Splits:
         """
         again = {
             name.partition(':')[2] for entry in self.duplicates for name in entry['names'][1:]
-            if entry['action'].startswith('moved to train') or name.startswith('train:')
+            if entry['action'].startswith(MOVED) or name.startswith('train:')
         }  # fmt: skip
         return np.array([name in again for name in self.train.names], bool)
 
@@ -174,7 +175,7 @@ def part_duplicates(sets, class_names, test_given, correlation):
         if len(found) == 1:
             action, outside = f'kept: all in {members[0][0]}', []
         else:
-            action = 'moved to train' if stays == 'train' else 'dropped from the training pool'
+            action = MOVED if stays == 'train' else 'dropped from the training pool'
             for split, row in outside:
                 leave[split].append(row)
                 if stays == 'train':

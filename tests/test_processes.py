@@ -42,7 +42,8 @@ def start(workdir, env, count=2, joined=True, last=(), **changes):
                       f'--num_processes={count}']
     return [
         subprocess.Popen(
-            arguments + ([f'--process_id={i}'] if joined else []) + list(last if i else ()),
+            [*arguments, *([f'--process_id={i}'] if joined else []),
+             *(last if i == count - 1 else ())],
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)

@@ -221,10 +221,10 @@ def test_no_classifier_has_the_seed_of_the_judge():
     check.check(changed(**{'classifier.seed': 999_997}), 1)  # and the two after it
 
 
-@pytest.mark.parametrize('part', ['generator', 'synthesis'])
-def test_a_seed_has_32_bits(part):
-    assert_refused(changed(**{f'{part}.seed': 2**32}), f'{part}.seed')
-    check.check(changed(**{f'{part}.seed': 2**32 - 1}), 1)
+@pytest.mark.parametrize('name', check.SEEDS)
+def test_a_seed_has_32_bits(name):
+    assert_refused(changed(**{name: 2**32}), name)
+    check.check(changed(**{name: 2**32 - 1}), 1)
 
 
 def test_the_magnitude_of_randaugment_has_an_end():

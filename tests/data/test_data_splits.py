@@ -207,6 +207,8 @@ def test_a_training_image_repeats_others_of_its_own_source_alone():
     cut = prepare(train, validation_fraction=0.3)  # the copies were moved, or lie in train
     assert cut.repeats.sum() == 1 and {'a/2', 'a/5'} <= set(cut.train.names)
     assert cut.repeats.shape == (len(cut.train),)
+    moved = [one for one in (prepare(train, seed=seed) for seed in range(9)) if one.leaks]
+    assert moved and all(one.repeats.sum() == 1 for one in moved)
 
 
 def test_images_that_all_look_alike_are_refused_with_the_way_out():
