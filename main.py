@@ -18,7 +18,6 @@ if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
-import contextlib
 import json
 import pathlib
 import sys
@@ -29,15 +28,14 @@ from ml_collections import config_flags
 
 from configs import auto, sweeps
 from configs.check import check, check_place
-from configs.default import flat
 from data import splits
-from eval import leaderboard, report, wording
+from eval import report, wording
 from train import (
     disk,
     doctor,
     experiment,
+    guard,
     judging,
-    lock,
     loop,
     parallel,
     processes,
@@ -45,7 +43,7 @@ from train import (
     reporting,
     reuse,
     stages,
-    trackers,
+    sweeping,
 )  # fmt: skip
 from train.arms import ARMS, seeds
 from train.progress import say, show
@@ -102,11 +100,6 @@ _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
 _JUDGE = [
     'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
 ]  # fmt: skip
-MISTAKES = (flags.Error, ValueError, OSError)  # of the user, while nothing is computed yet
-REFUSED = (
-    OSError, MemoryError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError,
-)  # fmt: skip and later
-USAGE = 2  # exit status
 
 
 def run(config, workdir, command, rerun=False, shared=None):
@@ -115,7 +108,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         workdir, rerun=rerun, shared=shared,
         begin=lambda: provenance.write_config(workdir, config),
     )  # fmt: skip
-    with one_line_errors(*MISTAKES):
+    with guard.mistakes():
         folder, reading = stage.run(
             'data', lambda out: experiment.prepare_data(out, config),
             reads=experiment.data_reads(config),
@@ -155,7 +148,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             after=[judge, generator, copies],
             code=[*_GENERATE, *_JUDGE],
         )  # fmt: skip
-        with one_line_errors(*MISTAKES):
+        with guard.mistakes():
             synthetic = experiment.read_synthetic(synthetic_folder)
 
     folders, trained = {}, []
@@ -188,62 +181,6 @@ def run(config, workdir, command, rerun=False, shared=None):
     say(f'Report: {folder / "index.html"}')
 
 
-def run_sweep(configs, points, chosen, workdir, command):
-    """Runs configs[i] for each i in `chosen`; what several have in common is done once."""
-    failed, tables = [], []
-    for i in chosen:
-        folder = leaderboard.folder(workdir, i)
-        say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
-        try:
-            with one_line_errors(*REFUSED), at_work(folder, configs[i]):
-                one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
-                run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
-        except SystemExit as end:
-            if end.code != USAGE or parallel.process()[1] > 1:  # of several, the others end, too
-                raise
-            failed.append(str(i))
-        processes.on_main(lambda: tables.extend(update_leaderboard(workdir, points)))
-    if tables:  # in process 0
-        show(tables[-1])
-    say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
-    if failed:
-        say(f'Failed, as said above: run {", ".join(failed)}')
-        raise SystemExit(USAGE)
-
-
-def update_leaderboard(workdir, points):
-    """Writes the sweep's pages, one of its jobs at a time: [the table], or [] if it cannot."""
-    with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
-        try:
-            board = leaderboard.read(workdir, points)
-        except FileNotFoundError as error:  # another job does that run again
-            say(f'Leaderboard: left as it was, {error.filename} is gone for the moment; the '
-                'same command brings it up to date')
-            return []
-        leaderboard.write(board)
-    return [leaderboard.console_table(board)]
-
-
-@contextlib.contextmanager
-def at_work(workdir, config):
-    """No other run works in the folder, and what is logged goes where the user wants it."""
-    with contextlib.ExitStack() as stack:
-        processes.on_main(lambda: stack.enter_context(lock.held(workdir)))
-        stack.enter_context(trackers.tracking(config.trackers, workdir, flat(config)))
-        yield
-
-
-@contextlib.contextmanager
-def one_line_errors(*kinds):
-    """Turns what a user can cause, errors of these kinds, into one line and exit status 2."""
-    try:
-        yield
-    except kinds as error:
-        message = str(error).strip().splitlines()[-1].strip()  # ml_collections quotes tracebacks
-        print(f'error: {message}', file=sys.stderr)
-        raise SystemExit(USAGE) from None
-
-
 def settings(argv):
     """(config, its name) as the command line says, not yet frozen."""
     if len(argv) > 1:
@@ -254,23 +191,29 @@ def settings(argv):
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
         names = ','.join(config[field]).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
-    for part in (config.generator, config.classifier):
-        if start := part.init_from:  # absolute: the run may be opened from another directory
-            part.init_from = str(pathlib.Path(start).expanduser().absolute())
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')
 
 
+def absolute(config):
+    """`config`, frozen; it names weights so that the run can be opened from anywhere."""
+    for part in (config.generator, config.classifier):
+        if start := part.init_from:
+            part.init_from = str(pathlib.Path(start).expanduser().absolute())
+    return ml_collections.FrozenConfigDict(config)
+
+
 def main(argv):
-    with one_line_errors(*MISTAKES):
+    with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
         if _MODE.value in reuse.MODES:
-            reuse.use(
-                _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
-                split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
-                count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
-                what=_WHAT.value,
-            )  # fmt: skip
+            with parallel.memory_errors('give fewer images at a time'):
+                reuse.use(
+                    _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
+                    split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
+                    count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
+                    what=_WHAT.value,
+                )  # fmt: skip
             return
         config, name = settings(argv)
         given = config_flags.get_override_values(flags.FLAGS['config'])
@@ -292,27 +235,27 @@ def main(argv):
         if config.auto:
             for line in auto.apply(config, doctor.facts(config), given):
                 say(line)
-        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
+        configs = [absolute(sweeps.apply(config, point)) for point in points]
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
-        with one_line_errors(*MISTAKES):
+        with guard.mistakes():
             for one in configs:
                 check(one, parallel.device_count())
             check_place(workdir, configs)
-        with one_line_errors(*REFUSED):
+        with guard.refusals():
             if chosen is not None:
-                run_sweep(configs, points, chosen, workdir, command)
+                sweeping.run_all(run, configs, points, chosen, workdir, command)
             else:
-                with at_work(workdir, configs[0]):
+                with guard.at_work(workdir, configs[0]):
                     run(configs[0], workdir, command, _RERUN.value)
 
 
 def parse(argv):
     """Parses the flags; an unknown one or a wrong value is one line."""
-    with one_line_errors(*MISTAKES):
+    with guard.mistakes():
         try:
             return flags.FLAGS(argv)
         except (KeyError, AttributeError) as error:

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import children, steps
 from configs import default
 from data import cuts, pipeline, splits
-from generation import export, quality
+from generation import distances, export, quality
 
 SIDE, BATCH, FEW = 16, 64, 1000
 LEAST_SECONDS, MOST_REPEATS = 0.5, 20  # shorter works are repeated, and the median is taken
@@ -71,13 +71,13 @@ def split(images, classes):
 def copies(images, classes):
     """Distances of synthetic images to the nearest two of 1,000 training images, in pixels."""
     queries, training = _flat(images), _flat(steps.picture_set(FEW, SIDE, classes, 1))
-    return lambda: quality.neighbour_ratio(queries, training)
+    return lambda: distances.neighbour_ratio(queries, training)
 
 
 def copies_of_many(images, classes):
     """The same of 1,000 synthetic images to the nearest two training images."""
     queries, training = _flat(steps.picture_set(FEW, SIDE, classes, 1)), _flat(images)
-    return lambda: quality.neighbour_ratio(queries, training)
+    return lambda: distances.neighbour_ratio(queries, training)
 
 
 def duplicates(images, classes):

@@ -8,9 +8,10 @@ import dataclasses
 
 import numpy as np
 
+from generation import distances
+
 REASONS = ('blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far')
-_CHUNK = 1024  # rows and columns of a distance matrix at a time, to bound memory
-_PROJECTED = 64  # directions in which pairs of close images are looked for
+_CHUNK = 1024  # images at a time, to bound memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Reference:
         features: the judge's features of them, float [M, F].
         held_out_*: the same of the validation split.
         distinct: bool [M], training images that do not repeat an earlier one; see
-            `neighbour_ratio`. None: all.
+            `distances.neighbour_ratio`. None: all.
     """
 
     images: np.ndarray
@@ -49,7 +50,9 @@ def score(images, labels, probabilities, features, reference):
     near = neighbours(images, features, reference)
     return {
         'relevance': probabilities[np.arange(len(labels)), labels],
-        'distance': class_distance(features, labels, reference.features, reference.labels),
+        'distance': distances.class_distance(
+            features, labels, reference.features, reference.labels
+        ),
         'pixel_ratio': near['pixels'][0],
         'feature_ratio': near['features'][0],
         'nearest': near['pixels'][1][:, 0],
@@ -59,7 +62,7 @@ def score(images, labels, probabilities, features, reference):
 
 def extremes(images):
     """'contrast' and 'saturated' of images, as `score` has them."""
-    flat = _flat(images)
+    flat = distances.flat(images)
     return {
         'contrast': images.mean(axis=-1).reshape(len(images), -1).std(axis=1),
         'saturated': ((flat == 0) | (flat == 255)).mean(axis=1),
@@ -104,89 +107,28 @@ def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_co
 def neighbours(images, features, reference):
     """What the copy test rests on, in each space: {'pixels', 'features': (ratio [N], rows [N, 2])}.
 
-    Rows of the two nearest training images; see `neighbour_ratio`. In pixels an image counts as it
-    is or mirrored, whichever has the lower ratio: a generator that was told of flips can do either.
+    Rows of the two nearest training images; see `distances.neighbour_ratio`. In pixels an image
+    counts as it is or mirrored, whichever has the lower ratio: a generator that was told of flips
+    can do either.
     """
     distinct = reference.distinct
     rows = np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
-    ratio, found = neighbour_ratio(images, reference.images, rows)
+    ratio, found = distances.neighbour_ratio(images, reference.images, rows)
     for start in range(0, len(images), _CHUNK):
         some = slice(start, start + _CHUNK)
-        mirrored = neighbour_ratio(images[some][:, :, ::-1], reference.images, rows)
+        mirrored = distances.neighbour_ratio(images[some][:, :, ::-1], reference.images, rows)
         lower = mirrored[0] < ratio[some]
         ratio[some] = np.where(lower, mirrored[0], ratio[some])
         found[some] = np.where(lower[:, None], mirrored[1], found[some])
-    feature_ratio, feature_found = neighbour_ratio(features, reference.features, rows)
+    feature_ratio, feature_found = distances.neighbour_ratio(features, reference.features, rows)
     return {'pixels': (ratio, rows[found]), 'features': (feature_ratio, rows[feature_found])}
-
-
-def neighbour_ratio(queries, references, rows=None):
-    """Distance to the nearest reference over that to the second nearest, the two nearest rows.
-
-    Far below 1 the query is a copy: below 1/3 in Yoon et al. 2023, sec. 4. Carlini et al. 2023
-    (arXiv 2301.13188, sec. 5) divide by the mean distance to the 50 nearest instead. That finds
-    noisier copies, but with a few dozen images a class it is a distance between classes: at 1/3 it
-    took 2 of 23 real held-out digits for copies, this rule none. What this one is blind to is a
-    copy of an image that the references hold twice, near to both: every one that was planted was
-    missed. So the references must be distinct; see `distinct`.
-
-    Args:
-        queries, references, rows: see `nearest`.
-    Returns:
-        (ratio [N], places in `rows` [N, 2], nearest first). The ratio is 1, and the places
-        mean nothing, where the references are fewer than two.
-    """
-    if not len(queries) or len(references if rows is None else rows) < 2:
-        return np.ones(len(queries)), np.zeros((len(queries), 2), int)
-    d, found = nearest(queries, references, 2, rows)
-    return np.where(d[:, 1] > 0, d[:, 0] / np.maximum(d[:, 1], 1e-12), 0), found
-
-
-def nearest(queries, references, k, among=None):
-    """The k nearest references of each query, found block by block to bound memory.
-
-    Args:
-        queries, references: [N, ...] and [M, ...], images or features.
-        among: rows of the references to look at, int, at least k; None: all.
-    Returns:
-        (Euclidean distances [N, k], places in `among` [N, k]), nearest first.
-    """
-    among = np.arange(len(references)) if among is None else among
-    found = np.full((len(queries), k), np.inf), np.zeros((len(queries), k), int)
-    for q in range(0, len(queries), _CHUNK):
-        best_d, best_rows = (part[q : q + _CHUNK] for part in found)
-        for r in range(0, len(among), _CHUNK):
-            d = distances(
-                _flat(queries[q : q + _CHUNK]), _flat(references[among[r : r + _CHUNK]])
-            )
-            d = np.concatenate([best_d, d], axis=1)
-            chosen = np.argpartition(d, k - 1, axis=1)[:, :k]
-            rows = np.where(
-                chosen < k, np.take_along_axis(best_rows, np.minimum(chosen, k - 1), 1),
-                chosen - k + r,
-            )  # fmt: skip
-            d = np.take_along_axis(d, chosen, 1)
-            order = np.argsort(d, axis=1, kind='stable')
-            best_d[:] = np.take_along_axis(d, order, 1)
-            best_rows[:] = np.take_along_axis(rows, order, 1)
-    return found
-
-
-def class_distance(features, labels, reference_features, reference_labels, k=3):
-    """Mean Euclidean distance to the k nearest reference features of the own class, [N]."""
-    out = np.full(len(labels), np.inf)
-    for label in np.unique(labels):
-        rows, own = labels == label, reference_features[reference_labels == label]
-        if len(own):
-            out[rows] = nearest(features[rows], own, min(k, len(own)))[0].mean(axis=1)
-    return out
 
 
 def distance_limit(reference, quantile):
     """The distance that the share `quantile` of the held-out images does not exceed."""
     if not len(reference.held_out_labels):
         return np.inf
-    d = class_distance(
+    d = distances.class_distance(
         reference.held_out_features, reference.held_out_labels, reference.features, reference.labels
     )
     return float(np.quantile(d, quantile))
@@ -244,54 +186,14 @@ def duplicates(images, labels, earlier, earlier_labels, limits):
     out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        pool = np.concatenate([_flat(earlier[earlier_labels == label]), _flat(images[rows])])
-        before = len(pool) - len(rows)
+        own = distances.flat(earlier[earlier_labels == label])
+        pool, before = np.concatenate([own, distances.flat(images[rows])]), len(own)
         dropped = np.zeros(len(pool), bool)  # what is dropped makes nothing else a duplicate
-        for first, second in close_pairs(pool, limits[label]):
+        for first, second in distances.close_pairs(pool, limits[label]):
             if second >= before and not dropped[first]:
                 dropped[second] = True
         out[rows] = dropped[before:]
     return out
-
-
-def close_pairs(points, limit):
-    """Pairs of points nearer than `limit`, int [P, 2], the smaller row first, sorted by the other.
-
-    No two points are nearer than their projections on a few orthogonal directions. Along the first,
-    in whose order the points are taken, it tells of whole blocks that they are apart; all together
-    tell it of nearly all other pairs, and the rest is measured. Block by block, to bound memory.
-
-    Args:
-        points: [N, D].
-    """
-    if len(points) < 2:
-        return np.empty((0, 2), int)
-    sample = points[:: -(-len(points) // _PROJECTED)].astype(np.float64)
-    centre = sample.mean(axis=0)
-    axes = np.linalg.svd(sample - centre, full_matrices=False)[2]  # most variance first
-    shadows = np.concatenate([
-        ((points[i : i + _CHUNK] - centre) @ axes.T).astype(np.float32)
-        for i in range(0, len(points), _CHUNK)
-    ])
-    order = np.argsort(shadows[:, 0], kind='stable')
-    shadows = shadows[order]
-    squares = np.square(shadows).sum(axis=1)
-    # in float32, of which a few units in the last place of the squares may be wrong
-    apart = np.float32(limit**2 + 1e-5 * squares.max())
-    found = []
-    for i in range(0, len(points), _CHUNK):
-        first = np.searchsorted(shadows[:, 0], shadows[i, 0] - np.sqrt(apart))
-        for j in range(first // _CHUNK * _CHUNK, i + 1, _CHUNK):
-            a, b = slice(i, i + _CHUNK), slice(j, j + _CHUNK)
-            gaps = shadows[a] @ (-2 * shadows[b].T)
-            gaps += squares[a, None]
-            pairs = np.argwhere(gaps < apart - squares[b]) + (i, j)
-            pairs = order[pairs[pairs[:, 0] > pairs[:, 1]]]
-            for some in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1):
-                gaps = points[some[:, 0]].astype(np.float64) - points[some[:, 1]]
-                found.append(np.sort(some[np.square(gaps).sum(axis=1) < limit**2], axis=1))
-    pairs = np.concatenate(found)
-    return pairs[np.lexsort(pairs.T)]
 
 
 def distinct(images, labels, limits):
@@ -303,23 +205,13 @@ def duplicate_limits(images, labels, num_classes, ratio):
     """`ratio` times the median distance between nearest training neighbours of a class, [C]."""
     limits = np.full(num_classes, np.nan)
     for label in range(num_classes):
-        own = _flat(images[labels == label])
+        own = distances.flat(images[labels == label])
         if len(own) > 1:
             some = own[:: max(1, len(own) // _CHUNK)]  # enough for a median
-            limits[label] = ratio * np.median(nearest(some, own, 2)[0][:, 1])  # the first is itself
+            d, _ = distances.nearest(some, own, 2)
+            limits[label] = ratio * np.median(d[:, 1])  # the first is the image itself
     typical = np.nanmedian(limits) if np.isfinite(limits).any() else 0.0
     return np.maximum(np.where(np.isnan(limits), typical, limits), 1.0)  # the same pixels: below 1
-
-
-def distances(a, b):
-    """Euclidean distances between the rows of a [N, D] and b [M, D], float [N, M]."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)  # nearly equal squares cancel
-    squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squared, 0))
-
-
-def _flat(images):
-    return np.asarray(images).reshape(len(images), int(np.prod(np.shape(images)[1:])))
 
 
 def summarise(rows, plan, class_names):

@@ -13,7 +13,8 @@ import pytest
 
 import main
 from benchmarks import small_run
-from configs import sweeps
+from configs import default, sweeps
+from train import sweeping
 
 LIMIT = 240
 SWEEP = """
@@ -153,15 +154,24 @@ def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monk
     """As when a run is done again by another job of a SLURM array."""
     workdir = shutil.copytree(sweep[0], tmp_path / 'run', symlinks=True)
     points = sweeps.read(str(sweep[0].parent / 'five.py'))
-    assert main.update_leaderboard(workdir, points)
+    assert sweeping.update_leaderboard(workdir, points)
     before = (workdir / 'report' / 'sweep.md').read_bytes()
     for path in (workdir / 'shared' / 'classifiers').rglob('predictions.npz'):
         path.unlink()
     said = []
-    monkeypatch.setattr(main, 'say', said.append)
-    assert main.update_leaderboard(workdir, points) == []
+    monkeypatch.setattr(sweeping, 'say', said.append)
+    assert sweeping.update_leaderboard(workdir, points) == []
     assert 'predictions.npz is gone for the moment' in said[0]
     assert (workdir / 'report' / 'sweep.md').read_bytes() == before
+
+
+def test_weights_that_a_run_starts_from_are_named_for_any_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    point = {'generator.init_from': 'runs/one', 'classifier.init_from': '/runs/two'}
+    config = main.absolute(sweeps.apply(default.get_config(), point))
+    assert config.generator.init_from == str(tmp_path / 'runs/one')
+    assert config.classifier.init_from == '/runs/two'
+    assert main.absolute(default.get_config()).generator.init_from == ''
 
 
 def test_mistakes_are_one_line(sweep, env, tmp_path):

@@ -158,7 +158,7 @@ def positions(count):
 
 
 @contextlib.contextmanager
-def memory_errors():
+def memory_errors(remedy):
     """Turns what JAX and NumPy raise for want of memory into a MemoryError that says what helps."""
     try:
         yield
@@ -166,11 +166,7 @@ def memory_errors():
         reason = str(error).strip().split('\n')[0]
         if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in reason:
             raise
-        raise MemoryError(
-            f'not enough memory: {reason}; give generator, classifier, judge or synthesis a '
-            'smaller batch_size, or set config.generator.remat or accumulate, or a smaller '
-            'config.data.image_size'
-        ) from error
+        raise MemoryError(f'not enough memory: {reason}; {remedy}') from error
 
 
 def throttle(metrics, step):

@@ -5,9 +5,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
 
-from generation import quality
+from generation import distances, quality
 
 CLASSES, PER_CLASS, SHAPE = 3, 30, (6, 6, 3)
 RULES = {'min_relevance': 0.1, 'max_distance': 3.0, 'copy_ratio': 1 / 3, 'min_contrast': 4.0,
@@ -91,7 +90,7 @@ def test_a_copy_of_another_class_is_a_copy(reference):
 def test_a_copy_in_feature_space_alone_is_a_copy(reference):
     rng = np.random.default_rng(5)
     scores = judged(random_images(rng, 1), 0, reference, rng)
-    scores['feature_ratio'], _ = quality.neighbour_ratio(
+    scores['feature_ratio'], _ = distances.neighbour_ratio(
         reference.features[:1] + 0.01, reference.features
     )
     assert reasons(scores, max_distance=6.0) == ['copy']
@@ -195,48 +194,8 @@ def test_duplicate_limits_are_the_ratio_of_the_typical_neighbour_distance():
     assert limits[1] <= limits[2] <= limits[0]  # one image has no neighbour: the others' median
 
 
-def test_distances_are_those_of_scipy():
-    rng = np.random.default_rng(10)
-    for a, b in [
-        (rng.normal(size=(7, 5)), rng.normal(size=(9, 5)) + 100),
-        (random_images(rng, 4).reshape(4, -1), random_images(rng, 6).reshape(6, -1)),
-        (np.zeros((2, 3)), np.zeros((2, 3))),
-    ]:
-        np.testing.assert_allclose(quality.distances(a, b), cdist(a, b), rtol=1e-4, atol=1e-3)
-    assert quality.distances(np.zeros((3, 2)), np.zeros((0, 2))).shape == (3, 0)
-
-
-def test_neighbour_ratio_by_hand_and_in_chunks(monkeypatch):
-    references = np.array([[0.0], [10.0], [30.0]])
-    queries = np.array([[1.0], [10.0], [19.0], [30.0]])
-    for chunk in (1024, 3):
-        monkeypatch.setattr(quality, '_CHUNK', chunk)
-        ratio, nearest = quality.neighbour_ratio(queries, references)
-        np.testing.assert_allclose(ratio, [1 / 9, 0, 9 / 11, 0], atol=1e-3)
-        np.testing.assert_array_equal(nearest, [[0, 1], [1, 0], [1, 2], [2, 1]])
-
-
-@pytest.mark.parametrize('count', [0, 1])
-def test_neighbour_ratio_needs_two_references(count):
-    ratio, nearest = quality.neighbour_ratio(np.ones((3, 2)), np.ones((count, 2)))
-    np.testing.assert_array_equal(ratio, 1)
-    np.testing.assert_array_equal(nearest, 0)
-
-
-def test_a_query_on_two_equal_references_is_a_copy():
-    ratio, _ = quality.neighbour_ratio(np.zeros((1, 4)), np.zeros((2, 4)))
-    assert ratio[0] == 0
-
-
-def test_class_distance_by_hand():
-    features, labels = np.array([[0.0], [1.0], [2.0], [9.0], [50.0]]), np.array([0, 0, 0, 0, 1])
-    found = quality.class_distance(np.array([[0.0], [0.0], [0.0]]), np.array([0, 1, 2]), features,
-                                   labels)  # fmt: skip
-    np.testing.assert_allclose(found, [1, 50, np.inf])  # mean of 0, 1, 2; one; none
-
-
 def test_distance_limit_is_the_quantile_of_the_held_out(reference):
-    d = quality.class_distance(reference.held_out_features, reference.held_out_labels,
+    d = distances.class_distance(reference.held_out_features, reference.held_out_labels,
                                reference.features, reference.labels)  # fmt: skip
     limit = quality.distance_limit(reference, 0.8)
     assert (d > limit).mean() == pytest.approx(0.2, abs=1 / len(d))
@@ -352,30 +311,6 @@ def test_inputs_are_not_changed(reference):
     duplicates(images)
     np.testing.assert_array_equal(images, before[0])
     np.testing.assert_array_equal(reference.images, before[1])
-
-
-@pytest.mark.parametrize('count, k', [(5, 1), (700, 3), (2500, 2)])
-def test_nearest_is_that_of_the_whole_matrix(count, k):
-    rng = np.random.default_rng(count)
-    queries, references = rng.normal(size=(1100, 6)), rng.normal(size=(count, 6))
-    distance, rows = quality.nearest(queries, references, k)
-    whole = np.sqrt(np.square(queries[:, None] - references[None]).sum(-1))
-    np.testing.assert_allclose(distance, np.sort(whole, axis=1)[:, :k], atol=1e-6)
-    np.testing.assert_array_equal(rows, np.argsort(whole, axis=1)[:, :k])
-
-
-@pytest.mark.parametrize('dimensions', [2, 30])
-def test_close_pairs_are_those_of_the_whole_matrix(dimensions, monkeypatch):
-    monkeypatch.setattr(quality, '_CHUNK', 64)  # several blocks, some of them apart
-    rng = np.random.default_rng(dimensions)
-    points = rng.integers(0, 256, (400, dimensions)).astype(np.uint8)
-    points[200:] = np.clip(points[:200] + rng.normal(0, 9, (200, dimensions)), 0, 255)
-    whole = np.sqrt(np.square(points[:, None] - points[None].astype(float)).sum(-1))
-    limit = 10.3 * np.sqrt(dimensions)  # no whole number squared: nothing is just at the limit
-    wanted = [[i, j] for j in range(400) for i in range(j) if whole[i, j] < limit]
-    assert len(wanted) > 50
-    assert quality.close_pairs(points, limit).tolist() == wanted
-    assert quality.close_pairs(points[:1], limit).shape == (0, 2)
 
 
 def test_twins_of_a_large_class_are_found_in_little_memory():

@@ -1,0 +1,43 @@
+"""What ends in one line instead of a traceback, and one run at a time in a folder."""
+
+import contextlib
+import sys
+
+from absl import flags
+
+from configs.default import flat
+from train import lock, loop, processes, stages, trackers
+
+USAGE = 2  # exit status of what a user can cause
+
+
+def mistakes():
+    """In one line: what a user can cause while nothing is computed yet."""
+    return _one_line(flags.Error, ValueError, OSError, MemoryError)
+
+
+def refusals():
+    """In one line: what can end a run, and is no error of the program."""
+    return _one_line(
+        OSError, MemoryError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError
+    )
+
+
+@contextlib.contextmanager
+def _one_line(*kinds):
+    """Turns errors of these kinds into one line and an exit status."""
+    try:
+        yield
+    except kinds as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(f'error: {lines[-1].strip()}', file=sys.stderr)  # ml_collections quotes tracebacks
+        raise SystemExit(USAGE) from None
+
+
+@contextlib.contextmanager
+def at_work(workdir, config):
+    """No other run works in the folder, and what is logged goes where the user wants it."""
+    with contextlib.ExitStack() as stack:
+        processes.on_main(lambda: stack.enter_context(lock.held(workdir)))
+        stack.enter_context(trackers.tracking(config.trackers, workdir, flat(config)))
+        yield

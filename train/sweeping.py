@@ -1,0 +1,46 @@
+"""Many runs, one after another, and their leaderboard."""
+
+from configs import sweeps
+from eval import leaderboard
+from train import guard, lock, parallel, processes
+from train.progress import say, show
+
+
+def run_all(run, configs, points, chosen, workdir, command):
+    """Runs configs[i] for each i in `chosen`; what several have in common is done once.
+
+    Args:
+        run: of `main`. configs, points: of all runs of the sweep; see `sweeps.choose`.
+    """
+    failed, tables = [], []
+    for i in chosen:
+        folder = leaderboard.folder(workdir, i)
+        say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
+        try:
+            with guard.refusals(), guard.at_work(folder, configs[i]):
+                one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
+                run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
+        except SystemExit as end:
+            if end.code != guard.USAGE or parallel.process()[1] > 1:  # the others end, too
+                raise
+            failed.append(str(i))
+        processes.on_main(lambda: tables.extend(update_leaderboard(workdir, points)))
+    if tables:  # in process 0
+        show(tables[-1])
+    say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
+    if failed:
+        say(f'Failed, as said above: run {", ".join(failed)}')
+        raise SystemExit(guard.USAGE)
+
+
+def update_leaderboard(workdir, points):
+    """Writes the sweep's pages, one of its jobs at a time: [the table], or [] if it cannot."""
+    with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
+        try:
+            board = leaderboard.read(workdir, points)
+        except FileNotFoundError as error:  # another job does that run again
+            say(f'Leaderboard: left as it was, {error.filename} is gone for the moment; the '
+                'same command brings it up to date')
+            return []
+        leaderboard.write(board)
+    return [leaderboard.console_table(board)]
