@@ -38,6 +38,7 @@ from train import (
     judging,
     loop,
     parallel,
+    preparing,
     processes,
     provenance,
     reporting,
@@ -110,17 +111,17 @@ def run(config, workdir, command, rerun=False, shared=None):
     )  # fmt: skip
     with guard.mistakes():
         folder, reading = stage.run(
-            'data', lambda out: experiment.prepare_data(out, config),
-            reads=experiment.data_reads(config),
+            'data', lambda out: preparing.prepare_data(out, config),
+            reads=preparing.data_reads(config),
             # process 0's word: it alone decodes, and others may have no images, or copies of them
             after=processes.on_main(lambda: provenance.input_digests(config.data)),
-            code=[*_STAGE, 'data'], alone=True,
+            code=['train/preparing.py', 'data'], alone=True,
         )  # fmt: skip
         data = disk.digest(folder / 'splits.json')  # of the images, however they came there
         copies = disk.digest(folder / 'duplicates.json')  # among them
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
-        experiment.refuse_leaks(config, folder)
+        preparing.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data

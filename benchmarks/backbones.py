@@ -17,7 +17,7 @@ import ml_collections
 
 from benchmarks import common, steps
 from data import pipeline
-from train import experiment, generator, parallel, provenance
+from train import generator, parallel, preparing, provenance
 from train.progress import progress
 
 NOTES = (
@@ -36,7 +36,7 @@ def measure(config, *, minutes, steps_each, rounds):
             few, `generator.warmup_steps` is the same for all.
         steps_each: steps a turn; rounds: turns.
     """
-    parts, rows = experiment.read_splits(config), []
+    parts, rows = preparing.read_splits(config), []
     num_classes, batch_size = len(parts.class_names), config.generator.batch_size
     variants = {name: _with(config.generator, backbone=name) for name in generator.BACKBONES}
     noise = steps.picture_set(10 * batch_size, config.data.image_size, num_classes)

@@ -47,11 +47,11 @@ def start_training(model, variant, fields):
 def _train_set(config):
     """(training split of the config, number of classes); noise where the images are a user's."""
     from benchmarks import steps
-    from train import experiment
+    from train import preparing
 
     if config.data.source not in ('glyphs', 'digits'):
         return steps.picture_set(10_000, config.data.image_size, 10), 10
-    parts = experiment.read_splits(config)
+    parts = preparing.read_splits(config)
     return parts.train, len(parts.class_names)
 
 

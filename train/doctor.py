@@ -19,7 +19,7 @@ from configs.check import check
 from data import cuts, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
 from generation import synthesize
-from train import classifier, experiment, flops, generator, parallel
+from train import classifier, flops, generator, parallel, preparing
 from train.progress import progress, say, show
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
@@ -33,7 +33,7 @@ LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 def facts(config):
     """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
-    source, test = experiment.open_source(config)
+    source, test = preparing.open_source(config)
     chosen = cuts.choose_rows(
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
@@ -69,7 +69,7 @@ def examine(config, workdir, given):
         config.data.on_bad_image = 'skip'
     found = facts(config)
     with progress('images') as update:
-        parts = experiment.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
+        parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found)
     _show_trouble(parts)
     _show_costs(parts, found, config.arms, given)

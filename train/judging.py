@@ -7,7 +7,7 @@ the rules are in `generation.quality`.
 import numpy as np
 
 from data import splits
-from eval import figures, generative, predict
+from eval import generative, predict, sheets
 from generation import quality
 from train import arms, classifier
 from train.progress import progress
@@ -116,12 +116,12 @@ def _suspects_sheet(parts, rows, judge, reference):
     ratios = np.minimum(rows['pixel_ratio'], rows['feature_ratio'])
     nearest = np.stack([near[space][1][i] for i, space in enumerate(spaces)])
     names = [parts.class_names[label] for label in labels]
-    return figures.copies(images, reference.images[nearest], ratios, spaces, names, kept)
+    return sheets.copies(images, reference.images[nearest], ratios, spaces, names, kept)
 
 
 def _contact_sheet(parts, images, labels, rows=40):
     """PNG of real beside synthetic images, the classes with the fewest training images first."""
     classes = np.argsort(parts.train_counts, kind='stable')[:rows]
-    return figures.sheet(
+    return sheets.sheet(
         parts.train.images, parts.train.labels, images, labels, parts.class_names, classes=classes,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import urllib.parse
 import numpy as np
 from PIL import Image
 
-from eval import figures, report, results
+from eval import report, results, sheets
 from train import arms, experiment, provenance
 
 
@@ -76,7 +76,7 @@ def _rejected_sheet(folder, counts, shown=12):
             rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = [
                 _read_rejected(paths[i]) for i in chosen
             ]
-    return figures.rejected(rows) if rows else None
+    return sheets.rejected(rows) if rows else None
 
 
 def _read_rejected(path):

@@ -16,7 +16,7 @@ from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results
 from generation import export, samples
-from train import disk, experiment, parallel, runs
+from train import disk, experiment, parallel, preparing, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -140,7 +140,7 @@ def evaluate(run, images=None, split='test', views=1):
     if images:
         source = folders.open_folder(images, config.data.image_size, parts.class_names)
         image_set, bad = _decoded(source, range(len(source)))
-        experiment.say_ignored(source)
+        preparing.say_ignored(source)
         if bad:
             found = f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}'
             if config.data.on_bad_image != 'skip':

@@ -13,7 +13,7 @@ from PIL import Image
 from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
-from train import classifier, experiment, generator, parallel
+from train import classifier, experiment, generator, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -512,7 +512,7 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path):
     check.check(config, 8)
 
     (tmp_path / 'data').mkdir()
-    experiment.prepare_data(tmp_path / 'data', config)
+    preparing.prepare_data(tmp_path / 'data', config)
     parts = experiment.splits.load(tmp_path / 'data')
     assert len(parts.class_names) == 3 and len(parts.test) == sum(COUNTS.values())
     generator.train(tmp_path / 'generator', config.generator, parts.train, parts.validation,

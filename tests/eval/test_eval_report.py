@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import figures, generative, metrics, report, results, wording
+from eval import generative, metrics, report, results, sheets, wording
 from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
@@ -88,7 +88,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp('full')
     images = np.zeros((4, 8, 8, 3), np.uint8)
     sheet, curve = folder / 'ready.png', folder / 'metrics.jsonl'
-    sheet.write_bytes(figures.sheet(images, np.arange(4), images, np.arange(4), NAMES, k=1))
+    sheet.write_bytes(sheets.sheet(images, np.arange(4), images, np.arange(4), NAMES, k=1))
     curve.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "val_loss": NaN, "val_accuracy": 0}\n')
     log = results.read_log(curve)
     given = arguments(folder, original=0.3, augmented=0.9, oversampled=0.3) | dict(

@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 from rich.console import Console
 
 from configs import augmented
-from train import doctor, experiment, progress
+from train import doctor, preparing, progress
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_facts_are_those_of_the_files(config):
 def test_facts_count_what_is_left_of_a_set_made_uneven(imbalance):
     config = augmented.get_config('digits')
     config.data.imbalance = imbalance
-    parts = experiment.read_splits(config)
+    parts = preparing.read_splits(config)
     assert doctor.facts(config).counts.tolist() == parts.train_counts.tolist()
 
 
@@ -60,7 +60,7 @@ def test_files_that_are_passed_over_are_named(config, heard):
         archive.writestr('rare/photo.heic', b'')
         archive.writestr('rare/.DS_Store', b'')
     config.data.on_bad_image = 'skip'
-    experiment.read_splits(config)
+    preparing.read_splits(config)
     assert '1 file passed over' in heard.getvalue() and 'rare/photo.heic' in heard.getvalue()
 
 

@@ -2,7 +2,7 @@ import ml_collections
 import pytest
 from PIL import Image
 
-from train import experiment, provenance
+from train import preparing, provenance
 
 
 @pytest.mark.parametrize(('source', 'train', 'name'), [
@@ -17,7 +17,7 @@ def test_a_data_set_is_called_what_its_owner_calls_it(source, train, name):
 
 def test_however_a_path_is_written_it_is_one_setting(tiny_config):
     ways = 'photos', './photos', 'photos/'
-    read = [experiment.data_reads(tiny_config(**{'data.train': way}))['data'] for way in ways]
+    read = [preparing.data_reads(tiny_config(**{'data.train': way}))['data'] for way in ways]
     assert read == read[:1] * 3 and read[0]['test'] == ''
 
 
@@ -27,4 +27,4 @@ def test_a_class_name_too_long_for_a_file_is_refused_at_once(tiny_config, tmp_pa
         Image.new('RGB', (8, 8)).save(tmp_path / name / '0.png')
     config = tiny_config(**{'data.source': 'folder', 'data.train': str(tmp_path)})
     with pytest.raises(ValueError, match="the class name 'x{40}'... is too long"):
-        experiment.read_splits(config)
+        preparing.read_splits(config)

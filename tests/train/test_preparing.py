@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from configs import augmented
-from train import experiment
+from train import preparing
 
 
 def config_of(tmp_path, files):
@@ -22,7 +22,7 @@ def config_of(tmp_path, files):
 def test_an_image_that_cannot_be_used_is_named_with_the_ways_out(tmp_path):
     config = config_of(tmp_path, {f'{name}/{i}.png': b'' for name in 'ab' for i in range(3)})
     with pytest.raises(ValueError, match='png: an empty file; mend.*on_bad_image=skip.*doctor'):
-        experiment.read_splits(config)
+        preparing.read_splits(config)
 
 
 def pictures(count):
@@ -36,19 +36,19 @@ def pictures(count):
 
 def test_no_validation_image_is_explained_by_the_copies(tmp_path):
     files = pictures(9)
-    parts = experiment.read_splits(config_of(tmp_path, files))
+    parts = preparing.read_splits(config_of(tmp_path, files))
     files |= dict.fromkeys(parts.validation.names, files[parts.train.names[0]])
     message = 'spare for validation.*copies, as of train:a/'
     with pytest.raises(ValueError, match=message):
-        experiment.read_splits(config_of(tmp_path, files))
+        preparing.read_splits(config_of(tmp_path, files))
 
 
 def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
     config = config_of(tmp_path, pictures(9) | {'a/7.png': b'', 'b/7.png': b''})
     config.data.on_bad_image = 'skip'
     said = []
-    monkeypatch.setattr(experiment, 'say', said.append)
-    experiment.prepare_data(tmp_path, config)
+    monkeypatch.setattr(preparing, 'say', said.append)
+    preparing.prepare_data(tmp_path, config)
     left_out = '2 unusable images left out, see data/bad_images.json; the first: a/7.png: an empty'
     assert left_out in said[1]
 
@@ -56,4 +56,4 @@ def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
 def test_a_class_name_with_a_line_break_is_refused(tmp_path):
     config = config_of(tmp_path, {'a\nb/1.png': b'', 'c/1.png': b''})
     with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
-        experiment.read_splits(config)
+        preparing.read_splits(config)
