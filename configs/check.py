@@ -29,25 +29,35 @@ CHOICES = {
     'classifier.dtype': ('auto', 'float32', 'bfloat16'),
     'data.on_bad_image': ('error', 'skip'),
 }
-FRACTIONS = (
-    'splits.test_fraction', 'splits.validation_fraction', 'generator.label_dropout',
-    'generator.augment_probability', 'generator.augment_shift', 'generator.augment_scale',
-    'generator.max_copy_rate',
-    'generator.dropout', 'generator.ema_decay', 'generator.adam_b2', 'classifier.dropout',
-    'classifier.augment_shift', 'classifier.synthetic_share', 'classifier.cutout',
-)  # fmt: skip in [0, 1)
-SHARES = ('quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated',
-          'quality.copy_ratio')  # fmt: skip
-POSITIVE = (
-    'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
-    'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',
-    'generator.patch_size', 'generator.accumulate', 'generator.log_every',
-    'generator.validate_every', 'generator.save_every', 'generator.sample_size', 'synthesis.steps',
-    'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps', 'classifier.seeds',
-    'classifier.batch_size', 'classifier.hidden', 'classifier.learning_rate',
-    'classifier.log_every', 'classifier.validate_every', 'classifier.save_every',
-)  # fmt: skip
-SEEDS = 'generator.seed', 'synthesis.seed'  # of JAX's random numbers, of 32 bits
+# What a number must be, in words: (the test, the fields). All are finite and 0 or more, besides.
+BOUNDS = {
+    'above 0': (lambda x: x > 0, (
+        'data.image_size', 'generator.steps', 'generator.batch_size', 'generator.learning_rate',
+        'generator.channels', 'generator.blocks', 'generator.width', 'generator.depth',
+        'generator.patch_size', 'generator.accumulate', 'generator.log_every',
+        'generator.validate_every', 'generator.save_every', 'generator.sample_size',
+        'synthesis.steps', 'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps',
+        'classifier.seeds', 'classifier.batch_size', 'classifier.hidden',
+        'classifier.learning_rate', 'classifier.log_every', 'classifier.validate_every',
+        'classifier.save_every',
+    )),
+    'at least 0 and below 1': (lambda x: x < 1, (
+        'splits.test_fraction', 'splits.validation_fraction', 'generator.label_dropout',
+        'generator.augment_probability', 'generator.augment_shift', 'generator.augment_scale',
+        'generator.max_copy_rate', 'generator.dropout', 'generator.ema_decay',
+        'generator.adam_b2', 'classifier.dropout', 'classifier.augment_shift',
+        'classifier.synthetic_share', 'classifier.cutout',
+    )),
+    '1 at most': (lambda x: x <= 1, (
+        'quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated',
+        'quality.copy_ratio',
+    )),
+    'above 0 and at most 1': (lambda x: 0 < x <= 1, ('splits.duplicate_correlation',)),
+    '30 at most': (lambda x: x <= 30, ('classifier.randaugment_magnitude',)),
+    '180 degrees at most': (lambda x: x <= 180, ('generator.augment_rotate',)),
+    # JAX's random numbers have seeds of 32 bits
+    f'below 2^32, which is {2**32}': (lambda x: x < 2**32, ('generator.seed', 'synthesis.seed')),
+}  # fmt: skip
 BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'
 WHOLE = 'generator.multipliers', 'classifier.widths'
 
@@ -58,29 +68,16 @@ def check(config, device_count):
     for name, value in fields.items():
         if isinstance(value, (int, float)):
             _check_number(name, value)
-    for name in _with_judge(POSITIVE, fields):
-        if fields[name] <= 0:
-            raise ValueError(f'config.{name}={fields[name]} must be above 0')
-    for name in _with_judge(FRACTIONS, fields):
-        if not 0 <= fields[name] < 1:
-            raise ValueError(f'config.{name}={fields[name]} must be at least 0 and below 1')
-    for name in SEEDS:
-        if fields[name] >= 2**32:
-            raise ValueError(f'config.{name}={fields[name]} must be below 2^32, which is {2**32}')
-    for name in SHARES:
-        if fields[name] > 1:
-            raise ValueError(f'config.{name}={fields[name]} must be 1 at most')
+    for words, (fits, names) in BOUNDS.items():
+        for name in _with_judge(names, fields):
+            if not fits(fields[name]):
+                raise ValueError(f'config.{name}={fields[name]} must be {words}')
     cuts.long_tail([0, 1], config.data.imbalance, 0)  # of any labels: is it one of the rules?
     for name in _with_judge(WHOLE, fields):
         if not fields[name] or not all(type(x) is int and x > 0 for x in fields[name]):
             raise ValueError(
                 f'config.{name}={tuple(fields[name])} must hold whole numbers above 0, one or more'
             )
-    if not 0 < fields['splits.duplicate_correlation'] <= 1:
-        raise ValueError(
-            f'config.splits.duplicate_correlation={fields["splits.duplicate_correlation"]} must be '
-            'above 0 and at most 1'
-        )
     for name in _with_judge(CHOICES, fields):
         choices = CHOICES[name.replace('judge.', 'classifier.')]
         if fields[name] not in choices:
@@ -222,10 +219,6 @@ def _check_network(name, config):
             f'config.{name}.widths={tuple(part.widths)} halves config.data.image_size={size} until '
             'no pixel is left; use fewer blocks'
         )
-    if part.randaugment_magnitude > 30:
-        raise ValueError(
-            f'config.{name}.randaugment_magnitude={part.randaugment_magnitude} must be 30 at most'
-        )
     _check_warmup(name, part)
 
 
@@ -276,11 +269,6 @@ def _check_generator(config):
             '1; config.synthesis.guidance_scale=1 turns guidance off'
         )
     check_guidance(config)
-    if generator.augment_rotate > 180:
-        raise ValueError(
-            f'config.generator.augment_rotate={generator.augment_rotate} is in degrees; use 180 '
-            'at most'
-        )
     if generator.select == 'best_validation' and not generator.sample_every:
         raise ValueError(
             "config.generator.select='best_validation' chooses among samples, and "
