@@ -63,5 +63,5 @@ def end(value: float) -> float:
 
 def _sign(ci95) -> int:
     """1 or -1 if the interval lies above or below zero, else 0."""
-    low, high = ci95
+    low, high = map(end, ci95)
     return int(low > 0) - int(high < 0)

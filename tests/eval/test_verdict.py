@@ -40,3 +40,9 @@ def test_an_end_just_below_zero_is_told_from_zero():
     assert '(95% interval -2.0 to -0.0), dist' in verdict.sentence('b', 'a', {'f1': difference})
     assert wording.interval((-0.02, -2e-4)) == '[-2.0, -0.0]'
     assert wording.interval((-0.0, 2e-4)) == wording.interval((-1e-17, 2e-4)) == '[+0.0, +0.0]'
+
+
+def test_an_interval_that_ends_at_zero_but_for_rounding_holds_zero():
+    for low, high in ((1e-17, 0.04), (-0.04, -1e-17)):
+        said = verdict.sentence('b', 'a', {'f1': {'mean': (low + high) / 2, 'ci95': (low, high)}})
+        assert said.startswith('No difference') and '+0.0' in said and ', not dist' in said
