@@ -39,10 +39,12 @@ def set_up(cpu_devices):
         ]
     wanted = [flag for flag in wanted if flag.split('=')[0] not in given]  # the user's word holds
     os.environ['XLA_FLAGS'] = ' '.join([given, *wanted]).strip()
-    # which random numbers and types are used is not the shell's to say: the config does not tell
+    # what changes the numbers is not the shell's to say: the config does not tell of it
     jax.config.update('jax_default_prng_impl', 'threefry2x32')  # its keys are of two numbers
     jax.config.update('jax_threefry_partitionable', True)
+    jax.config.update('jax_random_seed_offset', 0)
     jax.config.update('jax_enable_x64', False)
+    jax.config.update('jax_default_matmul_precision', None)
     if not jax.config.jax_compilation_cache_dir:
         cache = pathlib.Path(__file__).resolve().parent.parent / '.jax_cache'
         jax.config.update('jax_compilation_cache_dir', str(cache))

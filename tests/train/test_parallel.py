@@ -118,10 +118,12 @@ def test_cpu_devices(clean_env, cpu_devices, flags, expected):
 
 def test_the_shell_does_not_change_the_numbers(clean_env):
     env = clean_env | {
-        'JAX_DEFAULT_PRNG_IMPL': 'rbg', 'JAX_ENABLE_X64': '1', 'JAX_THREEFRY_PARTITIONABLE': '0'
+        'JAX_DEFAULT_PRNG_IMPL': 'rbg', 'JAX_ENABLE_X64': '1', 'JAX_THREEFRY_PARTITIONABLE': '0',
+        'JAX_RANDOM_SEED_OFFSET': '1', 'JAX_DEFAULT_MATMUL_PRECISION': 'bfloat16',
     }  # fmt: skip
     code = ('from train import parallel; parallel.set_up(1); import jax; '
-            'print(jax.random.normal(jax.random.key(7), (3,)).tolist())')  # fmt: skip
+            'x = jax.random.normal(jax.random.key(7), (3, 3)); '
+            'print(x.tolist(), jax.jit(lambda a: a @ a).lower(x).as_text())')  # fmt: skip
     said = [subprocess.run([sys.executable, '-c', code], env=own, capture_output=True, text=True,
                            timeout=60, check=True).stdout for own in (clean_env, env)]  # fmt: skip
     assert said[0] == said[1]
