@@ -28,6 +28,7 @@ from ml_collections import config_flags
 
 from configs import auto, sweeps
 from configs.check import check, check_place
+from configs.default import absolute
 from data import splits
 from eval import report, wording
 from train import (
@@ -43,6 +44,7 @@ from train import (
     provenance,
     reporting,
     reuse,
+    runs,
     stages,
     sweeping,
 )  # fmt: skip
@@ -92,19 +94,27 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
-_STAGE = ['train/experiment.py', 'train/parallel.py']
+# Not what draws: an edited picture is none of these, and old ones stay.
 _LEARN = [
-    *_STAGE, 'models', 'train/loop.py', 'train/state.py', 'data/augment.py', 'data/pipeline.py',
+    'train/parallel.py', 'models', 'train/loop.py', 'train/state.py', 'data/augment.py',
+    'data/pipeline.py',
 ]  # fmt: skip
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
-_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py']
-_JUDGE = [
+_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/experiment.py']
+_CHECK = [
     'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
 ]  # fmt: skip
 
 
 def run(config, workdir, command, rerun=False, shared=None):
-    """The experiment: data, generator, synthesis, one classifier an arm and seed, report."""
+    """The experiment: data, generator, synthesis, one classifier an arm and seed, report.
+
+    A stage gives its folder and a digest, after which those that build on it are named.
+
+    Args:
+        shared: of a sweep, where its runs keep what they have in common.
+        command: that does this run again, for its report.
+    """
     stage = stages.Runner(
         workdir, rerun=rerun, shared=shared,
         begin=lambda: provenance.write_config(workdir, config),
@@ -121,7 +131,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         copies = disk.digest(folder / 'duplicates.json')  # among them
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
-        preparing.refuse_leaks(config, folder)
+        runs.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data
@@ -132,14 +142,14 @@ def run(config, workdir, command, rerun=False, shared=None):
             after=[data], code=[*_CLASSIFY, 'train/judging.py'],
         )  # fmt: skip
         # unless they choose its weights, the samples are only looked at: they change no result
-        chosen = config.generator.select == 'best_validation'
+        by_samples = config.generator.select == 'best_validation'
         generator_folder, generator = stage.run(
             'generator',
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
             reads={'generator': experiment.generator_reads(config)}
-                  | (experiment.watch_reads(config) if chosen else {}),
-            after=[data, judge, copies] if chosen else [data],
-            code=[*_GENERATE, *(_JUDGE if chosen else [])],
+                  | (experiment.watch_reads(config) if by_samples else {}),
+            after=[data, judge, copies] if by_samples else [data],
+            code=[*_GENERATE, *(_CHECK if by_samples else [])],
         )  # fmt: skip
         synthetic_folder, synthesis = stage.run(
             'synthetic',
@@ -147,7 +157,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                 out, config, parts, plan, generator_folder, judge_folder),
             reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
             after=[judge, generator, copies],
-            code=[*_GENERATE, *_JUDGE],
+            code=[*_GENERATE, *_CHECK],
         )  # fmt: skip
         with guard.mistakes():
             synthetic = experiment.read_synthetic(synthetic_folder)
@@ -160,7 +170,8 @@ def run(config, workdir, command, rerun=False, shared=None):
                 lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                     out, config, parts, synthetic, arm, seed),
                 reads={'classifier': experiment.arm_reads(config, parts, arm, seed)},
-                after=[synthesis if ARMS[arm].synthetic else data], code=_CLASSIFY,
+                after=[synthesis if ARMS[arm].synthetic else data],
+                code=[*_CLASSIFY, 'train/experiment.py'],
             )  # fmt: skip
             folders.setdefault(arm, []).append(folder)
             trained.append(digest)
@@ -170,7 +181,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         lambda out: reporting.write(out, config, parts, synthetic, synthetic_folder,
                                     folders, generator_folder, stage.seconds, command),
         reads={'report': config.report}, after=[reading, synthesis, *trained],
-        code=[*_STAGE, 'train/reporting.py', 'eval'], cheap=True, alone=True,
+        code=['train/experiment.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
     )  # fmt: skip
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
@@ -192,23 +203,17 @@ def settings(argv):
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
         names = ','.join(config[field]).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
+    for part in (config.generator, config.classifier):
+        part.init_from = absolute(part.init_from)
     name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
     return config, name.replace('.py', '').replace(':', '-')
-
-
-def absolute(config):
-    """`config`, frozen; it names weights so that the run can be opened from anywhere."""
-    for part in (config.generator, config.classifier):
-        if start := part.init_from:
-            part.init_from = str(pathlib.Path(start).expanduser().absolute())
-    return ml_collections.FrozenConfigDict(config)
 
 
 def main(argv):
     with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
         if _MODE.value in reuse.MODES:
-            with parallel.memory_errors('give fewer images at a time'):
+            with parallel.memory_errors('give it fewer images at a time'):
                 reuse.use(
                     _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
                     split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
@@ -236,18 +241,18 @@ def main(argv):
         if config.auto:
             for line in auto.apply(config, doctor.facts(config), given):
                 say(line)
-        configs = [absolute(sweeps.apply(config, point)) for point in points]
+        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
-        with guard.mistakes():
+        with guard.mistakes():  # a ValueError is the user's until something is computed
             for one in configs:
                 check(one, parallel.device_count())
             check_place(workdir, configs)
         with guard.refusals():
-            if chosen is not None:
+            if _SWEEP.value:
                 sweeping.run_all(run, configs, points, chosen, workdir, command)
             else:
                 with guard.at_work(workdir, configs[0]):

@@ -70,13 +70,13 @@ def split(images, classes):
 
 def copies(images, classes):
     """Distances of synthetic images to the nearest two of 1,000 training images, in pixels."""
-    queries, training = _flat(images), _flat(steps.picture_set(FEW, SIDE, classes, 1))
+    queries, training = images.images, steps.picture_set(FEW, SIDE, classes, 1).images
     return lambda: distances.neighbour_ratio(queries, training)
 
 
 def copies_of_many(images, classes):
     """The same of 1,000 synthetic images to the nearest two training images."""
-    queries, training = _flat(steps.picture_set(FEW, SIDE, classes, 1)), _flat(images)
+    queries, training = steps.picture_set(FEW, SIDE, classes, 1).images, images.images
     return lambda: distances.neighbour_ratio(queries, training)
 
 
@@ -141,10 +141,6 @@ def measure(work, size, classes):
     peak = children.peak_mb()
     added = max(peak - before, 0.0)  # Linux counts in batches, which may hide what was added
     return {'seconds': float(np.median(seconds)), 'peak_mb': peak, 'added_mb': added}
-
-
-def _flat(images):
-    return images.images.reshape(len(images), -1)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ Any field is set on the command line as --config.generator.steps=2000. Config fi
 that is executed: run only those you trust.
 """
 
+import pathlib
+
 import ml_collections
 
 
@@ -152,3 +154,8 @@ def flat(config):
         else:
             found[name] = value
     return found
+
+
+def absolute(path):
+    """The path as it is found from any directory; '' as it is."""
+    return path and str(pathlib.Path(path).expanduser().absolute())

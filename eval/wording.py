@@ -93,7 +93,7 @@ def _untested(arms: Mapping[str, Mapping]) -> str:
 def _no_control(result: Mapping) -> str:
     gain = result['differences'].get(f'{CLAIM}-{BASELINE}')
     if not gain or results.strongest_control(result['arms']) or max(
-            gain[score]['ci95'][0] for score in ('accuracy', 'macro_f1')) <= 0:
+            end(gain[score]['ci95'][0]) for score in ('accuracy', 'macro_f1')) <= 0:
         return ''
     arms = ','.join((BASELINE, CLAIM, *results.CONTROLS))
     return ('No control was run, and what is cheaper may give as much: the same command with '

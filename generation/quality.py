@@ -12,6 +12,7 @@ from generation import distances
 
 REASONS = ('blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far')
 _CHUNK = 1024  # images at a time, to bound memory
+_SAMPLE = 1024  # images of a class, enough for a median
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +208,7 @@ def duplicate_limits(images, labels, num_classes, ratio):
     for label in range(num_classes):
         own = distances.flat(images[labels == label])
         if len(own) > 1:
-            some = own[:: max(1, len(own) // _CHUNK)]  # enough for a median
+            some = own[:: max(1, len(own) // _SAMPLE)]
             d, _ = distances.nearest(some, own, 2)
             limits[label] = ratio * np.median(d[:, 1])  # the first is the image itself
     typical = np.nanmedian(limits) if np.isfinite(limits).any() else 0.0

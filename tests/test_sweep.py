@@ -11,9 +11,8 @@ import time
 
 import pytest
 
-import main
 from benchmarks import small_run
-from configs import default, sweeps
+from configs import sweeps
 from train import sweeping
 
 LIMIT = 240
@@ -163,15 +162,6 @@ def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monk
     assert sweeping.update_leaderboard(workdir, points) == []
     assert 'predictions.npz is gone for the moment' in said[0]
     assert (workdir / 'report' / 'sweep.md').read_bytes() == before
-
-
-def test_weights_that_a_run_starts_from_are_named_for_any_directory(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    point = {'generator.init_from': 'runs/one', 'classifier.init_from': '/runs/two'}
-    config = main.absolute(sweeps.apply(default.get_config(), point))
-    assert config.generator.init_from == str(tmp_path / 'runs/one')
-    assert config.classifier.init_from == '/runs/two'
-    assert main.absolute(default.get_config()).generator.init_from == ''
 
 
 def test_mistakes_are_one_line(sweep, env, tmp_path):

@@ -1,4 +1,5 @@
-"""What each stage of a run does: the parts of the project, put together. `main.py` orders them.
+"""What the generator, the synthetic images and the classifiers of a run take: the parts of the
+project, put together. `main.py` orders the stages.
 
 Every function writes into the folder it is given. `config` is the whole, frozen config.
 """

@@ -1,4 +1,6 @@
-"""What ends in one line instead of a traceback, and one run at a time in a folder."""
+"""Contexts for a run: what ends it with one line and USAGE instead of a traceback, and who else may
+work in its folder: nobody.
+"""
 
 import contextlib
 import sys
@@ -8,7 +10,7 @@ from absl import flags
 from configs.default import flat
 from train import lock, loop, processes, stages, trackers
 
-USAGE = 2  # exit status of what a user can cause
+USAGE = 2  # exit status
 
 
 def mistakes():

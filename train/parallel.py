@@ -43,8 +43,10 @@ def set_up(cpu_devices):
     jax.config.update('jax_default_prng_impl', 'threefry2x32')  # its keys are of two numbers
     jax.config.update('jax_threefry_partitionable', True)
     jax.config.update('jax_random_seed_offset', 0)
+    jax.config.update('jax_accurate_erf_inv', False)  # of normal ones
     jax.config.update('jax_enable_x64', False)
     jax.config.update('jax_default_matmul_precision', None)
+    jax.config.update('jax_disable_most_optimizations', False)
     if not jax.config.jax_compilation_cache_dir:
         cache = pathlib.Path(__file__).resolve().parent.parent / '.jax_cache'
         jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -168,7 +170,8 @@ def memory_errors(remedy):
         reason = str(error).strip().split('\n')[0]
         if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in reason:
             raise
-        raise MemoryError(f'not enough memory: {reason}; {remedy}') from error
+        said = ': '.join(filter(None, ('not enough memory', reason)))
+        raise MemoryError(f'{said}; {remedy}') from error
 
 
 def throttle(metrics, step):

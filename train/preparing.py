@@ -1,13 +1,11 @@
 """From what the config names as images to train, validation and test."""
 
 import os
-import pathlib
 
 from data import sources, splits
 from data.decode import BadImage
 from eval import figures
 from generation import export
-from train import runs
 from train.progress import progress, say
 
 SHOWN = 3  # names of files that are passed over
@@ -42,28 +40,6 @@ def data_reads(config):
         if data[field]:
             data[field] = os.path.normpath(os.path.expanduser(data[field]))
     return {'data': data, 'splits': config.splits}
-
-
-def refuse_leaks(config, folder):
-    """Raises ValueError if weights that a model starts from know this run's held-out images.
-
-    Args:
-        folder: of the stage `data`. Images are known by their pixels: at another size none is.
-    """
-    for part in ('generator', 'classifier'):
-        if not (start := config[part].init_from):
-            continue
-        here = splits.digests(folder)
-        for run in runs.lineage(start):
-            there = splits.digests(run.stage('data'))
-            learnt = there['train'] & (here['validation'] | here['test'])
-            if leaked := len(learnt | there['validation'] & here['test']):
-                through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'
-                raise ValueError(
-                    f'config.{part}.init_from={start}{through} was trained with {leaked:,} of the '
-                    'images that this run holds out for validation and test; start from a run of '
-                    'the same config.splits, or of other images'
-                )
 
 
 def open_source(config):

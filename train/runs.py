@@ -153,6 +153,28 @@ def lineage(checkpoint):
     return list(found.values())
 
 
+def refuse_leaks(config, folder):
+    """Raises ValueError if weights that a model starts from know this run's held-out images.
+
+    Args:
+        folder: of the stage `data`. Images are known by their pixels: at another size none is.
+    """
+    for part in ('generator', 'classifier'):
+        if not (start := config[part].init_from):
+            continue
+        here = splits.digests(folder)
+        for run in lineage(start):
+            there = splits.digests(run.stage('data'))
+            learnt = there['train'] & (here['validation'] | here['test'])
+            if leaked := len(learnt | there['validation'] & here['test']):
+                through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'
+                raise ValueError(
+                    f'config.{part}.init_from={start}{through} was trained with {leaked:,} of the '
+                    'images that this run holds out for validation and test; start from a run of '
+                    'the same config.splits, or of other images'
+                )
+
+
 def _read(path):
     """The frozen config of a config.json; a field that is newer than the run has its default."""
     config = default.get_config()

@@ -11,6 +11,7 @@ def run_all(run, configs, points, chosen, workdir, command):
 
     Args:
         run: of `main`. configs, points: of all runs of the sweep; see `sweeps.choose`.
+        workdir: the sweep's folder. command: the one that each run's report adds its fields to.
     """
     failed, tables = [], []
     for i in chosen:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.default import flat
+from configs.default import absolute, flat
 
 AS_IT_IS = 'the config as it is'  # a run that sets nothing, in words
 
@@ -63,6 +63,10 @@ def read(path):
         raise ValueError(f'--sweep={path}: each run must be a dict of fields, as {{"name": value}}')
     if not points or any(point in points[:i] for i, point in enumerate(points)):
         raise ValueError(f'--sweep={path} must give at least one run, and none twice')
+    for point in points:
+        for name in point:
+            if name.endswith('.init_from') and isinstance(point[name], str):
+                point[name] = absolute(point[name])
     return points
 
 

@@ -104,3 +104,16 @@ def test_commands_say_each_run_and_leave_out_what_chooses():
         "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=2"
         '  # the config as it is',
     ]
+
+
+def test_weights_that_a_point_starts_from_are_found_from_any_directory(monkeypatch, tmp_path):
+    """In the run's config and in the sweep's own words alike, or its leaderboard misses the run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'starts.py').write_text('''
+def get_sweep():
+    return [{'generator.init_from': 'runs/one'}, {'classifier.init_from': '/runs/two'}, {}]
+''')
+    point, other, _ = sweeps.read('starts.py')
+    assert point == {'generator.init_from': str(tmp_path / 'runs/one')}
+    assert sweeps.apply(augmented.get_config(), point).generator.init_from == str(*point.values())
+    assert other == {'classifier.init_from': '/runs/two'}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import generative, metrics, report, results, sheets, wording
+from eval import generative, metrics, report, results, sheets, verdict, wording
 from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
@@ -294,6 +294,14 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
     caution = wording.caution({'seeds': 5, 'training': {}, **found})
     assert ('No control was run' in caution) == said
     assert not said or '--config.arms=original,augmented,oversampled,classical' in caution
+
+
+@pytest.mark.parametrize('low, said', [(0.01, True), (1e-17, False)])
+def test_what_can_be_told_from_zero_is_the_same_in_answer_and_caution(low, said):
+    pair = {score: {'mean': 0.02, 'ci95': (low, 0.04)} for score in ('accuracy', 'macro_f1')}
+    result = {'differences': {'augmented-original': pair}, 'arms': {'original': {}}}
+    assert bool(wording._no_control(result)) == said
+    assert verdict.sentence('b', 'a', pair).startswith('Yes') == said
 
 
 def test_classes_without_test_images_are_named():

@@ -42,8 +42,8 @@ def test_a_query_on_two_equal_references_is_a_copy():
 
 def test_class_distance_by_hand():
     features, labels = np.array([[0.0], [1.0], [2.0], [9.0], [50.0]]), np.array([0, 0, 0, 0, 1])
-    found = distances.class_distance(np.array([[0.0], [0.0], [0.0]]), np.array([0, 1, 2]), features,
-                                   labels)  # fmt: skip
+    queries = np.zeros((3, 1))
+    found = distances.class_distance(queries, np.array([0, 1, 2]), features, labels)
     np.testing.assert_allclose(found, [1, 50, np.inf])  # mean of 0, 1, 2; one; none
 
 

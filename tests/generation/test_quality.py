@@ -196,7 +196,7 @@ def test_duplicate_limits_are_the_ratio_of_the_typical_neighbour_distance():
 
 def test_distance_limit_is_the_quantile_of_the_held_out(reference):
     d = distances.class_distance(reference.held_out_features, reference.held_out_labels,
-                               reference.features, reference.labels)  # fmt: skip
+                                 reference.features, reference.labels)  # fmt: skip
     limit = quality.distance_limit(reference, 0.8)
     assert (d > limit).mean() == pytest.approx(0.2, abs=1 / len(d))
 

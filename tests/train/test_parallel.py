@@ -119,7 +119,8 @@ def test_cpu_devices(clean_env, cpu_devices, flags, expected):
 def test_the_shell_does_not_change_the_numbers(clean_env):
     env = clean_env | {
         'JAX_DEFAULT_PRNG_IMPL': 'rbg', 'JAX_ENABLE_X64': '1', 'JAX_THREEFRY_PARTITIONABLE': '0',
-        'JAX_RANDOM_SEED_OFFSET': '1', 'JAX_DEFAULT_MATMUL_PRECISION': 'bfloat16',
+        'JAX_RANDOM_SEED_OFFSET': '1', 'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
+        'JAX_ACCURATE_ERF_INV': '1', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     }  # fmt: skip
     code = ('from train import parallel; parallel.set_up(1); import jax; '
             'x = jax.random.normal(jax.random.key(7), (3, 3)); '
@@ -135,6 +136,12 @@ def test_too_little_memory_is_one_line_with_a_remedy(library):
         with parallel.memory_errors('buy more'):
             np.asarray(library.ones(2**50, np.uint8))
     assert '\n' not in str(caught.value)
+
+
+def test_too_little_memory_without_a_word_says_so():
+    with pytest.raises(MemoryError, match='^not enough memory; buy more$'):
+        with parallel.memory_errors('buy more'):
+            raise MemoryError
 
 
 def test_other_errors_of_jax_are_left_alone():

@@ -17,7 +17,7 @@ from benchmarks import small_run
 from data import sources
 from eval import predict
 from generation import export
-from train import experiment, preparing, reuse, runs
+from train import experiment, reuse, runs
 from train import state as state_lib
 
 LIMIT = 240
@@ -287,7 +287,7 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
     fields = run.config.to_dict()
     fields[part]['init_from'] = str(folder)
     config = ml_collections.FrozenConfigDict(fields)
-    preparing.refuse_leaks(config, folder / 'data')  # cut alike
+    runs.refuse_leaks(config, folder / 'data')  # cut alike
     parts = run.parts()
     for order, leaked in (
         (('test', 'validation', 'train'), parts.train),  # learnt from the test images
@@ -300,7 +300,7 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
         experiment.splits.save(swapped, tmp_path / order[0])
         message = f'{part}.init_from=.* was trained with {len(leaked)} of the images'
         with pytest.raises(ValueError, match=message):
-            preparing.refuse_leaks(config, tmp_path / order[0])
+            runs.refuse_leaks(config, tmp_path / order[0])
 
 
 def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
@@ -324,16 +324,16 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
         changed = run.config.to_dict()
         changed['classifier']['init_from'] = str(between)
         config = ml_collections.FrozenConfigDict(changed)
-        preparing.refuse_leaks(config, folder / 'data')  # cut alike
+        runs.refuse_leaks(config, folder / 'data')  # cut alike
         swapped = experiment.splits.Splits(
             parts.test, parts.validation, parts.train, class_names=parts.class_names
         )
         save(swapped, tmp_path / begun_by)
         with pytest.raises(ValueError, match=f'{between}, through .* was trained with'):
-            preparing.refuse_leaks(config, tmp_path / begun_by)
+            runs.refuse_leaks(config, tmp_path / begun_by)
     (between / 'config.json').write_text(text.replace(str(folder), '/gone'), 'utf-8')
     with pytest.raises(ValueError, match='/gone is no run'):
-        preparing.refuse_leaks(config, folder / 'data')
+        runs.refuse_leaks(config, folder / 'data')
 
 
 def test_a_warm_start_takes_what_fits():

@@ -94,6 +94,13 @@ def test_a_failure_leaves_no_final_folder_and_goes_on(tmp_path, error):
     assert folders(tmp_path) == ['stage']
 
 
+def test_a_stage_that_lacks_memory_says_what_to_make_smaller(tmp_path):
+    work = Work()
+    work.error = MemoryError('cannot allocate')
+    with pytest.raises(MemoryError, match='cannot allocate; .*batch_size.*remat.*image_size'):
+        run(tmp_path, work)
+
+
 def test_an_unfinished_folder_of_other_settings_is_started_anew(tmp_path):
     work = Work()
     work.error = ValueError('no')
