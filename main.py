@@ -250,7 +250,7 @@ def main(argv):
         with guard.mistakes():  # a ValueError is the user's until something is computed
             for one in configs:
                 check(one, parallel.device_count())
-            check_place(workdir, configs)
+            check_place(workdir, configs, bool(_SWEEP.value))
         with guard.refusals():
             if _SWEEP.value:
                 sweeping.run_all(run, configs, points, chosen, workdir, command)

@@ -137,9 +137,10 @@ def check_guidance(config):
         )
 
 
-def check_place(workdir, configs):
-    """Raises ValueError if `workdir` is a file, lies among the images of a run, is what a run
-    starts from, or has a name that checkpoints cannot be read from."""
+def check_place(workdir, configs, sweep=False):
+    """Raises ValueError if `workdir` is a file, a sweep's where a run is to be or a run's where a
+    sweep is, lies among the images of a run, is what a run starts from, or has a name that
+    checkpoints cannot be read from."""
     place = workdir.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
@@ -155,6 +156,9 @@ def check_place(workdir, configs):
                 f'--workdir={workdir} is the run that init_from={start} names; use another, so '
                 'that it is there to start from'
             )
+    mark, holder = (runs.CONFIG, 'run') if sweep else ('points', 'sweep')
+    if (place / mark).exists():  # each would replace the other's report
+        raise ValueError(f'--workdir={workdir} is the folder of a {holder}; use another')
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:
         if place.is_relative_to(pathlib.Path(path).expanduser().resolve()):

@@ -1,7 +1,8 @@
-"""What the generator, the synthetic images and the classifiers of a run take: the parts of the
-project, put together. `main.py` orders the stages.
+"""What the stages `generator`, `synthetic` and `classifiers` do, and what each reads; `preparing`,
+`judging` and `reporting` have the others. `main.py` orders them.
 
-Every function writes into the folder it is given. `config` is the whole, frozen config.
+What takes a `folder` writes into it, but for `read_synthetic`. `config` is the whole, frozen
+config.
 """
 
 import dataclasses

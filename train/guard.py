@@ -3,6 +3,7 @@ work in its folder: nobody.
 """
 
 import contextlib
+import re
 import sys
 
 from absl import flags
@@ -32,7 +33,8 @@ def _one_line(*kinds):
         yield
     except kinds as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f'error: {lines[-1].strip()}', file=sys.stderr)  # ml_collections quotes tracebacks
+        line = re.sub(r'^\w+Error: ', '', lines[-1].strip())  # ml_collections quotes tracebacks
+        print(f'error: {line}', file=sys.stderr)
         raise SystemExit(USAGE) from None
 
 

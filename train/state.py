@@ -1,6 +1,7 @@
 """What a training state is, and how one step changes it: the same for both models."""
 
 import functools
+import math
 from typing import Any
 
 import flax.struct
@@ -69,7 +70,7 @@ def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=Fal
     """
     if start:
         _, share = warm_start(jax.eval_shape(model.init, jax.random.key(0), *inputs), start)
-        say(f'  {share:.0%} of its weights are those of the run that it starts from')
+        say(f'  {math.floor(100 * share)}% of its weights are those of the run that it starts from')
     seed = np.uint32(seed % 2**32)  # as `jax.random.key` takes a Python int
     return _init(model, optimizer, ema, keep_best)(inputs, seed, start)
 

@@ -348,6 +348,15 @@ def test_a_run_does_not_start_from_itself(workdir, tmp_path):
         check.check_place(tmp_path / 'other', [config])
 
 
+@pytest.mark.parametrize('mark, sweep, said', [
+    ('config.json', True, 'of a run; use another'), ('points', False, 'of a sweep; use another')])
+def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
+    (tmp_path / mark).mkdir()
+    with pytest.raises(ValueError, match=said):
+        check.check_place(tmp_path, [changed()], sweep)
+    check.check_place(tmp_path, [changed()], not sweep)
+
+
 def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
     """orbax looks for their files by a pattern, which such a name would be a part of."""
     for name in ('b[1]x', 'a*', 'why?'):

@@ -22,7 +22,7 @@ def test_one_line_and_status_2(kinds, error, capsys):
 
 def test_the_last_line_says_what_is_wrong(capsys):
     with pytest.raises(SystemExit), guard.mistakes():
-        raise ValueError('Traceback:\n  quoted\n\nthe reason  \n')
+        raise ValueError('Traceback:\n  quoted\n\nValueError: the reason  \n')
     assert capsys.readouterr().err == 'error: the reason\n'
 
 
