@@ -11,7 +11,9 @@ NAMES = ['a', 'b', 'c']
 TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
 COMMAND = (f'python main.py --config=/home/someone/repo/configs/augmented.py:folder '
            f"'--config.data.train={TRAIN}' --rerun '--workdir=/home/someone/my runs/mine'")
-README = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
+RESULTS = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
+README = 'Begin.\n<!-- headline -->\nold\n<!-- /headline -->\n' + RESULTS
+PAGES = {'README.md': README, 'docs/results.md': RESULTS}
 
 
 def finish(folder, arms=('original', 'augmented', 'oversampled')):
@@ -49,8 +51,8 @@ def run(tmp_path_factory):
 
 def root_of(folder):
     (folder / 'docs').mkdir()
-    for page in collect.PAGES:
-        (folder / page).write_text(README, 'utf-8')
+    for page, text in PAGES.items():
+        (folder / page).write_text(text, 'utf-8')
     return folder
 
 
@@ -113,6 +115,24 @@ def test_a_run_without_controls_says_so(tmp_path):
     assert row[6].strip() == 'not run'
 
 
+def test_the_headline_has_its_results_in_its_order(run, monkeypatch):
+    result = collect.result(*collect.read(run), 'grocery')
+    without = [arm for arm in result['arms'] if arm != 'augmented']
+    alone = result | {'name': 'alone', 'arms': {arm: result['arms'][arm] for arm in without}}
+    monkeypatch.setattr(collect, 'HEADLINE', {'grocery': 'A | B', 'alone': 'C', 'other': 'D'})
+    _, first, second = rows_of(collect.markdown([alone, result], 'headline.md').replace('\\|', '/'))
+    accuracy = result['differences']['augmented-original']['accuracy']
+    low, high = (100 * bound for bound in accuracy['ci95'])
+    assert [cell.strip() for cell in first] == [
+        'A / B', f'{100 * result["arms"]["original"]["accuracy"]["mean"]:.1f}%',
+        f'{100 * accuracy["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]', 'not run', 'not run']
+    assert [cell.strip() for cell in second][2:] == ['not run'] * 3
+
+
+def test_every_result_of_the_headline_is_there():
+    assert all((collect.ROOT / 'results' / f'{name}.json').exists() for name in collect.HEADLINE)
+
+
 def test_below_the_summary_stands_what_each_run_rests_on(run):
     text = summary([collect.result(*collect.read(run), 'grocery')])
     assert text.split('<details>')[1].endswith(
@@ -150,12 +170,12 @@ def test_the_table_says_what_it_rests_on(run):
 
 def test_again_changes_nothing(run, tmp_path):
     collect.main([str(run)], root_of(tmp_path))
-    first = {page: (tmp_path / page).read_text('utf-8') for page in collect.PAGES}
+    first = {page: (tmp_path / page).read_text('utf-8') for page in PAGES}
     collect.main([str(run)], tmp_path)
     collect.main([], tmp_path)
     for page, text in first.items():
         assert (tmp_path / page).read_text('utf-8') == text
-        assert text.startswith('Before.\n<!-- results -->\n') and 'old' not in text.split('\n')
+        assert 'Before.\n<!-- results -->\n' in text and 'old' not in text.split('\n')
         assert text.endswith('\n<!-- /results -->\nAfter.\n')
 
 
@@ -169,15 +189,15 @@ def test_results_add_up(run, tmp_path):
     assert '−' not in text.split('### grocery')[0]
 
 
-@pytest.mark.parametrize('page, template', collect.PAGES.items())
-def test_the_pages_of_this_project_are_as_their_results_are(page, template):
+@pytest.mark.parametrize('page, name, template', collect.BLOCKS)
+def test_the_pages_of_this_project_are_as_their_results_are(page, name, template):
     stored = sorted((collect.ROOT / 'results').glob('*.json'))
     block = collect.markdown([json.loads(path.read_text('utf-8')) for path in stored], template)
-    page = collect.ROOT / page
-    assert collect.replace(page, block) == page.read_text('utf-8')
+    text = (collect.ROOT / page).read_text('utf-8')
+    assert collect.replace(text, name, block, page) == text
 
 
-@pytest.mark.parametrize('text', ['none', '<!-- /results --> <!-- results -->', README + README])
+@pytest.mark.parametrize('text', ['none', '<!-- /results --> <!-- results -->', 2 * RESULTS])
 def test_without_its_markers_no_page_is_changed(run, tmp_path, text):
     page = root_of(tmp_path) / 'docs' / 'results.md'
     page.write_text(text, 'utf-8')
