@@ -94,7 +94,7 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
-# Not what draws: an edited picture is none of these, and old ones stay.
+# Code that only draws is left out: the pictures of a finished stage stay as they are.
 _LEARN = [
     'train/parallel.py', 'models', 'train/loop.py', 'train/state.py', 'data/augment.py',
     'data/pipeline.py',
