@@ -86,6 +86,8 @@ def fit(state, step, batches, config, *, folder, update, evaluate=None, sample=N
                 checkpoints.save(folder / 'checkpoints', state)
             if stops:
                 raise Interrupted
+    if parallel.any_process(stop.requested):  # while the last step was being saved
+        raise Interrupted
     return state
 
 

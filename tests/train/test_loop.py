@@ -161,6 +161,18 @@ def test_a_signal_in_the_last_step_still_stops(tmp_path, step):
     assert checkpoints.steps(tmp_path / 'checkpoints') == [2]
 
 
+def test_a_signal_while_the_last_step_is_saved_still_stops(tmp_path, step, monkeypatch):
+    def save(folder, state):
+        os.kill(os.getpid(), signal.SIGTERM)
+        checkpoints.save(folder, state)
+
+    monkeypatch.setattr(loop, 'checkpoints', types.SimpleNamespace(
+        save=save, restore=checkpoints.restore, require_space=checkpoints.require_space))
+    with pytest.raises(loop.Interrupted):
+        fit(tmp_path, step, steps=2)
+    assert checkpoints.steps(tmp_path / 'checkpoints') == [2]
+
+
 class Killed(BaseException):
     """As kill -9: nothing is saved or closed."""
 
