@@ -72,7 +72,8 @@ def examine(config, workdir, given):
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found)
     _show_trouble(parts)
-    _show_costs(parts, found, config.arms, given)
+    with parallel.memory_errors():
+        _show_costs(parts, found, config.arms, given)
     say('Next:')
     path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
     python = path.relative_to(here) if path.is_relative_to(here) else 'python'

@@ -18,6 +18,10 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 
 AXIS = 'data'
+SMALLER = (
+    'give generator, classifier, judge or synthesis a smaller batch_size, or set '
+    'config.generator.remat or accumulate, or a smaller config.data.image_size'
+)
 
 
 def set_up(cpu_devices):
@@ -162,7 +166,7 @@ def positions(count):
 
 
 @contextlib.contextmanager
-def memory_errors(remedy):
+def memory_errors(remedy=SMALLER):
     """Turns what JAX and NumPy raise for want of memory into a MemoryError that says what helps."""
     try:
         yield

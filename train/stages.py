@@ -26,10 +26,6 @@ HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
 _SOURCES = ('.py', '.html', '.md')  # of code, templates of pages among it
-_SMALLER = (
-    'give generator, classifier, judge or synthesis a smaller batch_size, or set '
-    'config.generator.remat or accumulate, or a smaller config.data.image_size'
-)
 FILE = 'stage.json'
 _FOLDERS = 'stages.json'
 
@@ -122,7 +118,7 @@ class Runner:
         self.worked = True
         start = time.monotonic()
         try:
-            with parallel.memory_errors(_SMALLER):
+            with parallel.memory_errors():
                 work(unfinished)
         except Lost as error:
             lost = error.folder

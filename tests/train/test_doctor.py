@@ -2,6 +2,7 @@ import io
 import types
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
@@ -146,6 +147,12 @@ def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
     table, _, after = heard.getvalue().partition('An estimate')
     assert ':folder ' in table and ':folder128' not in table
     assert ':folder128 would take weeks here' in after
+
+
+def test_a_step_too_large_for_the_machine_says_what_helps(config, heard, monkeypatch):
+    monkeypatch.setattr(doctor._Work, 'measure', lambda self: jnp.ones(2**50, np.uint8))
+    with pytest.raises(MemoryError, match=r'^not enough memory: .*batch_size'):
+        doctor.examine(config, 'runs/x', {})
 
 
 @pytest.mark.parametrize(('minutes', 'said'), [
