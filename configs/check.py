@@ -8,7 +8,7 @@ from configs.default import flat
 from data import cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
-from train import runs, trackers
+from train import lock, runs, trackers
 from train.arms import ARMS, JUDGE_SEED, seeds
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
@@ -139,8 +139,8 @@ def check_guidance(config):
 
 def check_place(workdir, configs, sweep=False):
     """Raises ValueError if `workdir` is a file, a sweep's where a run is to be or a run's where a
-    sweep is, lies among the images of a run, is what a run starts from, or has a name that
-    checkpoints cannot be read from."""
+    sweep is, holds what a run would replace and is none, lies among the images of a run, is what
+    a run starts from, or has a name that checkpoints cannot be read from."""
     place = workdir.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
@@ -159,6 +159,12 @@ def check_place(workdir, configs, sweep=False):
     mark, holder = (runs.CONFIG, 'run') if sweep else ('points', 'sweep')
     if (place / mark).exists():  # each would replace the other's report
         raise ValueError(f'--workdir={workdir} is the folder of a {holder}; use another')
+    found = [] if sweep else [name for name in runs.WRITTEN if (place / name).exists()]
+    if found and not (place / lock.FILE).exists():  # which a run makes first
+        raise ValueError(
+            f'--workdir={workdir} has {found[0]} in it, which a run would replace, and is no folder '
+            'of a run; name a new one'
+        )
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:
         if place.is_relative_to(pathlib.Path(path).expanduser().resolve()):

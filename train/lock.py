@@ -6,7 +6,7 @@ import json
 import os
 import socket
 
-_FILE = 'run.lock'
+FILE = 'run.lock'
 
 
 class Held(ValueError):
@@ -30,7 +30,7 @@ def held(folder):
         remedy = 'wait for it, stop it, or use another --workdir'
         raise Held(f'{folder} is in use by {holder}; {remedy}')
 
-    with turn(folder / _FILE, refuse):
+    with turn(folder / FILE, refuse):
         yield
 
 

@@ -171,7 +171,7 @@ def memory_errors(remedy=SMALLER):
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        reason = str(error).strip().split('\n')[0]
+        reason = str(error).strip().split('\n')[0].rstrip('.')
         if not isinstance(error, MemoryError) and 'RESOURCE_EXHAUSTED' not in reason:
             raise
         said = ': '.join(filter(None, ('not enough memory', reason)))

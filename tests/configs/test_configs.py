@@ -13,7 +13,7 @@ from PIL import Image
 from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
-from train import classifier, experiment, generator, parallel, preparing
+from train import classifier, experiment, generator, lock, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -352,9 +352,21 @@ def test_a_run_does_not_start_from_itself(workdir, tmp_path):
     ('config.json', True, 'of a run; use another'), ('points', False, 'of a sweep; use another')])
 def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
     (tmp_path / mark).mkdir()
+    (tmp_path / lock.FILE).touch()
     with pytest.raises(ValueError, match=said):
         check.check_place(tmp_path, [changed()], sweep)
     check.check_place(tmp_path, [changed()], not sweep)
+
+
+@pytest.mark.parametrize('name', ['data/cats/1.png', 'report/thesis.txt', 'config.json'])
+def test_a_folder_of_the_users_own_is_not_replaced(name, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('mine')
+    config = changed(**{'data.source': 'folder', 'data.train': str(tmp_path / 'data')})
+    with pytest.raises(ValueError, match=f'has {name.split("/")[0]} in it, which a run would repl'):
+        check.check_place(tmp_path, [config])
+    (tmp_path / lock.FILE).touch()  # of a run that was there before
+    check.check_place(tmp_path, [config])
 
 
 def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
