@@ -58,8 +58,8 @@ def decode(data, name, image_size):
 class EncodedSource:
     """A source of encoded images; `read(i)` fetches the bytes of image i.
 
-    `ignored` names the files that are not hidden and yet no part of the set: of other formats, or
-    nested deeper.
+    `ignored` names the files that are no part of the set, and not left behind by a system: of other
+    formats, nested deeper, or images in a hidden folder.
     """
 
     class_names: tuple[str, ...]

@@ -72,12 +72,13 @@ def open_images(root, image_size):
     if root.is_file() and _is_image(root.name):
         root, found = root.parent, [root.name]
     else:
-        found = [p for p in members(root) if _is_image(p) and not is_hidden(p)]
-    paths = tuple(sorted(found))
+        found = sorted(p for p in members(root) if not p.endswith('/') and not is_hidden(p))
+    paths = tuple(filter(_is_image, found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
+    ignored = tuple(path for path in found if not _is_image(path))
     read = functools.partial(_read_member, root, _version(root), paths)
-    return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read)
+    return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read, ignored)
 
 
 def _existing(root):
@@ -92,16 +93,18 @@ def _class_files(root):
     files: dict[tuple[str, ...], str] = {}
     folders, ignored = set(), []
     for path in members(root):
-        # as './cat/1.png', which some programs write into a zip
-        parts = tuple(part for part in path.rstrip('/').split('/') if part != '.')
+        # some programs write into a zip './cat/1.png', or 'cat\\1.png'
+        name = path if root.is_dir() else path.replace('\\', '/')
+        parts = tuple(part for part in name.rstrip('/').split('/') if part != '.')
         # No part may be empty (an absolute path) or '..': class names become folder names.
         if any(part in ('', '..') for part in parts):
             ignored.append(path)
-        elif not parts or is_hidden(path):
-            continue
-        elif path.endswith('/'):
+        elif not parts or is_hidden(name):
+            if _is_image(name) and not is_hidden(parts[-1]) and '__MACOSX' not in parts:
+                ignored.append(path)  # of a hidden folder, which might be meant as a class
+        elif name.endswith('/'):
             folders.add(parts)
-        elif _is_image(path):
+        elif _is_image(name):
             files[parts] = path
         else:
             ignored.append(path)
@@ -151,8 +154,7 @@ def members(root):
             for name in (*folders, *names):
                 if not _is_utf8(name):
                     raise ValueError(f'{base}: the name {name!a} is not UTF-8; rename it')
-            # A pipe would block the reader for ever, so regular files only.
-            yield from (prefix + n for n in names if os.path.isfile(os.path.join(base, n)))
+            yield from (prefix + name for name in names if _can_be_read(os.path.join(base, name)))
     elif zipfile.is_zipfile(root):
         yield from _archive(root, os.getpid(), _version(root))[0].namelist()
     else:
@@ -161,6 +163,12 @@ def members(root):
 
 def _raise(error):
     raise error
+
+
+def _can_be_read(path):
+    """Not so a pipe, which would block its reader for ever; a link that leads nowhere is an error
+    of the file's own."""
+    return os.path.isfile(path) or os.path.islink(path) and not os.path.exists(path)
 
 
 def _is_utf8(name):
@@ -181,8 +189,11 @@ def _version(path):
 def _archive(path, process, version):
     """(an open zip, the lock under which its threads read); processes would mix up its position."""
     try:
-        return zipfile.ZipFile(path), threading.Lock()
-    except (OSError, zipfile.BadZipFile) as error:
+        try:  # as macOS writes names, without saying so
+            return zipfile.ZipFile(path, metadata_encoding='utf-8'), threading.Lock()
+        except UnicodeDecodeError:
+            return zipfile.ZipFile(path), threading.Lock()
+    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
 
 

@@ -1,5 +1,6 @@
 """What must be set before JAX starts, and the smallest settings that still run every line."""
 
+import io
 import os
 import pathlib
 import sys
@@ -21,8 +22,11 @@ import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from rich.console import Console  # noqa: E402
+
 from configs import default  # noqa: E402
 from data import splits  # noqa: E402
+from train import progress  # noqa: E402
 
 
 @pytest.fixture(scope='session')
@@ -55,6 +59,14 @@ def tiny_config():
         return ml_collections.FrozenConfigDict(config)
 
     return make
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """A file that has what is said."""
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress, '_console', console)
+    return console.file
 
 
 @pytest.fixture(scope='session')

@@ -37,8 +37,14 @@ def digest(path):
     files = sorted(
         pathlib.PurePath(p) for p in found if not p.endswith('/') and not folders.is_hidden(p)
     )
-    stats = [(str(p), (path / p).stat().st_size, (path / p).stat().st_mtime_ns) for p in files]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+    stats = [_stat(path / file) for file in files]
+    listing = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(files, stats, strict=True)]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _stat(path):
+    """Of the file; of the link itself where it leads nowhere."""
+    return path.stat() if path.exists() else path.lstat()
 
 
 def require_space(folder, size):

@@ -82,9 +82,9 @@ def read_splits(config, **options):
     return parts
 
 
-def say_ignored(source):
+def say_ignored(source, where=' right in a class folder'):
     """Names the files in a source's folder that are no part of it."""
     if ignored := getattr(source, 'ignored', ()):
         more = ', ...' if len(ignored) > SHOWN else ''
         say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
-            f'WebP or BMP right in a class folder: {", ".join(ignored[:SHOWN])}{more}')
+            f'WebP or BMP{where}: {", ".join(ignored[:SHOWN])}{more}')

@@ -1,6 +1,7 @@
 import os
 import pathlib
 import sys
+import zipfile
 from concurrent import futures
 
 import numpy as np
@@ -30,7 +31,8 @@ def test_folder_and_zip_agree(tmp_path, kind, wrapper):
     np.testing.assert_array_equal(pool.labels, [0, 0, 0, 1, 1, 1])
     for i in range(len(pool)):
         np.testing.assert_array_equal(pool[i]['image'][0, 0], [40 * (i % 3), 0, 0])
-    assert pool.ignored == (f'{wrapper}dog/notes.txt',)  # hidden files are nobody's images
+    # hidden files are nobody's images; a hidden folder might be a class
+    assert set(pool.ignored) == {f'{wrapper}dog/notes.txt', f'{wrapper}.hidden/x.png'}
 
 
 def test_unicode_spaces_and_case(tmp_path):
@@ -62,7 +64,6 @@ def test_links_do_not_loop(tmp_path):
     os.symlink(root / 'dog', root / 'dog' / 'self')
     elsewhere = write_tree(tmp_path / 'other', {'1.png': encode(flat())})
     os.symlink(elsewhere, root / 'linked')  # a class that lives elsewhere is fine
-    os.symlink(tmp_path / 'gone.png', root / 'cat' / 'broken.png')
     os.mkfifo(root / 'cat' / 'pipe.png')
     pool, _ = open_folder(root)
     assert pool.class_names == ('cat', 'dog', 'linked') and len(pool) == 7
@@ -125,6 +126,52 @@ def test_names_in_a_zip_may_begin_with_a_dot(tmp_path):
     assert [pool[i]['image'][0, 0, 0] for i in range(3)] == [0, 40, 80]
 
 
+def test_names_in_a_zip_may_have_backslashes(tmp_path):
+    """As some programs of Windows write them."""
+    files = {name.replace('/', '\\'): content for name, content in PETS.items()}
+    pool, _ = open_folder(write_zip(tmp_path / 'x.zip', files))
+    assert pool.class_names == ('cat', 'dog') and pool[5]['image'][0, 0, 0] == 80
+
+
+def test_names_in_a_zip_may_be_utf8_without_saying_so(tmp_path):
+    """As macOS writes them; zipfile sets a flag, bit 11, in both of a file's entries."""
+    names = ('cafe\u0301/1.png', 'th\u00e9/1.png')
+    path = write_zip(tmp_path / 'x.zip', dict.fromkeys(names, encode(flat())))
+    content = bytearray(path.read_bytes())
+    for mark, flags in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + flags + 1] &= ~8
+            at = content.find(mark, at + 1)
+    path.write_bytes(content)
+    pool, _ = open_folder(path)
+    assert pool.class_names == ('caf\u00e9', 'th\u00e9') and pool[1]['image'].shape == (S, S, 3)
+    with zipfile.ZipFile(tmp_path / 'dos.zip', 'w') as archive:  # as bytes that are no UTF-8
+        archive.writestr('caf?/1.png', encode(flat()))
+    content = (tmp_path / 'dos.zip').read_bytes().replace(b'caf?', b'caf\x82')
+    (tmp_path / 'dos.zip').write_bytes(content)
+    assert open_folder(tmp_path / 'dos.zip')[0].class_names == ('caf\u00e9',)
+
+
+@pytest.mark.parametrize('at, value', [(6, 154), (28, 255)])  # the version it needs; a length
+def test_a_zip_whose_directory_is_damaged_is_named(tmp_path, at, value):
+    path = write_zip(tmp_path / 'x.zip', PETS)
+    content = bytearray(path.read_bytes())
+    content[content.find(b'PK\x01\x02') + at] = value
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='x.zip is a damaged zip file'):
+        open_folder(path)
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(tmp_path):
+    root = write_tree(tmp_path / 'set', PETS)
+    (root / 'cat' / '3.png').symlink_to(tmp_path / 'gone.png')
+    pool, _ = open_folder(root)
+    assert len(pool) == len(PETS) + 1
+    with pytest.raises(decode.BadImage, match='cat/3.png: cannot be read .*No such file'):
+        pool[pool.names.index('cat/3.png')]
+
+
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
     root, scan = write_tree(tmp_path / 'set', PETS), os.scandir
 
@@ -153,9 +200,10 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path, path):
 @pytest.mark.parametrize('write', [write_tree, write_zip])
 def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
     assert not folders.is_hidden('./cat/a.png')
-    names = ('b.png', 'cat/a.png', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
+    names = ('b.png', 'cat/a.png', 'cat/c.gif', '__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
     root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
-    assert folders.open_images(root, S).names == ('b.png', 'cat/a.png')
+    found = folders.open_images(root, S)
+    assert found.names == ('b.png', 'cat/a.png') and found.ignored == ('cat/c.gif',)
     if root.is_dir():  # or one image alone
         assert folders.open_images(root / 'b.png', S).names == ('b.png',)
 

@@ -1,4 +1,5 @@
 import json
+import re
 import types
 
 import numpy as np
@@ -13,7 +14,7 @@ COMMAND = (f'python main.py --config=/home/someone/repo/configs/augmented.py:fol
            f"'--config.data.train={TRAIN}' --rerun '--workdir=/home/someone/my runs/mine'")
 RESULTS = 'Before.\n<!-- results -->\nold\n<!-- /results -->\nAfter.\n'
 README = 'Begin.\n<!-- headline -->\nold\n<!-- /headline -->\n' + RESULTS
-PAGES = {'README.md': README, 'docs/results.md': RESULTS}
+PAGES = {'README.md': README, 'docs/results.md': RESULTS, 'docs/earlier.md': RESULTS}
 
 
 def finish(folder, arms=('original', 'augmented', 'oversampled')):
@@ -163,7 +164,7 @@ def test_one_row_an_arm_and_a_difference(run):
 def test_the_table_says_what_it_rests_on(run):
     text = details([collect.result(*collect.read(run), 'grocery')])
     for fact in ('### grocery\n\n3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
-                 '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02', 'Of 1,234 synthetic images 56'):
+                 '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02, commit abc.', 'Of 1,234 synthetic images 56'):
         assert fact in text
     assert text.count('\n- ') == 2 and '\n\n\n' not in text  # the verdicts on augmented
 
@@ -189,10 +190,21 @@ def test_results_add_up(run, tmp_path):
     assert '−' not in text.split('### grocery')[0]
 
 
-@pytest.mark.parametrize('page, name, template', collect.BLOCKS)
-def test_the_pages_of_this_project_are_as_their_results_are(page, name, template):
-    stored = sorted((collect.ROOT / 'results').glob('*.json'))
-    block = collect.markdown([json.loads(path.read_text('utf-8')) for path in stored], template)
+def test_an_earlier_result_has_a_page_of_its_own(run, tmp_path):
+    collect.main([str(run)], root_of(tmp_path))
+    earlier = tmp_path / 'results' / 'earlier'
+    earlier.mkdir()
+    (tmp_path / 'results' / 'grocery.json').rename(earlier / 'grocery.json')
+    collect.main([str(finish(tmp_path / 'today'))], tmp_path)
+    holds = {page: sorted(set(re.findall(r'\b(?:grocery|today)\b', (tmp_path / page).read_text())))
+             for page in PAGES}
+    assert holds == {
+        'README.md': ['today'], 'docs/results.md': ['today'], 'docs/earlier.md': ['grocery']}
+
+
+@pytest.mark.parametrize('page, name, template, where', collect.BLOCKS)
+def test_the_pages_of_this_project_are_as_their_results_are(page, name, template, where):
+    block = collect.markdown(collect.stored(where=where), template)
     text = (collect.ROOT / page).read_text('utf-8')
     assert collect.replace(text, name, block, page) == text
 

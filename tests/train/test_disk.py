@@ -49,6 +49,12 @@ def test_input_digests_notice_what_changes_behind_a_link(tmp_path):
     assert disk.digest(tmp_path / 'train') != empty
 
 
+def test_input_digests_notice_a_link_that_leads_nowhere(tmp_path):
+    before = disk.digest(tmp_path)
+    (tmp_path / 'a.png').symlink_to(tmp_path / 'gone.png')
+    assert disk.digest(tmp_path) != before
+
+
 def test_input_digests_follow_the_home_folder(tmp_path, monkeypatch):
     """data.folders opens '~/...', so what is noticed must be the same folder."""
     monkeypatch.setenv('HOME', str(tmp_path))

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from rich.console import Console
 
 from configs import augmented
-from train import doctor, preparing, progress
+from train import doctor, preparing
 
 
 @pytest.fixture
@@ -63,13 +62,6 @@ def test_files_that_are_passed_over_are_named(config, heard):
     config.data.on_bad_image = 'skip'
     preparing.read_splits(config)
     assert '1 file passed over' in heard.getvalue() and 'rare/photo.heic' in heard.getvalue()
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    console = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(progress, '_console', console)
-    return console.file
 
 
 def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monkeypatch):

@@ -117,12 +117,15 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
-def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path):
+def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path, heard):
     """On the synthetic images as they were exported: predict and evaluate agree with each other."""
     images = run.stage('synthetic') / 'images'
     shutil.copytree(images, tmp_path / 'images')
     (tmp_path / 'images' / 'broken.png').write_text('no image')
+    (tmp_path / 'images' / 'scan.tif').write_text('passed over')
     total, bad = reuse.write_predictions(run, tmp_path / 'images', tmp_path / 'out.csv')
+    assert '2 files passed over, as no JPEG, PNG, WebP or BMP: metadata.jsonl, scan.tif' in (
+        heard.getvalue())
     with (tmp_path / 'out.csv').open() as file:
         rows = {row['file']: row for row in csv.DictReader(file)}
     assert (total, bad) == (len(rows), 1)
