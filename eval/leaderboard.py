@@ -20,13 +20,12 @@ from rich.table import Table
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
-from eval import report, results, statistics, wording
+from eval import report, results, wording
+from eval.across import DIFFERENCES, together, tuned, unranked
 from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
 from train import disk, stages
 
-DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
-HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
 COUNTS = {'train_images': 'training images', 'test_images': 'test images',
           'seeds': 'classifiers an arm'}
@@ -34,7 +33,7 @@ COUNTS = {'train_images': 'training images', 'test_images': 'test images',
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """A sweep's finished runs, and what they say: of `rows`, `together` and `tuned`."""
+    """A sweep's finished runs, and what they say: of `rows`, `across.together` and `.tuned`."""
 
     workdir: Path
     points: Sequence[Mapping]
@@ -67,41 +66,6 @@ def basis(found: Sequence[Mapping]) -> str:
     return f'{found[0]["dataset"]}, {found[0]["classes"]} classes: {counts}'
 
 
-def replicates(points: Sequence[Mapping]) -> bool:
-    """Whether the runs differ in seeds only, and no two of them share one of these."""
-    return len(points) > 1 and all(
-        name.endswith('seed') and all(name in point for point in points)
-        and len({point[name] for point in points}) == len(points)
-        for name in itertools.chain(*points))
-
-
-def alike(found: Sequence[Mapping]) -> bool:
-    """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
-    varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
-    rest = [{name: value for name, value in row['config'].items()
-             if name not in varied
-             and name.split('.')[-1] not in HARMLESS} for row in found]
-    return all(config == rest[0] for config in rest)
-
-
-def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
-    """Why none of the runs is the best, in a sentence or two; '' where one is."""
-    again = "the sweep's command does these again."
-    if replicates(points):
-        said = 'The runs differ in seeds only, so none is the best.'
-        return said if alike(found) else (
-            f'{said} Some were made with other settings than the rest, so nothing is said of all '
-            f'together; {again}')
-    if not alike(found):
-        return ('Some runs were made with other settings than the rest, so none is said to be the '
-                f'best; {again}')
-    varied = (name for name in set(itertools.chain(*points))
-              if len({repr(row['config'][name]) for row in found}) > 1)
-    if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
-        return 'The runs have other images than each other, so none is the best.'
-    return ''
-
-
 def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     """What each finished run reached, lowest scaled validation loss of its arm first or as planned,
     where they are `unranked`.
@@ -121,7 +85,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         except FileNotFoundError:
             continue  # removed by hand
         config = flat(json.loads((at / 'config.json').read_text('utf-8'))['config'])
-        if any(config[name] != value for name, value in json.loads(json.dumps(point)).items()):
+        wanted = json.loads(json.dumps(point))
+        if wanted != {name: config[name] for name in wanted if name in config}:
             continue
         arm = CLAIM if CLAIM in metrics['arms'] else list(metrics['arms'])[-1]
         if 'scaled_loss' not in metrics['validation'][arm]:
@@ -146,87 +111,6 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     if unranked(found, points):
         return found
     return sorted(found, key=lambda row: row['validation_loss'])
-
-
-def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
-    """What replicates say together.
-
-    Returns: {'differences': {pair of arms: {column: what `statistics.over_runs` says}},
-        'same_images': whether all runs have the same test images, so that the intervals know how
-        these vary}; {} if no pair is in every finished run, and while some of the runs still are of
-        other settings than the rest, as when a sweep is being done again. A group of classes
-        counts if every run has it, and with the same test images the same classes in it.
-    """
-    if len(found) < 2 or not replicates(points) or not alike(found):
-        return {}
-    runs = [row['differences'] for row in found]
-    pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]
-    if not pairs:
-        return {}
-    same = _same_test_images(found)
-    errors = _images_errors(found, pairs) if same else {
-        pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
-    differences = {
-        pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
-               for key, error in errors[pair].items() if all(key in run[pair] for run in runs)}
-        for pair in pairs}
-    return {'differences': differences, 'same_images': same}
-
-
-def _same_test_images(found):
-    listings = (row['places']['data'] / 'splits.json' for row in found)
-    tests = [json.loads(path.read_text('utf-8'))['test'] for path in listings]
-    return all(test == tests[0] for test in tests)
-
-
-def _images_errors(found, pairs):
-    """pair -> column -> `statistics.images_error` of the mean over all runs and seeds."""
-    masks = [row['masks'] for row in found]
-    groups = {name: mask for name, mask in masks[0].items()
-              if mask.any() and all(np.array_equal(mask, other[name]) for other in masks)}
-    columns = {**dict.fromkeys(DIFFERENCES), **{f'{name}_accuracy': name for name in groups}}
-    labels, predicted = np.zeros(0, int), {}
-    # arm by arm: the probabilities of all, of every run and seed, would be large
-    for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
-        files = [path for row in found for path in _predictions(row, arm)]
-        labels, probabilities = results.read({arm: files}, found[0]['classes'])
-        predicted[arm] = probabilities[arm].argmax(-1)
-    errors = {}
-    for pair in pairs:
-        arm, other = pair.split('-')
-        error = statistics.images_error(
-            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups)
-        errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
-    return errors
-
-
-def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
-    """What separates the arms, each as in the run of its own lowest scaled validation loss.
-
-    Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
-        [a sentence a pair]}; {} where the baseline is the same in all runs, and where these are
-        `unranked` or differ in their images or their number of seeds.
-    """
-    if len(found) < 2 or unranked(found, points):
-        return {}
-    images = {(row['places']['data'].resolve(), row['seeds']) for row in found}
-    arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
-    if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
-            {row['losses'][BASELINE] for row in found}) == 1:
-        return {}
-    best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
-    labels, probabilities = results.read(
-        {arm: _predictions(row, arm) for arm, row in best.items()}, found[0]['classes'])
-    predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    differences, answers = {}, []
-    for arm in arms:
-        if arm == BASELINE:
-            continue
-        pair = statistics.paired_bootstrap(
-            labels, predicted[BASELINE], predicted[arm], found[0]['classes'])
-        differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
-        answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
-    return {'best': best, 'differences': differences, 'answers': answers}
 
 
 def write(board: Board) -> None:
@@ -273,13 +157,6 @@ def console_table(board: Board) -> Table:
         runs = ' - '.join(f'{arm} (run {index})' for arm, index in arms.items())
         table.add_row('', runs.replace(' - ', ' -\n'), '', *_cells(difference))
     return table
-
-
-def _predictions(row, arm):
-    """The files of an arm's predictions, one a seed, in the order of the seeds."""
-    places, start = row['places'], f'classifiers/{arm}/seed_'
-    seeds = sorted(int(name.removeprefix(start)) for name in places if name.startswith(start))
-    return [places[f'{start}{seed}'] / 'predictions.npz' for seed in seeds]
 
 
 def _answer(pooled):

@@ -9,10 +9,11 @@ from rich.console import Console
 from scipy.stats import ttest_1samp
 
 from configs import augmented
-from eval import leaderboard, results, statistics
+from eval import across, leaderboard, results, statistics
 
 RIGHT = {'original': (25, 28, 22), 'augmented': (30, 29, 28)}  # of 50 images a class, by run
-SEEDS = [dict.fromkeys(('splits.seed', 'generator.seed'), seed) for seed in range(3)]
+SEEDS = [{'splits.seed': seed, 'generator.seed': seed, 'classifier.seed': 100 * seed}
+         for seed in range(3)]
 GROUPS = {'many': 40, 'few': 25}
 DOSES = [{'synthesis.fill': fill} for fill in ('2x', '3x', '4x')]
 
@@ -53,9 +54,9 @@ def runs(workdir, points, arms=RIGHT, losses=None):
     return workdir
 
 
-def change(workdir, fields, point=SEEDS[0]):
-    """Says of the first run that it was made with these fields."""
-    path = leaderboard.folder(workdir, 0) / 'config.json'
+def change(workdir, fields, point=SEEDS[0], index=0):
+    """Says of a run that it was made with these fields."""
+    path = leaderboard.folder(workdir, index) / 'config.json'
     config = augmented.get_config()
     config.update_from_flattened_dict(point | fields)
     path.write_text(json.dumps({'config': config.to_dict()}))
@@ -84,7 +85,7 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
     runs(tmp_path, SEEDS)
     found = leaderboard.rows(tmp_path, SEEDS)
     assert [row['index'] for row in found] == [0, 1, 2]  # by validation loss: 2, 1, 0
-    pooled = leaderboard.together(found, SEEDS)
+    pooled = across.together(found, SEEDS)
     assert pooled['same_images'] and list(pooled['differences']) == ['augmented-original']
     difference = pooled['differences']['augmented-original']
     assert set(difference) == {'accuracy', 'macro_f1', 'many', 'medium', 'few'}
@@ -115,7 +116,7 @@ def test_the_interval_of_runs_with_other_test_images_is_over_runs_alone(tmp_path
     move_data(tmp_path)
     listing = tmp_path / 'shared' / 'data' / '2' / 'splits.json'
     listing.write_text('{"test": [["a/2.png", "5678", 0]]}')
-    pooled = leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    pooled = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     t = ttest_1samp([0.10, 0.02, 0.12], 0).confidence_interval()
     found = pooled['differences']['augmented-original']['accuracy']
     assert found['ci95'] == pytest.approx((t.low, t.high)) and not pooled['same_images']
@@ -132,7 +133,7 @@ def test_with_the_same_test_images_a_group_counts_if_it_has_the_same_classes(tmp
     runs(tmp_path, SEEDS)
     path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
     path.write_text(path.read_text().replace('"train_count": 30', '"train_count": 41'))
-    pooled = leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    pooled = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     assert set(pooled['differences']['augmented-original']) == {'accuracy', 'macro_f1', 'few'}
 
 
@@ -140,7 +141,7 @@ def test_other_sweeps_are_ranked_and_not_pooled(tmp_path):
     runs(tmp_path, DOSES)
     found = leaderboard.rows(tmp_path, DOSES)
     assert [row['index'] for row in found] == [2, 1, 0]
-    assert leaderboard.together(found, DOSES) == {}
+    assert across.together(found, DOSES) == {}
     text = pages(tmp_path, DOSES)
     assert 'Best on validation: run 2' in text['html'] and 'together' not in text['md']
     assert 'Best on validation first' in console(tmp_path, DOSES)
@@ -157,7 +158,7 @@ def test_a_pair_counts_if_every_run_has_it(tmp_path):
     runs(tmp_path / 'both', SEEDS)
     runs(tmp_path / 'alone', SEEDS, {'original': RIGHT['original']})
     both, alone = (leaderboard.rows(tmp_path / name, SEEDS) for name in ('both', 'alone'))
-    assert leaderboard.together([*both[:2], alone[2]], SEEDS) == {}
+    assert across.together([*both[:2], alone[2]], SEEDS) == {}
     pages(tmp_path / 'alone', SEEDS)
     assert 'all' not in console(tmp_path / 'alone', SEEDS)
 
@@ -166,7 +167,7 @@ def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
     """As when a sweep is done again with another number of steps, and is not through yet."""
     runs(tmp_path, SEEDS)
     change(tmp_path, {'generator.steps': 7})
-    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
+    assert across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS) == {}
     text = pages(tmp_path, SEEDS)
     assert 'made with other settings' in text['md'] and 'made with other settings' in text['html']
 
@@ -180,6 +181,15 @@ def test_runs_of_other_settings_are_not_ranked_with_the_rest(tmp_path):
         assert 'none is said to be the best' in ' '.join(page.split())
         assert 'Best on validation' not in page and 'how to choose' not in page
     assert 'other settings' in console(tmp_path, DOSES).replace('\n', ' ')
+
+
+def test_a_run_made_before_a_field_was_there_is_left_out(tmp_path):
+    runs(tmp_path, DOSES)
+    path = leaderboard.folder(tmp_path, 0) / 'config.json'
+    text = json.loads(path.read_text('utf-8'))
+    del text['config']['synthesis']['fill']
+    path.write_text(json.dumps(text))
+    assert [row['index'] for row in leaderboard.rows(tmp_path, DOSES)] == [2, 1]
 
 
 def test_runs_of_other_images_are_not_ranked(tmp_path):
@@ -209,14 +219,30 @@ def test_runs_of_the_same_images_are_ranked_whatever_their_size(tmp_path):
     ([{'generator.seed': 1}, {}], False),
 ])  # fmt: skip
 def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
-    assert leaderboard.replicates(points) is are
+    assert across.replicates(points) is are
 
 
 def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
     runs(tmp_path, SEEDS)
     change(tmp_path, {'generator.save_every': 7, 'synthesis.batch_size': 7, 'cpu_devices': 1})
-    assert leaderboard.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
-    assert 'further values of splits.seed, generator.seed and' in pages(tmp_path, SEEDS)['md']
+    assert across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    fields = 'splits.seed, generator.seed, classifier.seed'
+    assert f'further values of {fields} and' in pages(tmp_path, SEEDS)['md']
+
+
+def test_runs_that_share_classifiers_seeds_are_not_pooled(tmp_path):
+    """With five a run, seeds 0 and 1 have classifiers 1 to 4 in common."""
+    for name, step, pooled in (('apart', 5, True), ('overlap', 4, False), ('same', 0, False)):
+        points = [{'generator.seed': i, 'classifier.seed': step * i} for i in range(3)]
+        points = points if step else [{'generator.seed': i} for i in range(3)]
+        runs(tmp_path / name, points)
+        for i in range(3):
+            change(tmp_path / name, {'classifier.seeds': 5}, points[i], i)
+        found = leaderboard.rows(tmp_path / name, points)
+        assert bool(across.together(found, points)) is pooled
+        text = pages(tmp_path / name, points)
+        for page in (text['md'], text['html']):
+            assert ('share seeds of classifiers' in ' '.join(page.split())) is not pooled
 
 
 RATES = [{'classifier.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)]
@@ -226,7 +252,7 @@ LOSSES = {'original': (2.5, 1.9, 1.7), 'augmented': (1.0, 1.2, 1.1)}
 def test_each_arm_is_taken_at_its_own_lowest_validation_loss(tmp_path):
     right = {'original': (25, 40, 30), 'augmented': (34, 49, 31), 'oversampled': (20, 20, 27)}
     runs(tmp_path, RATES, right, LOSSES | {'oversampled': (3, 3, 2)})
-    each = leaderboard.tuned(leaderboard.rows(tmp_path, RATES), RATES)
+    each = across.tuned(leaderboard.rows(tmp_path, RATES), RATES)
     assert {arm: row['index'] for arm, row in each['best'].items()} == {
         'original': 2, 'augmented': 0, 'oversampled': 2}  # fmt: skip
     found = {pair: entry['accuracy'] for pair, entry in each['differences'].items()}
@@ -247,7 +273,7 @@ def test_each_arm_is_taken_at_its_own_lowest_validation_loss(tmp_path):
 def test_one_change_at_a_time_is_comparable_with_none(tmp_path):
     points = [{}, *RATES[1:]]
     runs(tmp_path, points, losses=LOSSES)
-    assert leaderboard.tuned(leaderboard.rows(tmp_path, points), points)
+    assert across.tuned(leaderboard.rows(tmp_path, points), points)
 
 
 @pytest.mark.parametrize('why', ['one run', 'seeds', 'baseline', 'images', 'settings', 'alone'])
@@ -260,7 +286,7 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
         move_data(tmp_path)
     if why == 'settings':
         change(tmp_path, {'generator.steps': 7}, RATES[0])
-    assert leaderboard.tuned(leaderboard.rows(tmp_path, points), points) == {}
+    assert across.tuned(leaderboard.rows(tmp_path, points), points) == {}
     assert 'Each arm' not in pages(tmp_path, points)['md']
 
 

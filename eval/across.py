@@ -1,0 +1,149 @@
+"""What the runs of a sweep say together: of replicates a mean, of others each arm at its best."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from eval import results, statistics
+from eval.results import BASELINE
+from train import stages
+
+DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
+HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
+
+
+def replicates(points: Sequence[Mapping]) -> bool:
+    """Whether the runs differ in seeds only, and no two of them share one of the fields' values."""
+    return len(points) > 1 and all(
+        name.endswith('seed') and all(name in point for point in points)
+        and len({point[name] for point in points}) == len(points)
+        for name in itertools.chain(*points))
+
+
+def alike(found: Sequence[Mapping]) -> bool:
+    """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
+    varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
+    rest = [{name: value for name, value in row['config'].items()
+             if name not in varied
+             and name.split('.')[-1] not in HARMLESS} for row in found]
+    return all(config == rest[0] for config in rest)
+
+
+def apart(found: Sequence[Mapping]) -> bool:
+    """Whether no two runs share a seed of their classifiers, without which they vary too little."""
+    starts = sorted((row['config']['classifier.seed'], row['config']['classifier.seeds'])
+                    for row in found)
+    return all(seed + count <= later
+               for (seed, count), (later, _) in itertools.pairwise(starts))
+
+
+def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
+    """Why none of the runs is the best, in a sentence or two; '' where one is."""
+    again = "the sweep's command does these again."
+    if replicates(points):
+        said = 'The runs differ in seeds only, so none is the best.'
+        if not alike(found):
+            return (f'{said} Some were made with other settings than the rest, so nothing is said '
+                    f'of all together; {again}')
+        return said if apart(found) else (
+            f'{said} Some share seeds of classifiers, so nothing is said of all together: give '
+            'each run a classifier.seed of its own, as far from the next as classifier.seeds.')
+    if not alike(found):
+        return ('Some runs were made with other settings than the rest, so none is said to be the '
+                f'best; {again}')
+    varied = (name for name in set(itertools.chain(*points))
+              if len({repr(row['config'][name]) for row in found}) > 1)
+    if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
+        return 'The runs have other images than each other, so none is the best.'
+    return ''
+
+
+def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+    """What replicates say together.
+
+    Returns: {'differences': {pair of arms: {column: what `statistics.over_runs` says}},
+        'same_images': whether all runs have the same test images, so that the intervals know how
+        these vary}; {} if no pair is in every finished run, and while some of the runs still are of
+        other settings than the rest, as when a sweep is being done again, or share seeds of
+        classifiers. A group of classes counts if every run has it, and with the same test images
+        the same classes in it.
+    """
+    if len(found) < 2 or not (replicates(points) and alike(found) and apart(found)):
+        return {}
+    runs = [row['differences'] for row in found]
+    pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]
+    if not pairs:
+        return {}
+    same = _same_test_images(found)
+    errors = _images_errors(found, pairs) if same else {
+        pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
+    differences = {
+        pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
+               for key, error in errors[pair].items() if all(key in run[pair] for run in runs)}
+        for pair in pairs}
+    return {'differences': differences, 'same_images': same}
+
+
+def _same_test_images(found):
+    listings = (row['places']['data'] / 'splits.json' for row in found)
+    tests = [json.loads(path.read_text('utf-8'))['test'] for path in listings]
+    return all(test == tests[0] for test in tests)
+
+
+def _images_errors(found, pairs):
+    """pair -> column -> `statistics.images_error` of the mean over all runs and seeds."""
+    masks = [row['masks'] for row in found]
+    groups = {name: mask for name, mask in masks[0].items()
+              if mask.any() and all(np.array_equal(mask, other[name]) for other in masks)}
+    columns = {**dict.fromkeys(DIFFERENCES), **{f'{name}_accuracy': name for name in groups}}
+    labels, predicted = np.zeros(0, int), {}
+    # arm by arm: the probabilities of all, of every run and seed, would be large
+    for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
+        files = [path for row in found for path in _predictions(row, arm)]
+        labels, probabilities = results.read({arm: files}, found[0]['classes'])
+        predicted[arm] = probabilities[arm].argmax(-1)
+    errors = {}
+    for pair in pairs:
+        arm, other = pair.split('-')
+        error = statistics.images_error(
+            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups)
+        errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
+    return errors
+
+
+def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
+    """What separates the arms, each as in the run of its own lowest scaled validation loss.
+
+    Returns: {'best': {arm: its row}, 'differences': {pair: {column: difference}}, 'answers':
+        [a sentence a pair]}; {} where the baseline is the same in all runs, and where these are
+        `unranked` or differ in their images or their number of seeds.
+    """
+    if len(found) < 2 or unranked(found, points):
+        return {}
+    images = {(row['places']['data'].resolve(), row['seeds']) for row in found}
+    arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
+    if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
+            {row['losses'][BASELINE] for row in found}) == 1:
+        return {}
+    best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
+    labels, probabilities = results.read(
+        {arm: _predictions(row, arm) for arm, row in best.items()}, found[0]['classes'])
+    predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
+    differences, answers = {}, []
+    for arm in arms:
+        if arm == BASELINE:
+            continue
+        pair = statistics.paired_bootstrap(
+            labels, predicted[BASELINE], predicted[arm], found[0]['classes'])
+        differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
+        answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
+    return {'best': best, 'differences': differences, 'answers': answers}
+
+
+def _predictions(row, arm):
+    """The files of an arm's predictions, one a seed, in the order of the seeds."""
+    places, start = row['places'], f'classifiers/{arm}/seed_'
+    seeds = sorted(int(name.removeprefix(start)) for name in places if name.startswith(start))
+    return [places[f'{start}{seed}'] / 'predictions.npz' for seed in seeds]
