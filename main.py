@@ -26,7 +26,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from configs import auto, sweeps
+from configs import sweeps
 from configs.check import check, check_place
 from configs.default import absolute
 from data import splits
@@ -238,16 +238,16 @@ def main(argv):
         if _MODE.value == 'doctor':
             doctor.examine(config, _WORKDIR.value or 'runs/mine', given)
             return
-        if config.auto:
-            for line in auto.apply(config, doctor.facts(config), given):
-                say(line)
-        configs = [ml_collections.FrozenConfigDict(sweeps.apply(config, p)) for p in points]
+        configs = [sweeps.apply(config, point) for point in points]
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
         workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
         command = sweeps.command(sys.argv)
         with guard.mistakes():  # a ValueError is the user's until something is computed
+            for line in preparing.choose_settings(configs, points, given):
+                say(line)
+            configs = [ml_collections.FrozenConfigDict(one) for one in configs]
             for one in configs:
                 check(one, parallel.device_count())
             check_place(workdir, configs, bool(_SWEEP.value))

@@ -7,6 +7,7 @@ classes of CIFAR-100, and are a start, not an optimum. What is set on the comman
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,13 +25,13 @@ class Facts:
     """What a choice rests on.
 
     Attributes:
-        counts: training images of each class, int [C].
+        counts: training images of each class.
         side: median of the images' smaller sides, pixels.
         grey: whether all looked at have no colour.
         accelerator: whether there is a GPU or TPU.
     """
 
-    counts: np.ndarray
+    counts: Sequence[int]
     side: int
     grey: bool
     accelerator: bool
@@ -42,7 +43,7 @@ def choose(facts, given):
     Args:
         given: {field: value} of what is set by hand, which the rest has to fit.
     """
-    total, counts = int(facts.counts.sum()), facts.counts
+    total, counts = sum(facts.counts), np.array(facts.counts)
     usual = flat(augmented.get_config('folder'))
     chosen: list[tuple[dict[str, object], str]] = []
     large = facts.accelerator and facts.side >= 48
@@ -80,7 +81,9 @@ def choose(facts, given):
         why = f'classes of under {RARE} images: no judge names them, so distance alone decides'
         chosen.append(({'quality.min_relevance': 0.0}, why))
     few, many = (int(np.quantile(counts, q)) for q in (1 / 3, 2 / 3))
-    if few < many:
+    few = min(few, given.get('report.many', few))
+    many = max(many, given.get('report.few', many))
+    if few < many or {'report.few', 'report.many'} & given.keys():
         why = f'few: up to {few}, many: over {many}, thirds of the classes'
         chosen.append(({'report.few': few, 'report.many': many}, why))
     if facts.grey:

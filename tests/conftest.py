@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import sys
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that a bare `pytest` works as well
@@ -21,10 +22,10 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-
+from PIL import Image  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from configs import default  # noqa: E402
+from configs import augmented, default  # noqa: E402
 from data import splits  # noqa: E402
 from train import progress  # noqa: E402
 
@@ -59,6 +60,25 @@ def tiny_config():
         return ml_collections.FrozenConfigDict(config)
 
     return make
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Two classes of 12 and 20 grey images of 40 pixels: one broken, one twice."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / 'images.zip', 'w') as archive:
+        for name, count in (('rare', 12), ('common', 20)):
+            for i in range(count):
+                file = io.BytesIO()
+                grey = rng.integers(0, 256, (40, 50), np.uint8)
+                Image.fromarray(grey).save(file, 'PNG')
+                data = b'no image' if (name, i) == ('common', 3) else file.getvalue()
+                archive.writestr(f'{name}/{i}.png', data)
+                if (name, i) == ('rare', 5):
+                    archive.writestr('rare/again.png', data)
+    config = augmented.get_config('folder')
+    config.data.train = str(tmp_path / 'images.zip')
+    return config
 
 
 @pytest.fixture

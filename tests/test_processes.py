@@ -125,6 +125,15 @@ def test_what_one_process_refuses_ends_all(env, tmp_path):
     assert 'judge: the processes have other settings' in ended[0][2]  # the other's may be cut off
 
 
+def test_settings_are_chosen_by_the_process_that_has_the_images(env, tmp_path, config):
+    """The one that is refused here, after they are chosen, is a setting given by hand."""
+    ended = ends(start(tmp_path / 'run', env, auto=True, data__source='folder',
+                       data__train=config.data.train, classifier__batch_size=6,
+                       last=['--config.data.train=/no/such']))
+    assert [status for status, _, _ in ended] == [2, 2]
+    assert 'cannot be divided over 4 devices' in ended[0][2]
+
+
 def test_half_an_address_is_refused(env, tmp_path):
     done = subprocess.run(
         [sys.executable, str(small_run.ROOT / 'main.py'), *small_run.arguments(tmp_path / 'run'),

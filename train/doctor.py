@@ -1,6 +1,5 @@
 """What is in these images, what is wrong with them, what will it cost, and what to run next."""
 
-import io
 import pathlib
 import shlex
 import sys
@@ -9,51 +8,25 @@ import time
 import jax
 import ml_collections
 import numpy as np
-from PIL import Image
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from configs import augmented, auto, sweeps
 from configs.check import check
-from data import cuts, sources, splits
-from data.decode import FORMATS, BadImage, EncodedSource
+from configs.default import flat
+from data import splits
 from generation import synthesize
 from train import classifier, flops, generator, parallel, preparing
+from train.arms import ARMS
 from train.progress import progress, say, show
 
-LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
 DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
 SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
-
-
-def facts(config):
-    """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
-    source, test = preparing.open_source(config)
-    chosen = cuts.choose_rows(
-        source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
-        config.data.imbalance, config.splits.seed,
-    )  # fmt: skip
-    counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
-    rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
-    sides, grey = [], True
-    for i, item in zip(rows, sources.read(source, rows), strict=True):
-        if isinstance(item, BadImage):
-            continue  # the data stage will name it
-        if isinstance(source, EncodedSource):
-            with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
-                sides.append(min(image.size))
-        grey &= bool(np.ptp(item['image'].astype(int), axis=-1).max() <= 8)
-    return auto.Facts(
-        counts=np.maximum(counts, 1),
-        side=int(np.median(sides)) if sides else config.data.image_size,
-        grey=grey,
-        accelerator=jax.default_backend() != 'cpu',
-    )
 
 
 def examine(config, workdir, given):
@@ -67,7 +40,7 @@ def examine(config, workdir, given):
     """
     with config.unlocked():
         config.data.on_bad_image = 'skip'
-    found = facts(config)
+    found = preparing.facts(config)
     with progress('images') as update:
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found)
@@ -77,7 +50,13 @@ def examine(config, workdir, given):
     say('Next:')
     path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
     python = path.relative_to(here) if path.is_relative_to(here) else 'python'
-    flags = {'data.source': config.data.source} if config.data.source != 'folder' else {}
+    usual = flat(augmented.get_config('auto'))
+    flags = {
+        name: value for name, value in flat(config).items()
+        if name not in ('data.image_size', 'data.on_bad_image') and value != usual[name]
+        and name.startswith(('arms', 'data.', 'splits.'))
+    }  # fmt: skip
+    flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
     words = [str(python), 'main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
     say(f'  {shlex.join(words)} {sweeps.flags(flags)}'.rstrip())
@@ -130,7 +109,7 @@ def _show_trouble(parts):
             f'{len(parts.leaks)} of them lay in two splits, which would have told a test its '
             'answers; a run moves or drops them'
         )
-    some = parts.train.images[:: -(-len(parts.train) // LOOKED_AT)]
+    some = parts.train.images[:: -(-len(parts.train) // preparing.LOOKED_AT)]
     brightest = int(np.median(some.max(axis=(1, 2, 3))))
     if brightest < DARK:
         say(
@@ -159,8 +138,9 @@ def _show_costs(parts, found, arms, given):
         except ValueError as error:
             impossible.append(f':{preset} cannot be run so: {error}')
             continue
-        minutes, memory = {}, len(parts.train) * 3 * config.data.image_size**2
-        for model in (generator, classifier):
+        minutes, memory = {generator: 0}, len(parts.train) * 3 * config.data.image_size**2
+        drawing = any(ARMS[arm].synthetic for arm in arms)
+        for model in (generator, classifier) if drawing else (classifier,):
             work = _Work(model, config, len(parts.class_names))
             if model not in timed:
                 timed[model], first = work.measure(), preset
@@ -168,7 +148,7 @@ def _show_costs(parts, found, arms, given):
             minutes[model] = work.steps * seconds * work.flops / 60
             memory = max(memory, work.state_bytes + size * work.flops)
         judge = config.judge.steps / config.classifier.steps  # of a network as large, about
-        minutes[classifier] *= len(arms) * seeds + judge
+        minutes[classifier] *= len(arms) * seeds + judge * drawing
         drawn = _drawn(config, parts) / config.generator.batch_size / 3  # a step has three passes
         draw = minutes[generator] * drawn / config.generator.steps
         whole = 1.05 * (sum(minutes.values()) + draw)

@@ -1,13 +1,22 @@
-"""From what the config names as images to train, validation and test."""
+"""From what the config names as images to train, validation and test, and to what suits them."""
 
+import dataclasses
+import io
 import os
 
-from data import sources, splits
-from data.decode import BadImage
+import jax
+import numpy as np
+from PIL import Image
+
+from configs import auto
+from data import cuts, sources, splits
+from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from generation import export
+from train import processes
 from train.progress import progress, say
 
+LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 SHOWN = 3  # names of files that are passed over
 NEAR = 0.05  # share of the held-out images that may be near copies before the user is asked
 
@@ -88,3 +97,46 @@ def say_ignored(source, where=' right in a class folder'):
         more = ', ...' if len(ignored) > SHOWN else ''
         say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
             f'WebP or BMP{where}: {", ".join(ignored[:SHOWN])}{more}')
+
+
+def facts(config):
+    """The `auto.Facts` of the images that a config names; decodes at most LOOKED_AT of them."""
+    source, test = open_source(config)
+    chosen = cuts.choose_rows(
+        source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
+        config.data.imbalance, config.splits.seed,
+    )  # fmt: skip
+    counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
+    rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
+    sides, grey = [], True
+    for i, item in zip(rows, sources.read(source, rows), strict=True):
+        if isinstance(item, BadImage):
+            continue  # the data stage will name it
+        if isinstance(source, EncodedSource):
+            with Image.open(io.BytesIO(source.read(i)), formats=FORMATS) as image:
+                sides.append(min(image.size))
+        grey &= bool(np.ptp(item['image'].astype(int), axis=-1).max() <= 8)
+    return auto.Facts(
+        counts=np.maximum(counts, 1).tolist(),
+        side=int(np.median(sides)) if sides else config.data.image_size,
+        grey=grey,
+        accelerator=jax.default_backend() != 'cpu',
+    )
+
+
+def choose_settings(configs, points, given):
+    """Sets in each config with `auto` what fits its images; why, a line each.
+
+    Args:
+        points: of a sweep, what each of the configs has set. given: {field: value}, of what is
+            set on the command line. Both stay as they are.
+    """
+    found, lines = {}, []
+    for config, point in zip(configs, points, strict=True):
+        if config.auto:
+            images = f'{config.data}{config.splits}'
+            if images not in found:  # process 0's word, as in the data stage
+                fields = processes.on_main(lambda one=config: dataclasses.asdict(facts(one)))
+                found[images] = auto.Facts(**fields)
+            lines += auto.apply(config, found[images], given | point)
+    return dict.fromkeys(lines)

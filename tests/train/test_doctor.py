@@ -1,67 +1,13 @@
-import io
+import re
 import types
-import zipfile
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from configs import augmented
-from train import doctor, preparing
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Two classes of 12 and 20 grey images of 40 pixels: one broken, one twice."""
-    rng = np.random.default_rng(0)
-    with zipfile.ZipFile(tmp_path / 'images.zip', 'w') as archive:
-        for name, count in (('rare', 12), ('common', 20)):
-            for i in range(count):
-                file = io.BytesIO()
-                grey = rng.integers(0, 256, (40, 50), np.uint8)
-                Image.fromarray(grey).save(file, 'PNG')
-                data = b'no image' if (name, i) == ('common', 3) else file.getvalue()
-                archive.writestr(f'{name}/{i}.png', data)
-                if (name, i) == ('rare', 5):
-                    archive.writestr('rare/again.png', data)
-    config = augmented.get_config('folder')
-    config.data.train = str(tmp_path / 'images.zip')
-    return config
-
-
-def test_facts_are_those_of_the_files(config):
-    found = doctor.facts(config)
-    assert found.side == 40 and found.grey and not found.accelerator
-    assert found.counts.tolist() == [13, 8]  # common, rare: after the test and validation images
-
-
-@pytest.mark.parametrize('imbalance', ['exp:20', 'range:2-9'])
-def test_facts_count_what_is_left_of_a_set_made_uneven(imbalance):
-    config = augmented.get_config('digits')
-    config.data.imbalance = imbalance
-    parts = preparing.read_splits(config)
-    assert doctor.facts(config).counts.tolist() == parts.train_counts.tolist()
-
-
-def test_facts_pass_over_what_cannot_be_opened(config):
-    """The broken image has a text that pillow refuses to unpack, as soon as it is opened."""
-    text, file = PngImagePlugin.PngInfo(), io.BytesIO()
-    text.add_text('note', 'x' * 2_000_000, zip=True)
-    Image.new('L', (90, 90)).save(file, 'PNG', pnginfo=text)
-    with zipfile.ZipFile(config.data.train, 'a') as archive:
-        archive.writestr('rare/long.png', file.getvalue())
-        archive.writestr('rare/photo.heic', b'')
-    assert doctor.facts(config).side == 40
-
-
-def test_files_that_are_passed_over_are_named(config, heard):
-    with zipfile.ZipFile(config.data.train, 'a') as archive:
-        archive.writestr('rare/photo.heic', b'')
-        archive.writestr('rare/.DS_Store', b'')
-    config.data.on_bad_image = 'skip'
-    preparing.read_splits(config)
-    assert '1 file passed over' in heard.getvalue() and 'rare/photo.heic' in heard.getvalue()
+from train import doctor
 
 
 def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monkeypatch):
@@ -127,9 +73,15 @@ def test_drawing_counts_passes_of_images(tiny_config):
         assert doctor._drawn(config, parts) == 1.5 * (10 + 18) * 4 * passes
 
 
-def test_the_command_names_the_source_that_a_variant_has_set(heard, monkeypatch):
-    _, said = costs(heard, augmented.get_config('digits'), monkeypatch, 'folder')
-    assert said.splitlines()[-1].strip().endswith('--config.data.source=digits')
+def test_what_a_config_says_of_its_images_and_arms_is_in_the_command(heard, config, monkeypatch):
+    digits = augmented.get_config('digits')
+    _, said = costs(heard, digits, monkeypatch, 'folder', data__imbalance='exp:5')
+    assert set(re.findall(r'--config\.((?:data|splits|arms)\S*)', said.splitlines()[-1])) == {
+        'data.source=digits', 'data.imbalance=exp:5', 'splits.test_fraction=0.5'}
+    config.arms = ('original',)
+    row, said = costs(heard, config, monkeypatch, 'folder')
+    assert f' --config.arms=original --config.data.train={config.data.train} ' in said
+    assert row[2:4] == ['0', 'min']  # no generator, no judge
 
 
 def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):

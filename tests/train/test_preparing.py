@@ -3,9 +3,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from configs import augmented
+from configs import augmented, sweeps
 from train import preparing
 
 
@@ -57,3 +57,55 @@ def test_a_class_name_with_a_line_break_is_refused(tmp_path):
     config = config_of(tmp_path, {'a\nb/1.png': b'', 'c/1.png': b''})
     with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
         preparing.read_splits(config)
+
+
+def test_facts_are_those_of_the_files(config):
+    found = preparing.facts(config)
+    assert found.side == 40 and found.grey and not found.accelerator
+    assert found.counts == [13, 8]  # common, rare: after the test and validation images
+
+
+@pytest.mark.parametrize('imbalance', ['exp:20', 'range:2-9'])
+def test_facts_count_what_is_left_of_a_set_made_uneven(imbalance):
+    config = augmented.get_config('digits')
+    config.data.imbalance = imbalance
+    parts = preparing.read_splits(config)
+    assert preparing.facts(config).counts == parts.train_counts.tolist()
+
+
+def test_facts_pass_over_what_cannot_be_opened(config):
+    """The broken image has a text that pillow refuses to unpack, as soon as it is opened."""
+    text, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    text.add_text('note', 'x' * 2_000_000, zip=True)
+    Image.new('L', (90, 90)).save(file, 'PNG', pnginfo=text)
+    with zipfile.ZipFile(config.data.train, 'a') as archive:
+        archive.writestr('rare/long.png', file.getvalue())
+        archive.writestr('rare/photo.heic', b'')
+    assert preparing.facts(config).side == 40
+
+
+def test_files_that_are_passed_over_are_named(config, heard):
+    with zipfile.ZipFile(config.data.train, 'a') as archive:
+        archive.writestr('rare/photo.heic', b'')
+        archive.writestr('rare/.DS_Store', b'')
+    config.data.on_bad_image = 'skip'
+    preparing.read_splits(config)
+    assert '1 file passed over' in heard.getvalue() and 'rare/photo.heic' in heard.getvalue()
+
+
+def test_a_sweeps_settings_are_chosen_to_fit_each_of_its_runs(config):
+    """As they are by the command that does one of the runs again."""
+    points = [{}, {'generator.steps': 5000}, {'data.image_size': 16}, {'auto': False}]
+    base = augmented.get_config('auto')
+    base.data.train = config.data.train
+    configs = [sweeps.apply(base, point) for point in points]
+    lines = preparing.choose_settings(configs, points, {'data.train': config.data.train})
+    for one, point in zip(configs[:3], points):
+        again = sweeps.apply(base, point)
+        given = point | {'data.train': config.data.train}
+        preparing.choose_settings([again], [{}], given)
+        assert again == one
+    assert [one.generator.sample_every for one in configs[:2]] == [1000, 625]
+    assert [one.generator.patch_size for one in configs[:3]] == [2, 2, 1]
+    assert configs[3].generator.steps == 16_000  # as in `:folder`
+    assert all(line.startswith('auto: ') for line in lines) and len(lines) == len(set(lines))
