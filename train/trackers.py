@@ -9,6 +9,7 @@ import importlib
 import pathlib
 
 from train import parallel
+from train.progress import say
 
 _open = []
 
@@ -94,14 +95,39 @@ def tracking(names, workdir, config):
 
     Raises:
         ValueError: a package is missing.
+        OSError: one cannot be started. Later one that fails is left out, and named.
     """
-    if parallel.is_main():
-        _open.extend(TRACKERS[name](find(name), pathlib.Path(workdir), config) for name in names)
     try:
+        for name in names if parallel.is_main() else ():
+            package = find(name)
+            try:
+                _open.append(TRACKERS[name](package, pathlib.Path(workdir), config))
+            except Exception as error:  # of whatever kind its package raises
+                raise OSError(
+                    f'config.trackers={name} cannot be started: {_line(error)}; see to it, or '
+                    'leave it out'
+                ) from error
         yield
     finally:
         while _open:
-            _open.pop().close()
+            tracker = _open.pop()
+            with _left_out(tracker):
+                tracker.close()
+
+
+@contextlib.contextmanager
+def _left_out(tracker):
+    """If it fails, which is no reason to lose a training."""
+    try:
+        yield
+    except Exception as error:  # as above
+        if tracker in _open:
+            _open.remove(tracker)
+        say(f'{type(tracker).__name__} fails, the run goes on without it: {_line(error)}')
+
+
+def _line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def find(name):
@@ -124,5 +150,6 @@ def log(folder, row):
     stages = ('judge', 'generator', 'classifiers')
     first = max((i for i, part in enumerate(parts) if part in stages), default=len(parts) - 1)
     values = {k: v for k, v in row.items() if k != 'step' and isinstance(v, (int, float))}
-    for tracker in _open:
-        tracker.log('/'.join(parts[first:]), row['step'], values)
+    for tracker in tuple(_open):
+        with _left_out(tracker):
+            tracker.log('/'.join(parts[first:]), row['step'], values)

@@ -66,6 +66,25 @@ def test_what_the_others_are_told(said, tmp_path):
     assert kinds.count('log') == kinds.count('log_metrics') == 4
 
 
+def fails(*args, **kwargs):
+    raise RuntimeError('no server\nand a long story')
+
+
+def test_one_that_cannot_be_started_is_one_line_and_the_others_are_closed(said, tmp_path):
+    sys.modules['mlflow'].start_run = fails
+    with pytest.raises(OSError, match='^config.trackers=mlflow cannot be started: no server; see'):
+        rows(tmp_path, names=('wandb', 'mlflow'))
+    assert [name for name, _, _ in said] == ['init', 'finish']
+
+
+@pytest.mark.parametrize('call', ['log_metrics', 'end_run'])
+def test_one_that_fails_later_costs_no_training(said, tmp_path, heard, call):
+    setattr(sys.modules['mlflow'], call, fails)
+    rows(tmp_path, names=('wandb', 'mlflow'))
+    assert [name for name, _, _ in said].count('log') == 4
+    assert heard.getvalue() == 'MLflow fails, the run goes on without it: no server\n'
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(ValueError, match='pip install wandb'):
