@@ -21,11 +21,14 @@ def open_set(name, data_dir, image_size):
             training images or labels; one line that says what to run.
     """
     builder = _builder(name, data_dir)
-    splits = [split for split in ('test', 'validation') if split in builder.info.splits]
     if 'train' not in builder.info.splits:
         raise ValueError(f'TFDS set {name!r} has no train split, only {list(builder.info.splits)}')
-    test = _split(builder, splits[0], image_size) if splits else None
-    return _split(builder, 'train', image_size), test
+    train = _split(builder, 'train', image_size)
+    if train is None:
+        raise ValueError(f"TFDS set {name!r}: the split 'train' has no labels")
+    tests = (_split(builder, split, image_size) for split in ('test', 'validation')
+             if split in builder.info.splits)  # fmt: skip
+    return train, next((test for test in tests if test is not None), None)
 
 
 def path(name, data_dir):
@@ -63,6 +66,7 @@ def _builder(name, data_dir):
 
 
 def _split(builder, split, image_size):
+    """None without labels, as the test images of some sets are."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -75,7 +79,7 @@ def _split(builder, split, image_size):
     records = builder.as_data_source(split=split, decoders=skip)
     labels = np.array([record['label'] for record in records], np.int32)
     if len(labels) == 0 or np.min(labels) < 0:
-        raise ValueError(f'TFDS set {builder.name!r}: the split {split!r} has no labels')
+        return None
     return EncodedSource(
         class_names=tuple(features['label'].names),
         labels=labels,

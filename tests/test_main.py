@@ -319,6 +319,7 @@ MISTAKES = {
     ),
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),
+    'devices': (['--config.cpu_devices=100000'], 'cpu_devices=100000 must be 0 to 1024'),
     'no share': (['--config.splits.test_fraction=30'], 'splits.test_fraction=30'),
     'among the images': (
         ['--config.data.source=folder', '--config.data.train=.', '--workdir=here/run'],

@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 
 AXIS = 'data'
+MOST = 1024  # devices that a CPU may be split into
 SMALLER = (
     'give generator, classifier, judge or synthesis a smaller batch_size, or set '
     'config.generator.remat or accumulate, or a smaller config.data.image_size'
@@ -31,7 +32,12 @@ def set_up(cpu_devices):
         cpu_devices: how many devices the CPU is split into, one single-threaded device each; that
             keeps the cores busier than one device which shares them. 0: one per core, as a power
             of 2 up to 8. Without effect on accelerators.
+
+    Raises:
+        ValueError: fewer than none, or more than `MOST`.
     """
+    if not 0 <= cpu_devices <= MOST:
+        raise ValueError(f'config.cpu_devices={cpu_devices} must be 0 to {MOST}')
     given = os.environ.get('XLA_FLAGS', '')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     count = cpu_devices or 2 ** min(3, int(math.log2(cores or 1)))

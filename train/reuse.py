@@ -50,6 +50,8 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         images = f'{total:,} image{"s" * (total != 1)}'
         say(f'{images}, {bad:,} of them unusable, by {run.words()}: {out}')
     elif mode == 'evaluate':
+        if images and split != 'test':
+            raise ValueError(f'--split={split} is of the run, --images are others; give one')
         scores = evaluate(run, images, split, views)
         show(report.scores_table(run.words(), scores))
         disk.write_json(out, results.jsonable(scores))

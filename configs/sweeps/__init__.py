@@ -47,13 +47,13 @@ def read(path):
     """
     if pathlib.PurePath(path).suffix != '.py':
         raise ValueError(f'--sweep={path} is no sweep; it must be a .py file with get_sweep()')
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f'--sweep={path} does not exist; configs/sweeps has some')
     try:
         spec: Any = importlib.util.spec_from_file_location('sweep', path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         points = list(module.get_sweep())
-    except FileNotFoundError:
-        raise ValueError(f'--sweep={path} does not exist; configs/sweeps has some') from None
     except Exception as error:  # it is somebody's code
         raise ValueError(
             f'--sweep={path} is no sweep ({type(error).__name__}: {error}); it must be a .py file '

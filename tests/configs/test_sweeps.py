@@ -67,6 +67,7 @@ def test_sample_keeps_to_its_ranges_and_its_seed():
     ('x = 1', 'get_sweep'),
     ('def get_sweep(: return []', 'is no sweep .SyntaxError'),
     ('import no_such_module', 'is no sweep .ModuleNotFoundError: .*no_such_module'),
+    ('open("/no/such/list")', 'is no sweep .FileNotFoundError: .*/no/such/list'),
     ('def get_sweep(): return 3', 'is no sweep .TypeError'),
     ('def get_sweep(): return []', 'at least one run'),
     ('def get_sweep(): return [{"a": 1}, {"a": 1}]', 'none twice'),

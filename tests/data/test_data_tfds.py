@@ -7,13 +7,12 @@ from image_files import S, encode, flat
 from data import sources
 
 
-@pytest.fixture(scope='module')
-def tfds_folder(tmp_path_factory):
-    """A real prepared array_record set of six training and four test images."""
+def prepare(folder, **splits):
+    """A real prepared array_record set: {split: (how many images, whether they have labels)}."""
     tfds = pytest.importorskip('tensorflow_datasets')
     tfds.core.utils.gcs_utils._is_gcs_disabled = True  # no network in tests
 
-    class TinyPets(tfds.core.GeneratorBasedBuilder):
+    class TinyPets(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # one name, many sets
         VERSION = tfds.core.Version('1.0.0')
 
         def _info(self):
@@ -26,16 +25,34 @@ def tfds_folder(tmp_path_factory):
             )
 
         def _split_generators(self, dl_manager):
-            return {'train': self._generate_examples(6), 'test': self._generate_examples(4)}
+            return {name: self._generate_examples(*how) for name, how in splits.items()}
 
-        def _generate_examples(self, n):
+        def _generate_examples(self, n, labelled):
             for i in range(n):
                 image = io.BytesIO(encode(flat((10 * i, 0, 0))))
-                yield i, {'image': image, 'label': i % 2}
+                yield i, {'image': image, 'label': i % 2 if labelled else -1}
 
-    folder = tmp_path_factory.mktemp('tfds')
     TinyPets(data_dir=str(folder), file_format='array_record').download_and_prepare()
     return folder
+
+
+@pytest.fixture(scope='module')
+def tfds_folder(tmp_path_factory):
+    """Six training and four test images."""
+    return prepare(tmp_path_factory.mktemp('tfds'), train=(6, True), test=(4, True))
+
+
+@pytest.mark.parametrize('validation, found', [(True, 3), (False, None)])
+def test_a_test_split_without_labels_is_passed_over(tmp_path, validation, found):
+    prepare(tmp_path, train=(6, True), test=(4, False), validation=(3, validation))
+    _, test = sources.open_source('tfds:tiny_pets', image_size=S, train=str(tmp_path))
+    assert test is found or len(test) == found
+
+
+def test_a_training_split_without_labels_is_refused(tmp_path):
+    prepare(tmp_path, train=(6, False))
+    with pytest.raises(ValueError, match="'tiny_pets': the split 'train' has no labels"):
+        sources.open_source('tfds:tiny_pets', image_size=S, train=str(tmp_path))
 
 
 @pytest.mark.parametrize('path', ['', 'tiny_pets/1.0.0'])

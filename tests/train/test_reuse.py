@@ -358,6 +358,7 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
         (['--mode=sample', f'--checkpoint={tmp_path}'], 'is no run'),
         (['--mode=sample', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], 'is a file'),
         (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),
+        (['--mode=evaluate', f'--checkpoint={folder}', '--images=a', '--split=train'], 'give one'),
     ):
         done = main(flags, env)
         assert done.returncode == 2 and done.stderr.count('\n') == 1 and said in done.stderr
