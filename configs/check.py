@@ -162,8 +162,8 @@ def check_place(workdir, configs, sweep=False):
     found = [] if sweep else [name for name in runs.WRITTEN if (place / name).exists()]
     if found and not (place / lock.FILE).exists():  # which a run makes first
         raise ValueError(
-            f'--workdir={workdir} has {found[0]} in it, which a run would replace, and is no folder '
-            'of a run; name a new one'
+            f'--workdir={workdir} has {found[0]} in it, which a run would replace, and is no '
+            'folder of a run; name a new one'
         )
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:

@@ -55,16 +55,11 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         could make it. Where all draws are alike it reaches as far as so many images fail to show in
         one of 40 cases.
     """
-    labels, predictions_a = _checked(labels, predictions_a, num_classes)
-    _, predictions_b = _checked(labels, predictions_b, num_classes)
-    if predictions_a.shape != predictions_b.shape:
-        raise ValueError(f'paired arms need the same seeds and images, got {predictions_a.shape} '
-                         f'and {predictions_b.shape}')
-    arms = predictions_a, predictions_b
+    labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     point_a, point_b = (_point(labels, arm, num_classes, groups) for arm in arms)
     # The same seed makes the same draws: this is what pairs the arms.
     draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
-    differ = ((predictions_a == labels) != (predictions_b == labels)).any(axis=0)
+    differ = ((arms[0] == labels) != (arms[1] == labels)).any(axis=0)
     result = {}
     for name in point_a:
         # Rounded, so that equal scores summed in another order do not differ by 1e-17.
@@ -89,10 +84,9 @@ def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
 
     Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class.
     """
-    labels, predictions_a = _checked(labels, predictions_a, num_classes)
-    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed, vary=False)
-                        for arm in (predictions_a, predictions_b))
+                        for arm in arms)
     return {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
 
 
@@ -155,11 +149,9 @@ def mcnemar_over_seeds(labels, predictions_a, predictions_b) -> dict:
 
 def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int) -> np.ndarray:
     """`mcnemar_over_seeds` among each class's own test images: a test of its recall. float [C]."""
-    labels, predictions_a = _checked(labels, predictions_a, num_classes)
-    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    labels, a, b = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     own = [labels == c for c in range(num_classes)]
-    return np.array([mcnemar_over_seeds(labels[i], predictions_a[:, i], predictions_b[:, i])
-                     ['combined'] for i in own])
+    return np.array([mcnemar_over_seeds(labels[i], a[:, i], b[:, i])['combined'] for i in own])
 
 
 def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
@@ -223,6 +215,15 @@ def _checked(labels, predictions, num_classes: int) -> tuple[np.ndarray, np.ndar
             raise ValueError(f'{name} must lie in [0, {num_classes}), found {values.min()} to '
                              f'{values.max()}')
     return labels, predictions
+
+
+def _checked_pair(labels, predictions_a, predictions_b, num_classes: int) -> tuple:
+    labels, predictions_a = _checked(labels, predictions_a, num_classes)
+    _, predictions_b = _checked(labels, predictions_b, num_classes)
+    if predictions_a.shape != predictions_b.shape:
+        raise ValueError(f'paired arms need the same seeds and images, got {predictions_a.shape} '
+                         f'and {predictions_b.shape}')
+    return labels, predictions_a, predictions_b
 
 
 def _point(labels, predictions, num_classes, groups) -> dict:

@@ -125,7 +125,7 @@ def _show_costs(parts, found, arms, given):
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for name in ('Preset', 'Side', 'Generator', 'Classifiers', 'In all', 'Memory'):
         table.add_column(name, justify='left' if name == 'Preset' else 'right')
-    timed, first, left_out, impossible = {}, PRESETS[0], [], []
+    timed, first, left_out, impossible = {}, None, [], []
     for preset in PRESETS:
         config = augmented.get_config(preset)
         config.classifier.seeds = seeds
@@ -138,36 +138,46 @@ def _show_costs(parts, found, arms, given):
         except ValueError as error:
             impossible.append(f':{preset} cannot be run so: {error}')
             continue
-        minutes, memory = {generator: 0}, len(parts.train) * 3 * config.data.image_size**2
-        drawing = any(ARMS[arm].synthetic for arm in arms)
-        for model in (generator, classifier) if drawing else (classifier,):
-            work = _Work(model, config, len(parts.class_names))
-            if model not in timed:
-                timed[model], first = work.measure(), preset
-            seconds, size = timed[model]
-            minutes[model] = work.steps * seconds * work.flops / 60
-            memory = max(memory, work.state_bytes + size * work.flops)
-        judge = config.judge.steps / config.classifier.steps  # of a network as large, about
-        minutes[classifier] *= len(arms) * seeds + judge * drawing
-        drawn = _drawn(config, parts) / config.generator.batch_size / 3  # a step has three passes
-        draw = minutes[generator] * drawn / config.generator.steps
-        whole = 1.05 * (sum(minutes.values()) + draw)
-        if whole > LONGEST:
+        first = first or preset
+        times, memory = _cost(config, parts, timed)
+        if times[-1] > LONGEST:
             left_out.append(f':{preset}')
             continue
-        times = (*minutes.values(), whole)
         cells = [*map(_time, times), f'{memory / 1e9:.1f} GB']
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
-    show(table)
-    say(
-        f'An estimate: :{first} is timed, the others go by the number of operations; '
-        'for synthesis, of which a third is taken to fail the quality check, too; other work on '
-        'the machine counts not at all.'
-    )
+    if timed:
+        show(table)
+        say(
+            f'An estimate: :{first} is timed, the others go by the number of operations; '
+            'for synthesis, of which a third is taken to fail the quality check, too; other work '
+            'on the machine counts not at all.'
+        )
     if left_out:
         say(f'{" and ".join(left_out)} would take weeks here: it takes a GPU.')
     for line in impossible:
         say(line)
+
+
+def _cost(config, parts, timed):
+    """((minutes of the generator, of all classifiers, of the run), bytes of memory) by a config.
+
+    Args:
+        timed: {model: what `_Work.measure` says}, to which is added what it lacks.
+    """
+    minutes, memory = {generator: 0}, len(parts.train) * 3 * config.data.image_size**2
+    drawing = any(ARMS[arm].synthetic for arm in config.arms)
+    for model in (generator, classifier) if drawing else (classifier,):
+        work = _Work(model, config, len(parts.class_names))
+        if model not in timed:
+            timed[model] = work.measure()
+        seconds, size = timed[model]
+        minutes[model] = work.steps * seconds * work.flops / 60
+        memory = max(memory, work.state_bytes + size * work.flops)
+    judge = config.judge.steps / config.classifier.steps  # of a network as large, about
+    minutes[classifier] *= len(config.arms) * config.classifier.seeds + judge * drawing
+    drawn = _drawn(config, parts) / config.generator.batch_size / 3  # a step has three passes
+    draw = minutes[generator] * drawn / config.generator.steps
+    return (*minutes.values(), 1.05 * (sum(minutes.values()) + draw)), memory
 
 
 def _drawn(config, parts):
