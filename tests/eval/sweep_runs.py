@@ -1,0 +1,81 @@
+"""Finished runs of a sweep, made up: their predictions, and what their folders hold."""
+
+import io
+import json
+
+import numpy as np
+from rich.console import Console
+
+from configs import augmented
+from eval import leaderboard, results
+
+RIGHT = {'original': (25, 28, 22), 'augmented': (30, 29, 28)}  # of 50 images a class, by run
+SEEDS = [{'splits.seed': seed, 'generator.seed': seed, 'classifier.seed': 100 * seed}
+         for seed in range(3)]
+GROUPS = {'many': 40, 'few': 25}
+DOSES = [{'synthesis.fill': fill} for fill in ('2x', '3x', '4x')]
+RATES = [{'classifier.learning_rate': rate} for rate in (1e-3, 2e-3, 4e-3)]
+LOSSES = {'original': (2.5, 1.9, 1.7), 'augmented': (1.0, 1.2, 1.1)}
+
+
+def runs(workdir, points, arms=RIGHT, losses=None):
+    """Finished runs in the folders of a sweep.
+
+    `losses`: of the validation images, arm -> one a run; without, the later, the lower.
+    """
+    labels, counts = np.repeat(np.arange(4), 50), np.array([60, 30, 10, 12])
+    for index, point in enumerate(points):
+        right = {arm: np.arange(200) % 50 < count[index] for arm, count in arms.items()}
+        probabilities = {arm: np.eye(4)[np.where(hit, labels, (labels + 1) % 4)][None]
+                         for arm, hit in right.items()}
+        config = augmented.get_config()
+        config.update_from_flattened_dict(point)
+        metrics = {
+            'dataset': 'pets', 'seeds': 1, 'classes': 4, 'train_images': 1112 - index,
+            'test_images': 200, 'synthetic': {'accepted': 7}, 'groups': GROUPS,
+            'validation': {
+                arm: {'scaled_loss': {'mean': losses[arm][index] if losses else 1 / (1 + index)},
+                      'accuracy': {'mean': 0.5}} for arm in arms},
+            **results.compare(labels, probabilities, 'abcd', counts, GROUPS)}
+        folder = leaderboard.folder(workdir, index)
+        (folder / 'report').mkdir(parents=True)
+        (folder / 'report' / 'metrics.json').write_text(json.dumps(results.jsonable(metrics)))
+        (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
+        places = {'data': '../../shared/data/1', 'report': 'report'}
+        (folder / places['data']).mkdir(parents=True, exist_ok=True)
+        (folder / places['data'] / 'splits.json').write_text('{"test": [["a/1.png", "1234", 0]]}')
+        for arm, table in probabilities.items():
+            name = f'classifiers/{arm}/seed_{100 * index}'
+            places[name] = f'../../shared/{name}/{index}'
+            (folder / places[name]).mkdir(parents=True)
+            np.savez(folder / places[name] / 'predictions.npz', labels=labels,
+                     probabilities=table[0])
+        (folder / 'stages.json').write_text(json.dumps(places))
+    return workdir
+
+
+def change(workdir, fields, point=SEEDS[0], index=0):
+    """Says of a run that it was made with these fields."""
+    path = leaderboard.folder(workdir, index) / 'config.json'
+    config = augmented.get_config()
+    config.update_from_flattened_dict(point | fields)
+    path.write_text(json.dumps({'config': config.to_dict()}))
+
+
+def move_data(workdir):
+    """Says that the second run has images of its own."""
+    path = leaderboard.folder(workdir, 1) / 'stages.json'
+    path.write_text(path.read_text().replace('data/1', 'data/2'))
+    (workdir / 'shared' / 'data' / '2').mkdir()
+
+
+def pages(workdir, points):
+    leaderboard.write(leaderboard.read(workdir, points))
+    return {name: (workdir / 'report' / f'sweep.{name}').read_text('utf-8')
+            for name in ('html', 'md', 'csv')}
+
+
+def console(workdir, points):
+    text = io.StringIO()
+    Console(file=text, width=80).print(leaderboard.console_table(leaderboard.read(workdir, points)))
+    return text.getvalue()
