@@ -8,7 +8,7 @@ from configs.default import flat
 from data import cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
-from train import lock, runs, trackers
+from train import lock, runs, stages, trackers
 from train.arms import ARMS, JUDGE_SEED, seeds
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
@@ -160,7 +160,8 @@ def check_place(workdir, configs, sweep=False):
     if (place / mark).exists():  # each would replace the other's report
         raise ValueError(f'--workdir={workdir} is the folder of a {holder}; use another')
     found = [] if sweep else [name for name in runs.WRITTEN if (place / name).exists()]
-    if found and not (place / lock.FILE).exists():  # which a run makes first
+    marks = lock.FILE, *(f'{name}/{stages.FILE}' for name in found)
+    if found and not any((place / mark).exists() for mark in marks):
         raise ValueError(
             f'--workdir={workdir} has {found[0]} in it, which a run would replace, and is no '
             'folder of a run; name a new one'

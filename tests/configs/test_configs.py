@@ -13,7 +13,7 @@ from PIL import Image
 from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
-from train import classifier, experiment, generator, lock, parallel, preparing
+from train import classifier, experiment, generator, lock, parallel, preparing, stages
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -359,13 +359,15 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['data/cats/1.png', 'report/thesis.txt', 'config.json'])
-def test_a_folder_of_the_users_own_is_not_replaced(name, tmp_path):
+@pytest.mark.parametrize('mark', [lock.FILE, f'judge/{stages.FILE}'])  # of a run, or copied
+def test_a_folder_of_the_users_own_is_not_replaced(name, mark, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text('mine')
     config = changed(**{'data.source': 'folder', 'data.train': str(tmp_path / 'data')})
     with pytest.raises(ValueError, match=f'has {name.split("/")[0]} in it, which a run would repl'):
         check.check_place(tmp_path, [config])
-    (tmp_path / lock.FILE).touch()  # of a run that was there before
+    (tmp_path / mark).parent.mkdir(exist_ok=True)
+    (tmp_path / mark).touch()
     check.check_place(tmp_path, [config])
 
 
