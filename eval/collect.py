@@ -1,8 +1,9 @@
-"""From finished runs to results/*.json, and from these to tables in README.md and docs/results.md.
+"""From finished runs to results/*.json, and from these to tables in README.md and docs/.
 
     python -m eval.collect [RUN_FOLDER ...]
 
-A result is named as its run's folder. Without a folder only the tables are made again.
+A result is named as its run's folder. Without a folder only the tables are made again. Results of
+settings that are no default any more are moved to results/earlier/ by hand, and have their page.
 """
 
 import json
@@ -17,9 +18,14 @@ from eval import report
 from eval.results import strongest_control
 
 ROOT = Path(__file__).resolve().parent.parent
-# Page, the name in the markers of a block in it, and the template that the block is made by.
-BLOCKS = (('README.md', 'headline', 'headline.md'), ('README.md', 'results', 'summary.md'),
-          ('docs/results.md', 'results', 'results.md'))
+STORED, EARLIER = 'results', 'results/earlier'
+# Page, the name in the markers of a block in it, the block's template, and the results it shows.
+BLOCKS = (
+    ('README.md', 'headline', 'headline.md', STORED),
+    ('README.md', 'results', 'summary.md', STORED),
+    ('docs/results.md', 'results', 'results.md', STORED),
+    ('docs/earlier.md', 'results', 'results.md', EARLIER),
+)
 HEADLINE = {  # results that README.md begins with, in words
     'augmented-folder-cifar37-6000': '37 classes of CIFAR-100, 32x32, two CPU cores',
     'augmented-folder-cifar37-third': 'the same classes, another split and another generator',
@@ -31,20 +37,25 @@ HEADLINE = {  # results that README.md begins with, in words
 
 def main(folders: Sequence[str], root: Path = ROOT) -> None:
     """Writes a result for each run and rewrites the `BLOCKS` of all results in `root`'s pages."""
-    stored = root / 'results'
     found = [result(*read(Path(folder)), Path(folder).resolve().name) for folder in folders]
-    stored.mkdir(exist_ok=True)
+    if len({one['name'] for one in found}) < len(found):
+        raise ValueError('two of the folders have one name, which a result has from its folder')
+    (root / STORED).mkdir(exist_ok=True)
     for one in found:
         text = json.dumps(one, indent=1, ensure_ascii=False, allow_nan=False)
-        (stored / f'{one["name"]}.json').write_text(text + '\n', 'utf-8')
-    results = [json.loads(path.read_text('utf-8')) for path in sorted(stored.glob('*.json'))]
-    if not results:
-        raise ValueError(f'{stored}: no result yet; name the folder of a finished run')
-    pages = {page: (root / page).read_text('utf-8') for page, _, _ in BLOCKS}
-    for page, name, template in BLOCKS:
-        pages[page] = replace(pages[page], name, markdown(results, template), page)
+        (root / STORED / f'{one["name"]}.json').write_text(text + '\n', 'utf-8')
+    if not stored(root):
+        raise ValueError(f'{root / STORED}: no result yet; name the folder of a finished run')
+    pages = {page: (root / page).read_text('utf-8') for page, *_ in BLOCKS}
+    for page, name, template, where in BLOCKS:
+        pages[page] = replace(pages[page], name, markdown(stored(root, where), template), page)
     for page, text in pages.items():
         (root / page).write_text(text, 'utf-8')
+
+
+def stored(root: Path = ROOT, where: str = STORED) -> list[dict]:
+    """The results of a folder of `root`, by name."""
+    return [json.loads(path.read_text('utf-8')) for path in sorted((root / where).glob('*.json'))]
 
 
 def read(folder: Path) -> tuple[dict, dict]:

@@ -164,7 +164,8 @@ def test_one_row_an_arm_and_a_difference(run):
 def test_the_table_says_what_it_rests_on(run):
     text = details([collect.result(*collect.read(run), 'grocery')])
     for fact in ('### grocery\n\n3 classes, 100 training images at 32x32, 60 test images, 2 seeds',
-                 '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02, commit abc.', 'Of 1,234 synthetic images 56'):
+                 '1,500 steps', '2 x cpu, 1.1 min, 2026-01-02, commit abc.',
+                 'Of 1,234 synthetic images 56'):
         assert fact in text
     assert text.count('\n- ') == 2 and '\n\n\n' not in text  # the verdicts on augmented
 
@@ -223,3 +224,8 @@ def test_a_run_that_is_not_finished_is_named(tmp_path):
         collect.main([str(tmp_path)], root_of(tmp_path))
     with pytest.raises(ValueError, match='no result yet'):
         collect.main([], tmp_path)
+
+
+def test_two_runs_of_one_name_do_not_replace_each_other(run, tmp_path):
+    with pytest.raises(ValueError, match='two of the folders have one name'):
+        collect.main([str(run), f'{run}/../{run.name}'], root_of(tmp_path))
