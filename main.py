@@ -5,9 +5,9 @@
     python main.py --config=configs/augmented.py --sweep=configs/sweeps/dose.py
     python main.py --mode=predict|evaluate|sample|export --checkpoint=RUN_FOLDER ...
 
-README.md says which variants there are (:digits is the quickest, :auto is for images of your own),
-docs/config.md what each KEY does. The same command again does nothing, or goes on where it was
-interrupted.
+docs/guide.md says which variants there are (:digits is the quickest, :auto is for images of your
+own), docs/config.md what each KEY does. The same command again does nothing, or goes on where it
+was interrupted.
 """
 
 if __name__ == '__main__':

@@ -35,9 +35,13 @@ def open_folder(root, image_size, class_names=None):
     classes, ignored = _class_files(root)
     if not any(classes.values()):
         hint = ''
-        if found := sorted(filter(_is_image, ignored), key=lambda path: '/' in path):
-            where = 'deeper' if '/' in found[0] else 'right in it'
-            hint = f'; {found[0]} lies {where}: name the folder that holds the class folders'
+        found = [_slashed(root, path) for path in ignored if _is_image(path)]
+        if found:
+            name = min(found, key=lambda name: '/' in name)
+            where = 'deeper' if '/' in name else 'right in it'
+            hint = f'; {name} lies {where}: name the folder that holds the class folders'
+            if is_hidden(name):
+                hint = f'; {name} lies in a hidden folder: give it another name'
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
             f'{" ".join(SUFFIXES)} files{hint}'
@@ -72,7 +76,8 @@ def open_images(root, image_size):
     if root.is_file() and _is_image(root.name):
         root, found = root.parent, [root.name]
     else:
-        found = sorted(p for p in members(root) if not p.endswith('/') and not is_hidden(p))
+        names = ((path, _slashed(root, path)) for path in members(root))
+        found = sorted(p for p, name in names if not name.endswith('/') and not is_hidden(name))
     paths = tuple(filter(_is_image, found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
@@ -93,8 +98,7 @@ def _class_files(root):
     files: dict[tuple[str, ...], str] = {}
     folders, ignored = set(), []
     for path in members(root):
-        # some programs write into a zip './cat/1.png', or 'cat\\1.png'
-        name = path if root.is_dir() else path.replace('\\', '/')
+        name = _slashed(root, path)  # as './cat/1.png', which some programs write into a zip
         parts = tuple(part for part in name.rstrip('/').split('/') if part != '.')
         # No part may be empty (an absolute path) or '..': class names become folder names.
         if any(part in ('', '..') for part in parts):
@@ -121,6 +125,11 @@ def _class_files(root):
         else:
             ignored.append(path)
     return classes, tuple(ignored)
+
+
+def _slashed(root, path):
+    """The path of a member with '/', where a program of Windows has made a zip of them."""
+    return path if root.is_dir() else path.replace('\\', '/')
 
 
 def _is_image(path):

@@ -43,7 +43,8 @@ def main(folders: Sequence[str], root: Path = ROOT) -> None:
     (root / STORED).mkdir(exist_ok=True)
     for one in found:
         text = json.dumps(one, indent=1, ensure_ascii=False, allow_nan=False)
-        (root / STORED / f'{one["name"]}.json').write_text(text + '\n', 'utf-8')
+        earlier, today = (root / where / f'{one["name"]}.json' for where in (EARLIER, STORED))
+        (earlier if earlier.exists() else today).write_text(text + '\n', 'utf-8')
     if not stored(root):
         raise ValueError(f'{root / STORED}: no result yet; name the folder of a finished run')
     pages = {page: (root / page).read_text('utf-8') for page, *_ in BLOCKS}

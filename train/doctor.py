@@ -56,8 +56,8 @@ def examine(config, workdir, given):
         if name not in ('data.image_size', 'data.on_bad_image') and value != usual[name]
         and name.startswith(('arms', 'data.', 'splits.'))
     }  # fmt: skip
-    flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
+    flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
     words = [str(python), 'main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
     say(f'  {shlex.join(words)} {sweeps.flags(flags)}'.rstrip())
 

@@ -131,6 +131,8 @@ def test_names_in_a_zip_may_have_backslashes(tmp_path):
     files = {name.replace('/', '\\'): content for name, content in PETS.items()}
     pool, _ = open_folder(write_zip(tmp_path / 'x.zip', files))
     assert pool.class_names == ('cat', 'dog') and pool[5]['image'][0, 0, 0] == 80
+    left = {'__MACOSX\\cat\\1.png': b'', '.trash\\1.png': b''}
+    assert len(folders.open_images(write_zip(tmp_path / 'y.zip', files | left), S)) == len(PETS)
 
 
 def test_names_in_a_zip_may_be_utf8_without_saying_so(tmp_path):
@@ -207,6 +209,12 @@ def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
     assert found.names == ('b.png', 'cat/a.png') and found.ignored == ('cat/c.gif',)
     if root.is_dir():  # or one image alone
         assert folders.open_images(root / 'b.png', S).names == ('b.png',)
+
+
+def test_images_in_hidden_folders_alone_are_pointed_to(tmp_path):
+    root = write_tree(tmp_path / 'set', {'.22lr/0.png': encode(flat())})
+    with pytest.raises(ValueError, match='.22lr/0.png lies in a hidden folder: give it another'):
+        open_folder(root)
 
 
 def test_images_that_lie_deeper_are_pointed_to(tmp_path):

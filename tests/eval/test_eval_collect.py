@@ -196,7 +196,7 @@ def test_an_earlier_result_has_a_page_of_its_own(run, tmp_path):
     earlier = tmp_path / 'results' / 'earlier'
     earlier.mkdir()
     (tmp_path / 'results' / 'grocery.json').rename(earlier / 'grocery.json')
-    collect.main([str(finish(tmp_path / 'today'))], tmp_path)
+    collect.main([str(finish(tmp_path / 'today')), str(run)], tmp_path)  # it stays there
     holds = {page: sorted(set(re.findall(r'\b(?:grocery|today)\b', (tmp_path / page).read_text())))
              for page in PAGES}
     assert holds == {

@@ -82,6 +82,8 @@ def test_what_a_config_says_of_its_images_and_arms_is_in_the_command(heard, conf
     row, said = costs(heard, config, monkeypatch, 'folder')
     assert f' --config.arms=original --config.data.train={config.data.train} ' in said
     assert row[2:4] == ['0', 'min']  # no generator, no judge
+    _, said = costs(heard, config, monkeypatch, 'folder', arms=('original', 'classical'))
+    assert ' --config.arms=original,classical ' in said
 
 
 def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
