@@ -66,7 +66,7 @@ def digits(config):
 def folder(config):
     """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm.
 
-    About 1,000 of them take one and a half to two hours on two CPU cores with five classifiers an arm.
+    About 1,000 of them take 1.5 to 2 hours on two CPU cores with five classifiers an arm.
     """
     config.data.source = 'folder'
     config.data.image_size = 32
