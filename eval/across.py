@@ -33,8 +33,8 @@ def alike(found: Sequence[Mapping]) -> bool:
 
 def apart(found: Sequence[Mapping]) -> bool:
     """Whether no two runs share a seed of their classifiers, without which they vary too little."""
-    starts = sorted((row['config']['classifier.seed'], row['config']['classifier.seeds'])
-                    for row in found)
+    configs = (row['config'] for row in found)  # of runs before there was a seed: from 0 on
+    starts = sorted((one.get('classifier.seed', 0), one['classifier.seeds']) for one in configs)
     return all(seed + count <= later
                for (seed, count), (later, _) in itertools.pairwise(starts))
 

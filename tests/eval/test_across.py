@@ -135,6 +135,11 @@ def test_runs_that_share_classifiers_seeds_are_not_pooled(tmp_path):
             assert ('share seeds of classifiers' in ' '.join(page.split())) is not pooled
 
 
+def test_classifiers_of_before_they_had_a_seed_start_from_0():
+    old, new = {'config': {'classifier.seeds': 5}}, {'classifier.seed': 5, 'classifier.seeds': 5}
+    assert across.apart([{'config': new}, old]) and not across.apart([old, old])
+
+
 def test_each_arm_is_taken_at_its_own_lowest_validation_loss(tmp_path):
     right = {'original': (25, 40, 30), 'augmented': (34, 49, 31), 'oversampled': (20, 20, 27)}
     runs(tmp_path, RATES, right, LOSSES | {'oversampled': (3, 3, 2)})
