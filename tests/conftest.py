@@ -84,7 +84,7 @@ def config(tmp_path):
 @pytest.fixture
 def heard(monkeypatch):
     """A file that has what is said."""
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     monkeypatch.setattr(progress, '_console', console)
     return console.file
 
