@@ -45,11 +45,12 @@ def main(folders: Sequence[str], root: Path = ROOT) -> None:
         text = json.dumps(one, indent=1, ensure_ascii=False, allow_nan=False)
         earlier, today = (root / where / f'{one["name"]}.json' for where in (EARLIER, STORED))
         (earlier if earlier.exists() else today).write_text(text + '\n', 'utf-8')
-    if not stored(root):
+    results = {where: stored(root, where) for where in (STORED, EARLIER)}
+    if not results[STORED]:
         raise ValueError(f'{root / STORED}: no result yet; name the folder of a finished run')
     pages = {page: (root / page).read_text('utf-8') for page, *_ in BLOCKS}
     for page, name, template, where in BLOCKS:
-        pages[page] = replace(pages[page], name, markdown(stored(root, where), template), page)
+        pages[page] = replace(pages[page], name, markdown(results[where], template), page)
     for page, text in pages.items():
         (root / page).write_text(text, 'utf-8')
 
