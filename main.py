@@ -27,7 +27,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import sweeps
-from configs.check import check, check_place
+from configs.check import check
 from configs.default import absolute
 from data import splits
 from eval import report, wording
@@ -39,6 +39,7 @@ from train import (
     judging,
     loop,
     parallel,
+    place,
     preparing,
     processes,
     provenance,
@@ -250,7 +251,7 @@ def main(argv):
             configs = [ml_collections.FrozenConfigDict(one) for one in configs]
             for one in configs:
                 check(one, parallel.device_count())
-            check_place(workdir, configs, bool(_SWEEP.value))
+            place.check(workdir, configs, bool(_SWEEP.value))
         with guard.refusals():
             if _SWEEP.value:
                 sweeping.run_all(run, configs, points, chosen, workdir, command)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks import small_run
 from benchmarks.small_run import CONFIG
-from train import lock, runs
+from train import lock, place
 from train.arms import ARMS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -73,7 +73,7 @@ def test_a_run_ends_with_its_report(finished):
     assert verdict in ' '.join(output.split())
     assert output.startswith('On ') and ' x cpu (' in output.splitlines()[0]
     assert 'augmented' in output and str(report / 'index.html') in output.replace('\n', '')
-    assert {path.name for path in workdir.iterdir()} == {'stages.json', 'run.lock', *runs.WRITTEN}
+    assert {path.name for path in workdir.iterdir()} == {'stages.json', 'run.lock', *place.WRITTEN}
     assert not [path for path in contents(workdir) if 'unfinished' in path]
     assert metrics['synthetic']['generative'].keys() >= {'synthetic_train', 'validation_train'}
     assert metrics['synthetic']['copy_rate'] == metrics['synthetic']['copies']['made']['either']

@@ -12,7 +12,6 @@ from data import splits
 from train import arms, classifier, generator, lock, processes, stages
 
 CONFIG = 'config.json'
-WRITTEN = ('data', 'judge', 'generator', 'synthetic', 'classifiers', 'report', CONFIG)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 from configs import augmented, check, default, original
 from configs.default import flat
 from data import augment
-from train import classifier, experiment, generator, lock, parallel, preparing, stages
+from train import classifier, experiment, generator, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -333,50 +333,6 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_built(part, missi
     config = changed(**{f'{part}.init_from': str(tmp_path)})
     with pytest.raises(ValueError, match=f'has no finished {missing}'):
         check.check(config, 1)
-
-
-@pytest.mark.parametrize('workdir', ['.', 'classifiers/..', 'points/000/../..'])
-def test_a_run_does_not_start_from_itself(workdir, tmp_path):
-    """Its command would first set aside what it is to start from."""
-    (tmp_path / 'points' / '000').mkdir(parents=True)
-    (tmp_path / 'classifiers').mkdir()
-    for folder in (tmp_path, tmp_path / 'points' / '000'):
-        (folder / 'config.json').write_text(json.dumps({'config': {'arms': ['original']}}))
-        config = changed(**{'classifier.init_from': str(folder)})
-        with pytest.raises(ValueError, match='is the run that init_from='):
-            check.check_place(tmp_path / workdir, [config])
-        check.check_place(tmp_path / 'other', [config])
-
-
-@pytest.mark.parametrize('mark, sweep, said', [
-    ('config.json', True, 'of a run; use another'), ('points', False, 'of a sweep; use another')])
-def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
-    (tmp_path / mark).mkdir()
-    (tmp_path / lock.FILE).touch()
-    with pytest.raises(ValueError, match=said):
-        check.check_place(tmp_path, [changed()], sweep)
-    check.check_place(tmp_path, [changed()], not sweep)
-
-
-@pytest.mark.parametrize('name', ['data/cats/1.png', 'report/thesis.txt', 'config.json'])
-@pytest.mark.parametrize('mark', [lock.FILE, f'judge/{stages.FILE}'])  # of a run, or copied
-def test_a_folder_of_the_users_own_is_not_replaced(name, mark, tmp_path):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text('mine')
-    config = changed(**{'data.source': 'folder', 'data.train': str(tmp_path / 'data')})
-    with pytest.raises(ValueError, match=f'has {name.split("/")[0]} in it, which a run would repl'):
-        check.check_place(tmp_path, [config])
-    (tmp_path / mark).parent.mkdir(exist_ok=True)
-    (tmp_path / mark).touch()
-    check.check_place(tmp_path, [config])
-
-
-def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
-    """orbax looks for their files by a pattern, which such a name would be a part of."""
-    for name in ('b[1]x', 'a*', 'why?'):
-        with pytest.raises(ValueError, match='would be read as a pattern'):
-            check.check_place(tmp_path / name / 'run', [changed()])
-    check.check_place(tmp_path / 'b (1) {x}' / 'run', [changed()])
 
 
 def test_the_looks_depend_on_how_images_are_drawn_and_not_on_how_many():
