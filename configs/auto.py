@@ -17,7 +17,6 @@ from generation.synthesize import fill_plan
 
 IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
 MOST = 10  # synthetic images to a real one, at most, with which classes are filled to '4x'
-RARE = 10  # images of a class, below which a classifier hardly ever names it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +50,12 @@ def choose(facts, given):
     where = 'an accelerator carries 64' if large else 'what two CPU cores can learn to draw'
     if facts.accelerator and not large:
         where = 'they hold no more'
-    why = f'images of {facts.side} pixels at {size}x{size}: {where}'
+    why = f'images of {facts.side} pixels; {where}'
     chosen.append(({'data.image_size': size}, why))
     size = given.get('data.image_size', size)
     large = facts.accelerator and size > 32
     if size <= 16:
-        chosen.append(({'generator.patch_size': 1}, 'no patches: the grid of 32x32'))
+        chosen.append(({'generator.patch_size': 1}, 'no patches, for the grid of 32x32'))
     if large:
         on_a_gpu = flat(augmented.get_config('grocery'))
         differ = {name: value for name, value in on_a_gpu.items() if value != usual[name]}
@@ -71,26 +70,28 @@ def choose(facts, given):
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
         'classifier.steps': learnt,
         'judge.steps': learnt,
-    }, f'{steps:,} steps of the generator: as the square root of {total:,} images'))  # fmt: skip
+    }, f'as the square root of {total:,} training images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     few = total <= 2 * IMAGES and fill_plan(counts, '4x').sum() <= MOST * total
     fill = '4x' if few else 'largest' if uneven >= 2 else '2x'
-    why = f'classes of {counts.min()} to {counts.max()} images: fill {fill!r}'
+    why = f'classes of {counts.min()} to {counts.max()} images'
     chosen.append(({'synthesis.fill': fill}, why))
-    if counts.min() < RARE:
-        why = f'classes of under {RARE} images: no judge names them, so distance alone decides'
-        chosen.append(({'quality.min_relevance': 0.0}, why))
+    asked = given.get('quality.relevance_from', usual['quality.relevance_from'])
+    if rare := int((counts < asked).sum()):
+        which = f'{rare} of {len(counts)} classes have under {asked} images'
+        why = f'{which}: of them no judge is asked'
+        chosen.append(({}, why))
     few, many = (int(np.quantile(counts, q)) for q in (1 / 3, 2 / 3))
     few = min(few, given.get('report.many', few))
     many = max(many, given.get('report.few', many))
     if few < many or {'report.few', 'report.many'} & given.keys():
-        why = f'few: up to {few}, many: over {many}, thirds of the classes'
+        why = 'the third of the classes with the fewest images, and that with the most'
         chosen.append(({'report.few': few, 'report.many': many}, why))
     if facts.grey:
         models = 'generator', 'judge', 'classifier'
-        why = 'no colour, perhaps writing: not mirrored'
+        why = 'no colour, perhaps writing, which is not mirrored'
         chosen.append(({f'{model}.augment_flip': False for model in models}, why))
-    chosen.append(({'classifier.seeds': 5}, 'five classifiers an arm, as a claim needs'))
+    chosen.append(({'classifier.seeds': 5}, 'classifiers an arm, as a claim needs'))
     return chosen
 
 
@@ -104,6 +105,7 @@ def apply(config, facts, given):
     for fields, why in choose(facts, given):
         kept = {name: value for name, value in fields.items() if name not in given}
         config.update_from_flattened_dict(kept)
-        stays = '' if len(kept) == len(fields) else ' (but for what was set by hand)'
-        lines.append(f'auto: {why}{stays}')
+        if kept or not fields:
+            values = ''.join(f'{name}={value!r}, ' for name, value in kept.items())
+            lines.append(f'auto: {values[:-2]}: {why}' if kept else f'auto: {why}')
     return lines

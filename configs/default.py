@@ -89,6 +89,7 @@ def get_config():
 
     c.quality = q = ml_collections.ConfigDict()
     q.min_relevance = 0.02  # judge's probability of the class, in [0, 1]
+    q.relevance_from = 10  # training images of a class; of fewer no judge names it: not asked
     # of the validation images: how far from its class, how flat and how extreme an image may be
     q.max_distance_quantile = 0.99
     q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy

@@ -35,13 +35,16 @@ def open_folder(root, image_size, class_names=None):
     classes, ignored = _class_files(root)
     if not any(classes.values()):
         hint = ''
-        found = [_slashed(root, path) for path in ignored if _is_image(path)]
+        found = [_slashed(root, path) for path in ignored if is_image(path)]
         if found:
             name = min(found, key=lambda name: '/' in name)
             where = 'deeper' if '/' in name else 'right in it'
             hint = f'; {name} lies {where}: name the folder that holds the class folders'
             if is_hidden(name):
                 hint = f'; {name} lies in a hidden folder: give it another name'
+        elif kinds := {pathlib.PurePath(path).suffix for path in ignored} - {''}:
+            listed = ', '.join(sorted(kinds))
+            hint = f'; there are only {listed}, to be converted if they are images'
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
             f'{" ".join(SUFFIXES)} files{hint}'
@@ -73,15 +76,15 @@ def open_images(root, image_size):
         ValueError: no image in it.
     """
     root = _existing(root)
-    if root.is_file() and _is_image(root.name):
+    if root.is_file() and is_image(root.name):
         root, found = root.parent, [root.name]
     else:
         names = ((path, _slashed(root, path)) for path in members(root))
         found = sorted(p for p, name in names if not name.endswith('/') and not is_hidden(name))
-    paths = tuple(filter(_is_image, found))
+    paths = tuple(filter(is_image, found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
-    ignored = tuple(path for path in found if not _is_image(path))
+    ignored = tuple(path for path in found if not is_image(path))
     read = functools.partial(_read_member, root, _version(root), paths)
     return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read, ignored)
 
@@ -104,11 +107,11 @@ def _class_files(root):
         if any(part in ('', '..') for part in parts):
             ignored.append(path)
         elif not parts or is_hidden(name):
-            if _is_image(name) and not is_hidden(parts[-1]) and '__MACOSX' not in parts:
+            if is_image(name) and not is_hidden(parts[-1]) and '__MACOSX' not in parts:
                 ignored.append(path)  # of a hidden folder, which might be meant as a class
         elif name.endswith('/'):
             folders.add(parts)
-        elif _is_image(name):
+        elif is_image(name):
             files[parts] = path
         else:
             ignored.append(path)
@@ -132,7 +135,8 @@ def _slashed(root, path):
     return path if root.is_dir() else path.replace('\\', '/')
 
 
-def _is_image(path):
+def is_image(path):
+    """Whether a file is of a kind that is read, by its name."""
     return path.lower().endswith(SUFFIXES)
 
 

@@ -68,7 +68,7 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         these vary}; {} if no pair is in every finished run, and while some of the runs still are of
         other settings than the rest, as when a sweep is being done again, or share seeds of
         classifiers. A group of classes counts if every run has it, and with the same test images
-        the same classes in it.
+        the same classes in it. A column counts if any run has a difference there.
     """
     if len(found) < 2 or not (replicates(points) and alike(found) and apart(found)):
         return {}
@@ -81,9 +81,14 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         pair: dict.fromkeys(runs[0][pair], 0.0) for pair in pairs}
     differences = {
         pair: {key: statistics.over_runs([run[pair][key]['mean'] for run in runs], error)
-               for key, error in errors[pair].items() if all(key in run[pair] for run in runs)}
+               for key, error in errors[pair].items() if _tell(runs, pair, key)}
         for pair in pairs}
     return {'differences': differences, 'same_images': same}
+
+
+def _tell(runs, pair, key):
+    """Whether runs that agree on zero, as on a group of few test images, are not all there is."""
+    return all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs)
 
 
 def _same_test_images(found):

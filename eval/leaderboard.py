@@ -103,7 +103,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
                                  **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
-            'accepted': synthetic.get('accepted'),
+            'accepted': synthetic.get('accepted'), 'doubts': wording.doubts(metrics),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
@@ -120,6 +120,7 @@ def write(board: Board) -> None:
                'unranked': unranked(board.rows, board.points),
                'together': board.together, 'answer': _answer(board.together),
                'tuned': board.tuned, 'fields': ', '.join(fields),
+               'doubts': _doubts(board.rows),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': board.workdir.name, 'words': words,
                'basis': basis(board.rows) if board.rows else ''}  # fmt: skip
@@ -164,6 +165,15 @@ def _answer(pooled):
     if not (difference := pooled.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
         return ''
     return results.verdict(difference, CLAIM, BASELINE)
+
+
+def _doubts(found):
+    """{why a run's answer is no claim yet: 'all runs', or which}."""
+    reasons = dict.fromkeys(itertools.chain(*(row['doubts'] for row in found)))
+    runs = {why: sorted(row['index'] for row in found if why in row['doubts']) for why in reasons}
+    return {why: 'all runs' if len(own) == len(found) else
+            f'run{"s" if len(own) > 1 else ""} {", ".join(map(str, own))}'
+            for why, own in runs.items()}
 
 
 def _cells(difference):

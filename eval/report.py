@@ -119,6 +119,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
         'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
+        'judge': wording.judge(result['synthetic'] or {}),
         'answer': wording.answer(result), 'caution': wording.caution(result),
         'evidence': wording.evidence(result),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),

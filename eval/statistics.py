@@ -10,41 +10,48 @@ from collections.abc import Mapping
 import numpy as np
 import scipy  # its parts are imported when they are first used
 
-CHUNK = 100  # resamples held in memory at once: [N, CHUNK] weights
+from eval.resampling import each, percentiles, resampled
+
+TINY = 1e-12  # below which a standard error is a rounding error
 FEWEST = 6  # test images on which arms must differ for p < 0.05: 2 * 0.5^5 is 0.0625
 
 
 def bootstrap_interval(labels, predictions, num_classes: int, *,
                        groups: Mapping[str, np.ndarray] | None = None,
                        samples: int = 2000, seed: int = 0) -> dict[str, dict]:
-    """Mean over seeds of every metric of one arm, with its 95% percentile interval.
+    """Mean over seeds of every metric of one arm, with its 95% interval.
 
     Args: labels: int [N]; predictions: int [S, N]; groups: name -> bool [C], each of which adds
         `<name>_accuracy`.
     Returns: metric -> {'mean', 'ci95': (low, high)}: floats, and arrays [C] and [C, 2] for
-        `per_class_f1` and `per_class_recall`. Metrics as in `scores`.
+        `per_class_f1` and `per_class_recall`. Metrics as in `resampling.scores`.
     Raises: ValueError on shapes that do not fit.
     Source: images and seeds are drawn independently with replacement (pigeonhole bootstrap, Owen
         2007, arXiv 0712.1111), of S > 1 seeds S - 1, without which their mean would vary by a share
-        of 1 / S too little (Rao & Wu 1988). With one seed the interval knows only how test images
-        vary. Where all draws are alike, as when every image is right, it is the exact one of a
-        share (Clopper & Pearson 1934).
+        of 1 / S too little (Rao & Wu 1988). The percentiles of the draws are an interval with one
+        seed, which knows only how test images vary; with more see `_student`. Where all draws are
+        alike, as when every image is right, it is the exact one of a share (Clopper & Pearson
+        1934).
     """
     labels, predictions = _checked(labels, predictions, num_classes)
-    point = _point(labels, predictions, num_classes, groups)
-    draws = _resampled(labels, predictions, num_classes, groups, samples, seed)
-    result = {name: {'mean': point[name], 'ci95': _percentiles(draws[name])} for name in point}
-    for name, found in result.items():
-        if draws[name].ndim == 1 and np.nanstd(draws[name]) < 1e-12:
-            unseen, mean = _unseen(_inside(name, labels, num_classes, groups)), found['mean']
-            found['ci95'] = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
+    own = each(labels, predictions, num_classes, groups)
+    draws = resampled(labels, predictions, num_classes, groups, samples, seed)
+    result = {}
+    for name, values in own.items():
+        mean, error = values.mean(axis=0), np.nanstd(draws[name], axis=-1)
+        ci95 = np.clip(_student(percentiles(draws[name]), values, error), 0, 1)
+        if not mean.ndim and error < 1e-12:
+            unseen = _unseen(_inside(name, labels, num_classes, groups))
+            ci95 = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
+        ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
+        result[name] = {'mean': _plain(mean), 'ci95': ci95}
     return result
 
 
 def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
                      groups: Mapping[str, np.ndarray] | None = None,
                      samples: int = 2000, seed: int = 0) -> dict[str, dict]:
-    """Difference b - a of every metric, with its 95% percentile interval and two-sided p.
+    """Difference b - a of every metric, with its 95% interval and two-sided p.
 
     Args, raises, source: as in `bootstrap_interval`; both arms see the same draws.
     Returns: metric -> {'mean', 'ci95', 'p', 'standard_error'}. `p` cannot fall below
@@ -56,24 +63,28 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         one of 40 cases.
     """
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
-    point_a, point_b = (_point(labels, arm, num_classes, groups) for arm in arms)
+    each_a, each_b = (each(labels, arm, num_classes, groups) for arm in arms)
     # The same seed makes the same draws: this is what pairs the arms.
-    draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
+    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
     differ = ((arms[0] == labels) != (arms[1] == labels)).any(axis=0)
     result = {}
-    for name in point_a:
+    for name in each_a:
         # Rounded, so that equal scores summed in another order do not differ by 1e-17.
         draws = np.round(draws_b[name] - draws_a[name], 12)
         tail = np.minimum((draws <= 0).sum(-1), (draws >= 0).sum(-1))
         known = samples - np.isnan(draws).sum(-1)
-        p, ci95 = np.minimum(1.0, 2 * (1 + tail) / (known + 1)), _percentiles(draws)
+        differences, error = each_b[name] - each_a[name], np.nanstd(draws, axis=-1)
+        mean = differences.mean(axis=0)
+        ci95 = _student(percentiles(draws), differences, error)
+        p = np.minimum(1.0, 2 * (1 + tail) / (known + 1))
+        if len(differences) > 1:
+            p = np.maximum(p, _student_p(differences, error))
         inside = _inside(name, labels, num_classes, groups)
-        mean, count = point_b[name] - point_a[name], (inside & differ).sum(axis=-1)
-        error = np.nanstd(draws, axis=-1)
+        count = (inside & differ).sum(axis=-1)
         ci95 = _widened(ci95, mean, count, np.where(error < 1e-12, _unseen(inside), 0.0))
         p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
-        result[name] = {'mean': mean, 'ci95': ci95, 'p': p if p.ndim else float(p),
-                        'standard_error': error if error.ndim else float(error)}
+        result[name] = {'mean': _plain(mean), 'ci95': ci95, 'p': _plain(p),
+                        'standard_error': _plain(error)}
     return result
 
 
@@ -85,45 +96,9 @@ def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
     Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class.
     """
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
-    draws_a, draws_b = (_resampled(labels, arm, num_classes, groups, samples, seed, vary=False)
+    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed, vary=False)
                         for arm in arms)
     return {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
-
-
-def scores(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, num_classes: int,
-           groups: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-    """scikit-learn's scores for many seeds and many weightings of the test images at once.
-
-    Args: labels: int [N]; predictions: int [S, N]; weights: [N, B], how often each image counts.
-    Returns: `accuracy`, `macro_*`, `weighted_f1`, `<group>_accuracy` [S, B]; `per_class_f1`,
-        `per_class_recall` [S, C, B]. 0 / 0 is 0, but NaN in a group that a weighting happens to
-        lack. Macro means are over the classes that have test images; one that a weighting lacks
-        counts as it does with every image once, or they would be over other classes: without the
-        rare ones, which are recognised worst.
-    """
-    seeds = len(predictions)
-    weights = np.concatenate([weights, np.ones((len(labels), 1))], axis=1)  # and each image once
-    support = _totals(labels[None], None, weights, num_classes)  # [1, C, B]
-    predicted = _totals(predictions, None, weights, num_classes)  # [S, C, B]
-    hits = _totals(predictions, predictions == labels, weights, num_classes)
-    precision, recall = _ratio(hits, predicted), _ratio(hits, support)
-    f1 = _ratio(2 * hits, predicted + support)
-    counted = support > 0  # a class without test images, in all or in this draw, is unknown, not 0
-    tested = counted[..., -1:]
-
-    def macro(per_class):
-        return (np.where(counted, per_class, per_class[..., -1:]) * tested).sum(1) / tested.sum(1)
-
-    result = {'accuracy': hits.sum(1) / support.sum(1), 'macro_precision': macro(precision),
-              'macro_recall': macro(recall), 'macro_f1': macro(f1),
-              'weighted_f1': (f1 * support).sum(1) / support.sum(1),
-              'per_class_f1': f1, 'per_class_recall': recall}
-    for name, mask in (groups or {}).items():
-        inside = np.broadcast_to(support[:, mask].sum(1), (seeds, weights.shape[1]))
-        found = _ratio(hits[:, mask].sum(1), inside)
-        unknown = (inside == 0) & mask[labels].any()
-        result[f'{name}_accuracy'] = np.where(unknown, np.nan, found)
-    return {name: values[..., :-1] for name, values in result.items()}
 
 
 def mcnemar(labels, predictions_a, predictions_b) -> float:
@@ -159,21 +134,13 @@ def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
     """Two-sided p of each class's difference in recall, which knows how seeds vary. float [C].
 
     Args: labels: int [N]; predictions: int [S, N]; standard_error: [C], of the mean difference
-        over test images and seeds, from `paired_bootstrap`.
-    Source: Student's t. Of the error's variance the share that seeds have has S - 1 degrees of
-        freedom, the images' is taken to be known (Satterthwaite 1946).
+        over test images and seeds, from `paired_bootstrap`, whose p has a floor.
+    Source: `_student_p`.
     """
-    once, seeds = np.ones((len(labels), 1)), len(predictions_a)
-    recall_a, recall_b = (scores(np.asarray(labels), arm, once, num_classes)['per_class_recall']
-                          for arm in (predictions_a, predictions_b))
-    differences, tiny = (recall_b - recall_a)[..., 0], 1e-12
-    freedom = np.full(num_classes, np.inf)
-    if seeds > 1:
-        own = differences.std(axis=0, ddof=1) / math.sqrt(seeds)
-        ratio = np.maximum(1, standard_error / np.maximum(own, tiny))
-        freedom = np.where(own > tiny, (seeds - 1) * ratio**4, np.inf)
-    t = np.abs(differences.mean(axis=0)) / np.maximum(standard_error, tiny)
-    return 2 * scipy.stats.t.sf(t, freedom)
+    recall_a, recall_b = (
+        each(np.asarray(labels), arm, num_classes, None)['per_class_recall']
+        for arm in (predictions_a, predictions_b))
+    return _student_p(recall_b - recall_a, standard_error)
 
 
 def over_runs(differences, image_error: float = 0.0) -> dict:
@@ -226,35 +193,49 @@ def _checked_pair(labels, predictions_a, predictions_b, num_classes: int) -> tup
     return labels, predictions_a, predictions_b
 
 
-def _point(labels, predictions, num_classes, groups) -> dict:
-    once = np.ones((len(labels), 1))
-    means = {name: value.mean(axis=0)[..., 0]
-             for name, value in scores(labels, predictions, once, num_classes, groups).items()}
-    return {name: value if value.ndim else float(value) for name, value in means.items()}
+def _freedom(values, error) -> np.ndarray:
+    """Degrees of freedom of the standard error [...] of the mean of values [S, ...], one a seed.
+
+    Of the error's variance the part of seeds, of which there are few, has S - 1; that of the images
+    is taken to be known (Satterthwaite 1946). Infinitely many with one seed.
+    """
+    if len(values) == 1:
+        return np.full(np.shape(error), np.inf)
+    own = values.std(axis=0, ddof=1) / math.sqrt(len(values))
+    ratio = np.maximum(1, error / np.maximum(own, TINY))
+    return np.where(own > TINY, (len(values) - 1) * ratio**4, np.inf)
 
 
-def _resampled(labels, predictions, num_classes, groups, samples, seed,
-               vary=True) -> dict[str, np.ndarray]:
-    """Every metric [..., samples], averaged over the seeds of each draw, or all if not `vary`."""
-    rng = np.random.default_rng(seed)
-    seeds, images = predictions.shape
-    parts = []
-    for start in range(0, samples, CHUNK):
-        size = min(CHUNK, samples - start)
-        image_weights = _draws(rng, images, images, size)
-        if vary:
-            drawn_seeds = max(1, seeds - 1)
-            seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds
-        else:
-            seed_weights = np.full((seeds, size), 1 / seeds)
-        drawn = scores(labels, predictions, image_weights, num_classes, groups)
-        parts.append({name: np.einsum('s...b,sb->...b', value, seed_weights)
-                      for name, value in drawn.items()})
-    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+def _student(ci95, values, error):
+    """A percentile interval [..., 2] of a mean over S seeds as far as Student's t has it reach.
+
+    Percentiles of a few seeds' draws end at the extreme seeds, and take for known how these vary.
+    With S > 1 both halves are as many times as wide as Student's 97.5% quantile is of the normal
+    one, and at least that many standard errors.
+    """
+    if len(values) == 1:
+        return ci95
+    low, high = np.moveaxis(np.asarray(ci95), -1, 0)
+    mean, reach = values.mean(axis=0), scipy.stats.t.ppf(0.975, _freedom(values, error))
+    stretch = reach / scipy.stats.norm.ppf(0.975)
+    low = np.minimum(mean + (low - mean) * stretch, mean - reach * error)
+    high = np.maximum(mean + (high - mean) * stretch, mean + reach * error)
+    return np.stack([low, high], axis=-1)
+
+
+def _student_p(differences, error) -> np.ndarray:
+    """Two-sided p of a mean difference over seeds by Student's t; see `_freedom`."""
+    t = np.abs(differences.mean(axis=0)) / np.maximum(error, TINY)
+    return 2 * scipy.stats.t.sf(t, _freedom(differences, error))
+
+
+def _plain(value):
+    """An array as it is, a number as Python's."""
+    return value if np.ndim(value) else float(value)
 
 
 def _inside(name, labels, num_classes, groups) -> np.ndarray:
-    """The test images that a metric of `scores` is about, bool [N], or [C, N] of one per class."""
+    """The test images that a metric is about, bool [N], or [C, N] of one per class."""
     if name.startswith('per_class'):
         return labels == np.arange(num_classes)[:, None]
     masks = {f'{group}_accuracy': mask for group, mask in (groups or {}).items()}
@@ -273,31 +254,4 @@ def _widened(ci95, mean, count, unseen):
     bound = np.where(count < FEWEST, bound, mean)
     low = np.maximum(-1, np.minimum(np.minimum(low, bound), mean - unseen))
     high = np.minimum(1, np.maximum(np.maximum(high, bound), mean + unseen))
-    return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))
-
-
-def _draws(rng: np.random.Generator, n: int, draws: int, size: int) -> np.ndarray:
-    """How often each of n items comes up in draws with replacement, `size` times. [n, size]."""
-    return np.stack([np.bincount(rng.integers(n, size=draws), minlength=n).astype(np.float64)
-                     for _ in range(size)], axis=1)
-
-
-def _totals(classes, values, weights, num_classes) -> np.ndarray:
-    """Weight of the images in each class. classes [S, N], values [S, N] or None -> [S, C, B]."""
-    seeds, images = classes.shape
-    rows = (classes + num_classes * np.arange(seeds)[:, None]).ravel()
-    columns = np.tile(np.arange(images), seeds)
-    entries = np.ones(rows.size) if values is None else values.ravel().astype(np.float64)
-    shape = (seeds * num_classes, images)
-    indicator = scipy.sparse.csr_array((entries, (rows, columns)), shape=shape)
-    return (indicator @ weights).reshape(seeds, num_classes, -1)
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return numerator / np.where(denominator > 0, denominator, 1.0)
-
-
-def _percentiles(draws: np.ndarray):
-    percentile = np.nanpercentile if np.isnan(draws).any() else np.percentile
-    low, high = percentile(draws, [2.5, 97.5], axis=-1)
     return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))

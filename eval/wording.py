@@ -7,11 +7,29 @@ from eval.results import BASELINE, CLAIM
 from eval.verdict import end, sentence
 
 CLAIM_SEEDS = 5  # fewer are said to be few
+LEAST_SEEDS = 3  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 
 
 def answer(result: Mapping) -> str:
-    """Is the claim better than the baseline and, where there is one, than the best control?"""
+    """Is the claim better than the baseline and, where there is one, than the best control?
+
+    Begins with the `doubts` that forbid a claim.
+    """
+    said = _answer(result)
+    if result['differences'] and (found := doubts(result)):
+        return f'Not yet a claim ({"; ".join(found)}). {said}'
+    return said
+
+
+def doubts(result: Mapping) -> list[str]:
+    """Why an answer is no claim yet, in a few words each; see `caution`."""
+    seeds, low = result['seeds'], _low(result['training'])
+    found = [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < LEAST_SEEDS else []
+    return found + [f'{arm} has not learnt its images' for arm in low]
+
+
+def _answer(result: Mapping) -> str:
     shown = results.shown(result)
     difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
     if difference:
@@ -31,14 +49,15 @@ def answer(result: Mapping) -> str:
 
 def caution(result: Mapping) -> str:
     """Why to believe the answer less: few seeds, arms that hardly learnt, a generator seen to copy,
-    arms that know no image of some class, classes without test images, a gain that nothing cheaper
-    was compared with; '' if there is no reason.
+    a judge that knows no class, arms that know no image of some class, classes without test images,
+    a gain that nothing cheaper was compared with; '' if there is no reason.
 
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
     return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
                                   _alarmed(result.get('synthetic') or {}),
+                                  _blind(result.get('synthetic') or {}),
                                   _unseen(result.get('synthetic') or {}),
                                   _untested(result['arms']), _no_control(result))))
 
@@ -54,11 +73,16 @@ def _few_seeds(seeds: int) -> str:
     return f'{said} A claim needs --config.classifier.seeds={CLAIM_SEEDS}.'
 
 
-def _not_learnt(training: Mapping[str, Mapping]) -> str:
+def _low(training: Mapping[str, Mapping]) -> dict[str, list[float]]:
+    """arm -> the shares of their training images that its seeds under `LEARNT` are right on."""
     low = {arm: [one for one in scores['accuracy']['per_seed'] if one < LEARNT]
            for arm, scores in training.items()}
+    return {arm: own for arm, own in low.items() if own}
+
+
+def _not_learnt(training: Mapping[str, Mapping]) -> str:
     found = {arm: dict.fromkeys((percent(min(own)), percent(max(own))))  # once, where they agree
-             for arm, own in low.items() if own}
+             for arm, own in _low(training).items()}
     if not found:
         return ''
     listed = ', '.join(f'{arm} ({" to ".join(ends)}%)' for arm, ends in found.items())
@@ -71,6 +95,14 @@ def _not_learnt(training: Mapping[str, Mapping]) -> str:
 def _alarmed(synthetic: Mapping) -> str:
     alarms = synthetic.get('alarms')
     return f'Alarm while the generator trained: {alarms[-1]}.' if alarms else ''
+
+
+def _blind(synthetic: Mapping) -> str:
+    judge = synthetic.get('judge')
+    if not judge or judge['accuracy'] > judge['largest_class']:
+        return ''
+    return ('The judge of the synthetic images is right no more often than one who always names '
+            'the largest class: what the quality check says of classes is worth nothing.')
 
 
 def _unseen(synthetic: Mapping) -> str:
@@ -103,6 +135,22 @@ def _no_control(result: Mapping) -> str:
 def _some(items: Sequence[str], most: int = 5) -> str:
     rest = f' and {len(items) - most} more' if len(items) > most else ''
     return f'{", ".join(items[:most])}{rest}'
+
+
+def judge(synthetic: Mapping) -> str:
+    """Sentences on what the check by class rests on; '' without a check, or of an earlier version.
+
+    Args: synthetic: of metrics.json.
+    """
+    if not (found := synthetic.get('judge')):
+        return ''
+    said = (f'The judge of the check, a classifier of the training split alone, is right on '
+            f'{percent(found["accuracy"])}% of {found["validation_images"]:,} validation images; '
+            f'always to name the largest class would be on {percent(found["largest_class"])}%.')
+    if names := synthetic.get('unasked'):
+        said += (f' It was not asked about {_some(names)}, of which it knows too few images, so '
+                 'theirs had to pass the other rules only.')
+    return said
 
 
 def repeats(found: Mapping | None) -> str:

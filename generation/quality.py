@@ -92,6 +92,7 @@ def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_co
     Args:
         scores: from `score`.
         duplicate: bool [N], from `duplicates`.
+        min_relevance: of all images, or of each [N].
         max_distance: in the unit of scores['distance']; see `distance_limit`.
     """
     tests = {

@@ -114,8 +114,18 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
     assert 'data: its inputs changed, doing it again' in done.stdout, done.stderr
     again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
     assert len(again) == 2 and again[1].startswith('report')  # the images were what they had been
+    content = path.read_bytes()
     path.unlink()
+    before = contents(tmp_path / 'run')
     done = run(flags, env, tmp_path)
+    assert done.returncode == 2 and 'images were added, removed or changed' in done.stderr
+    assert changed(before, contents(tmp_path / 'run')) <= {'run.lock'}
+    path.write_bytes(content)
+    done = run(flags, env, tmp_path)
+    again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
+    assert done.returncode == 0 and len(again) == 2, done.stderr  # as they had been touched
+    path.unlink()
+    done = run([*flags, '--rerun'], env, tmp_path)
     for stage in ('data', 'classifiers/original/seed_0'):
         assert f'{stage}: its inputs changed, doing it again' in done.stdout, done.stderr
     done = run([*flags, '--config.classifier.hidden=9', '--rerun'], env, tmp_path)

@@ -23,8 +23,10 @@ from train.progress import progress, say, show
 
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
+RARE = 10  # images of a class, below which a classifier hardly ever names it
 DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
+GAIN = 7  # points of accuracy, as much as synthetic images gave in any run
 SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
@@ -81,16 +83,25 @@ def _show_counts(parts, found):
         f'{len(counts)} classes, {counts.min()} to {counts.max()} training images each, imbalance '
         f'factor {counts.max() / counts.min():.1f}; files of about {found.side} pixels'
     )
-    if rare := int((counts < auto.RARE).sum()):
-        say(f'  {rare} classes have under {auto.RARE} training images: neither network learns much '
-            'of them; more images would')
-    if untested := int((tests < auto.RARE).sum()):
-        say(f'  {untested} classes have under {auto.RARE} test images: of each of them alone '
+    if rare := int((counts < RARE).sum()):
+        say(f'  {rare} class{_has(rare)} under {RARE} training images: neither network learns '
+            'much of them; more images would')
+    if untested := int((tests < RARE).sum()):
+        say(f'  {untested} class{_has(untested)} under {RARE} test images: of each of them alone '
             'nothing can be said')
+    least = 100 / len(parts.test) ** 0.5
     say(
-        f'  {len(parts.test):,} test images: a difference of less than '
-        f'{100 / len(parts.test) ** 0.5:.0f} points will hardly be told from chance'
+        f'  {len(parts.test):,} test image{"s" * (len(parts.test) > 1)}: a difference of less than '
+        f'{least:.0f} points will hardly be told from chance'
     )
+    if least > GAIN:
+        say(f'  Of gains like those that README.md has, up to {GAIN} points, expect to hear that '
+            'they cannot be told from chance: find more images, or hold out more of them '
+            '(--config.splits.test_fraction=0.5)')
+
+
+def _has(count):
+    return ' has' if count == 1 else 'es have'
 
 
 def _show_trouble(parts):

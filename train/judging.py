@@ -65,7 +65,7 @@ def open_judge(folder, config, parts):
 
 def make_check(config, judge, reference, limits):
     """The quality check as `synthesize.fill` wants it, and its thresholds."""
-    quantile = config.max_distance_quantile
+    quantile, unasked = config.max_distance_quantile, rare(config, reference)
     thresholds = {
         'min_relevance': config.min_relevance,
         'max_distance': quality.distance_limit(reference, quantile),
@@ -80,17 +80,27 @@ def make_check(config, judge, reference, limits):
         probabilities, features = judge(images, labels)
         scores = quality.score(images, labels, probabilities, features, reference)
         duplicate = quality.duplicates(images, labels, accepted, accepted_labels, limits)
-        return quality.decide(scores, duplicate, **thresholds), scores
+        relevance = np.where(np.isin(labels, unasked), 0.0, config.min_relevance)
+        limits_of_each = thresholds | {'min_relevance': relevance}
+        return quality.decide(scores, duplicate, **limits_of_each), scores
 
     return check, thresholds
 
 
+def rare(config, reference):
+    """Labels of the classes of which the judge is not asked, by `config.quality.relevance_from`."""
+    counts = np.bincount(reference.labels)
+    return np.flatnonzero((counts > 0) & (counts < config.relevance_from))
+
+
 def measure(config, parts, rows, judge, reference):
-    """(copies and likeness to real images for quality.json, sheets of images {name: PNG})."""
+    """(what quality.json says of judge, copies and likeness to real images, sheets {name: PNG})."""
     copies = quality.copies(rows, reference, config.quality.copy_ratio)
     found = {
         'copies': copies, 'copy_rate': copies['made']['either'],
         'real_heldout_copy_rate': copies['real_held_out']['either'],
+        'judge': _assess(judge, parts),
+        'unasked': [parts.class_names[label] for label in rare(config.quality, reference)],
     }  # fmt: skip
     sheets = {}
     if len(chosen := quality.suspects(rows, SUSPECTS)):
@@ -106,6 +116,18 @@ def measure(config, parts, rows, judge, reference):
             (reference.features, reference.labels),
         ) | {'network': config.judge.network, 'features': features.shape[1]}  # fmt: skip
     return found, sheets
+
+
+def _assess(judge, parts):
+    """How often the judge is right on validation images, and how often one who always names the
+    largest class would be."""
+    images, labels = parts.validation.images, parts.validation.labels
+    predicted = judge(images, labels)[0].argmax(-1)
+    return {
+        'validation_images': len(labels),
+        'accuracy': float((predicted == labels).mean()),
+        'largest_class': float((labels == parts.train_counts.argmax()).mean()),
+    }
 
 
 def _suspects_sheet(parts, rows, judge, reference):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from configs import auto
-from data import cuts, sources, splits
+from data import cuts, folders, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from generation import export
@@ -91,12 +91,20 @@ def read_splits(config, **options):
     return parts
 
 
-def say_ignored(source, where=' right in a class folder'):
-    """Names the files in a source's folder that are no part of it."""
-    if ignored := getattr(source, 'ignored', ()):
-        more = ', ...' if len(ignored) > SHOWN else ''
-        say(f'  {len(ignored):,} file{"s" * (len(ignored) > 1)} passed over, as no JPEG, PNG, '
-            f'WebP or BMP{where}: {", ".join(ignored[:SHOWN])}{more}')
+def say_ignored(source):
+    """Names the files in a source's folder that are no part of it: images that lie elsewhere than
+    right in a class folder, and what is none."""
+    ignored = getattr(source, 'ignored', ())
+    elsewhere = [path for path in ignored if folders.is_image(path)]
+    others = [path for path in ignored if not folders.is_image(path)]
+    for found, what, why in (
+        (elsewhere, 'image', 'not right in a class folder'),
+        (others, 'file', 'no JPEG, PNG, WebP or BMP'),
+    ):
+        if found:
+            more = ', ...' if len(found) > SHOWN else ''
+            say(f'  {len(found):,} {what}{"s" * (len(found) > 1)} passed over, {why}: '
+                f'{", ".join(found[:SHOWN])}{more}')
 
 
 def facts(config):

@@ -91,7 +91,7 @@ def write_predictions(run, images, out, views=1):
     five; an unusable image has its reason in the last column and nothing else.
     """
     source = folders.open_images(images, run.config.data.image_size)
-    preparing.say_ignored(source, where='')
+    preparing.say_ignored(source)
     names, models, unusable = run.class_names(), run.classifiers(), 0
     top = range(1, min(TOP, len(names)) + 1)
     with (

@@ -69,7 +69,7 @@ class Runner:
         self.seconds, self.folders = {}, {}
         self.worked = self._taken = False
 
-    def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False):
+    def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False, guarded=''):
         """Does work(folder) unless it was done before.
 
         Args:
@@ -80,6 +80,7 @@ class Runner:
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
             cheap: it is done again without asking, and never shared.
+            guarded: a file that it writes; another than a finished stage's is refused.
         Returns:
             (folder, digest).
 
@@ -107,13 +108,13 @@ class Runner:
             )
             if not done:
                 whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
-                done = self._work(name, final, unfinished, begun, whole)
+                done = self._work(name, final, unfinished, begun, whole, guarded)
             self.folders[name], self.seconds[name] = final, done['seconds']
             if self.worked and parallel.is_main():
                 self._list()
         return final, digest
 
-    def _work(self, name, final, unfinished, begun, work):
+    def _work(self, name, final, unfinished, begun, work, guarded):
         """work(unfinished), which then gets its final name; what stage.json says of it."""
         self.worked = True
         start = time.monotonic()
@@ -129,6 +130,8 @@ class Runner:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
                 disk.write_json(unfinished / FILE, begun)
+        if guarded and not self.rerun:
+            processes.on_main(lambda: _refuse_other(final, unfinished, guarded))
         processes.on_main(lambda: self._put_in_place(unfinished, final))
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
@@ -227,8 +230,20 @@ def _refuse_change(folder, before, now):
     ]  # fmt: skip
     if changed:
         raise Changed(
-            f'{folder} was made with other settings: {", ".join(changed)}; --rerun does it and '
-            'what depends on it again, another --workdir keeps both'
+            f'{folder} was made with other settings: {", ".join(changed)}; add --rerun to do it '
+            'and what builds on it again, or name another --workdir to keep both'
+        )
+
+
+def _refuse_other(final, unfinished, name):
+    """What was learnt from the one is not lost because the other came unasked."""
+    before, now = final / name, unfinished / name
+    if before.exists() and disk.digest(before) != disk.digest(now):
+        _remove(unfinished)
+        raise Changed(
+            f'{before} would be another: images were added, removed or changed since; put them '
+            'back, add --rerun to do all that builds on it again, or name another --workdir to '
+            'keep both'
         )
 
 

@@ -109,7 +109,7 @@ ANY_SIZE = {  # 0 or more, or with a test of their own
     'generator.cbdm_commitment', 'generator.cbdm_weight', 'generator.clip_norm',
     'generator.max_skipped_steps', 'generator.min_snr_gamma', 'generator.sample_every',
     'generator.warmup_steps', 'quality.duplicate_ratio',
-    'quality.min_contrast', 'report.few', 'report.many', 'splits.seed',
+    'quality.min_contrast', 'quality.relevance_from', 'report.few', 'report.many', 'splits.seed',
     'synthesis.guidance_scale',
 }  # fmt: skip
 

@@ -78,7 +78,7 @@ def outcomes(tmp_path_factory, clean_env):
     changed = json.dumps([without_a_run(words)[0] for words in CASES.values()])
     done = subprocess.run(
         [sys.executable, '-c', FORK, str(folder), changed],
-        cwd=ROOT, env=clean_env, capture_output=True, text=True, timeout=600,  # beside a training, too
+        cwd=ROOT, env=clean_env, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     errors = [(folder / f'{i}.err').read_text() for i in range(len(CASES))]

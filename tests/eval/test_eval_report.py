@@ -203,7 +203,12 @@ def test_classes_without_test_images_are_no_tests_to_correct_for():
 def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
     answer = wording.answer(result)
-    assert answer.startswith(result['differences']['augmented-original']['verdict'])
+    low = 'augmented has not learnt its images; oversampled has not learnt its images'
+    assert answer.startswith(f'Not yet a claim (2 seeds; {low}). ')
+    known = {arm: {'accuracy': {'per_seed': [0.9, 0.8]}} for arm in result['training']}
+    clear = wording.answer(result | {'seeds': 3, 'training': known})
+    assert clear.startswith(result['differences']['augmented-original']['verdict'])
+    assert answer.endswith(clear)
     assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
     low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
     assert 'Yes, augmented is better than oversampled: macro-F1 +' in answer
@@ -266,6 +271,19 @@ def test_a_generator_that_was_seen_to_copy_is_named():
               'the generator copies: 25.0% of the sample at step 20 are training images']
     said = wording.caution(sure | {'synthetic': {'alarms': alarms}})
     assert said == f'Alarm while the generator trained: {alarms[1]}.'
+
+
+def test_how_much_the_judge_knows_is_said():
+    made = {'judge': {'validation_images': 50, 'accuracy': 0.4, 'largest_class': 0.1},
+            'unasked': ['pug']}
+    said = wording.judge(made)
+    assert '40.0% of 50 validation images' in said and 'would be on 10.0%' in said
+    assert 'not asked about pug' in said and wording.judge({}) == ''
+    blind = {'judge': made['judge'] | {'accuracy': 0.1}}
+    for one, expected in ((made, ''), (blind, 'worth nothing')):
+        result = {'seeds': 5, 'training': {}, 'arms': {}, 'differences': {}, 'synthetic': one}
+        said = wording.caution(result)
+        assert expected in said and bool(expected) == bool(said)
 
 
 def test_an_arm_that_knows_no_image_of_a_class_is_named():

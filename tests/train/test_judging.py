@@ -43,6 +43,42 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     assert found['copy_rate'] > 0.4 and found['real_heldout_copy_rate'] == 0
 
 
+def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tiny_config):
+    """Of the class 'b' it has one image fewer than it takes."""
+    config = tiny_config(**{
+        'quality.relevance_from': 20, 'quality.min_relevance': 0.9, 'quality.copy_ratio': 0.0,
+        'quality.max_distance_quantile': 1.0, 'quality.min_contrast': 0.0,
+    })  # fmt: skip
+    both = fake_images(40)
+    labels = both.labels.copy()
+    labels[:] = 0
+    labels[:19] = 1
+    train = splits.ImageSet(both.images, labels, both.names)
+    parts = splits.Splits(train, fake_images(20, seed=1), None, ('a', 'b'))
+    features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    reference = quality.Reference(
+        train.images, labels, features, parts.validation.images, parts.validation.labels,
+        features[:20],
+    )  # fmt: skip
+
+    def judge(images, labels):  # sees neither class
+        return np.full((len(images), 2), 0.5), features[: len(images)]
+
+    check, thresholds = judging.make_check(config.quality, judge, reference, np.zeros(2))
+    asked = fake_images(8, seed=2)
+    empty = asked.images[:0], asked.labels[:0]
+    reasons, _ = check(asked.images, np.array([0, 1] * 4), *empty)
+    assert thresholds['min_relevance'] == 0.9
+    assert set(reasons[::2]) == {'off_class'} and 'off_class' not in reasons[1::2]
+    found, _ = judging.measure(
+        config, parts, {'reasons': np.array([]), 'images': asked.images[:0],
+                        'pixel_ratio': np.zeros(0), 'feature_ratio': np.zeros(0)},
+        judge, reference)
+    assert found['unasked'] == ['b'] and found['judge']['validation_images'] == 20
+    share = (parts.validation.labels == 0).mean()  # argmax of a tie is the first, the larger, too
+    assert found['judge']['accuracy'] == found['judge']['largest_class'] == share
+
+
 def test_the_judge_goes_by_its_own_settings(tiny_config):
     """Classifiers can be tuned, and the synthetic images stay what they were."""
     reads = judging.judge_reads(tiny_config())

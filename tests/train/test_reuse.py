@@ -124,7 +124,7 @@ def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_pa
     (tmp_path / 'images' / 'broken.png').write_text('no image')
     (tmp_path / 'images' / 'scan.tif').write_text('passed over')
     total, bad = reuse.write_predictions(run, tmp_path / 'images', tmp_path / 'out.csv')
-    assert '2 files passed over, as no JPEG, PNG, WebP or BMP: metadata.jsonl, scan.tif' in (
+    assert '2 files passed over, no JPEG, PNG, WebP or BMP: metadata.jsonl, scan.tif' in (
         heard.getvalue())
     with (tmp_path / 'out.csv').open() as file:
         rows = {row['file']: row for row in csv.DictReader(file)}
