@@ -65,8 +65,7 @@ def caution(result: Mapping) -> str:
 def _few_seeds(seeds: int) -> str:
     if seeds >= CLAIM_SEEDS:
         return ''
-    said = (f'{seeds} seeds say little of how trainings vary, and the intervals are too narrow for '
-            'it.')
+    said = f'{seeds} seeds say little of how trainings vary.'
     if seeds == 1:
         said = ('With one seed the intervals know how test images vary, but not how trainings do: '
                 'another seed may say otherwise.')
