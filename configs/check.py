@@ -250,7 +250,12 @@ def _check_generator(config):
 
 def _check_sizes(config):
     generator, size = config.generator, config.data.image_size
-    if generator.width % 32:
+    if generator.backbone == 'unet' and generator.channels < 2:
+        raise ValueError(
+            f'config.generator.channels={generator.channels} leaves no room for the noise level; '
+            'use 2 or more'
+        )
+    if generator.backbone == 'dit' and generator.width % 32:
         raise ValueError(
             f'config.generator.width={generator.width} must be a multiple of 32, the width of an '
             'attention head'

@@ -24,7 +24,7 @@ def flip_shift(keys, images, *, flip, shift, rotate=0.0, scale=0.0, probability=
         keys: PRNG keys [B].
         images: [B, H, W, C].
         flip: whether to mirror left-right, half of the time.
-        shift: largest shift as a fraction of the side; edges are repeated.
+        shift: largest shift as a fraction of the side, in whole pixels; edges are repeated.
         rotate: largest angle in degrees, either way; scale: largest enlargement or reduction, as
             a fraction. With both 0 no pixel is interpolated.
         probability: of each of the four being applied to an image.
@@ -73,8 +73,9 @@ def rand_augment(keys, images, *, ops, magnitude, cutout):
     """`ops` random operations of `OPERATIONS` on each image, then a grey square.
 
     RandAugment (Cubuk et al. 2020, arXiv 1909.13719) with torchvision's strengths, then cutout
-    (DeVries & Taylor 2017, arXiv 1708.04552). The operations are Pillow's on 8-bit images; the
-    geometric ones interpolate bilinearly and fill with mid grey.
+    (DeVries & Taylor 2017, arXiv 1708.04552). The operations are Pillow's on 8-bit images, to a
+    grey level, as Pillow cuts off where this rounds; the geometric ones interpolate bilinearly and
+    fill with mid grey.
 
     Args:
         keys: PRNG keys [B].

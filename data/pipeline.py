@@ -5,6 +5,7 @@ epoch of indices, not one index: grain's own `shuffle` costs about 60 us per ind
 epoch about 60 us per thousand.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,36 @@ import grain
 import numpy as np
 
 
+@dataclasses.dataclass(frozen=True)
+class Repeats:
+    """A pool of indices from `start` on in which every class appears so often, by repeats.
+
+    Each image of a class is repeated equally often; which of them once more than the others is
+    drawn anew in every epoch.
+
+    Attributes:
+        labels: int [N]; class_counts: int [C].
+    """
+
+    labels: np.ndarray
+    class_counts: np.ndarray
+    start: int = 0
+
+    def __len__(self):
+        return int(np.asarray(self.class_counts)[np.unique(self.labels)].sum())
+
+    def epoch(self, rng):
+        """The indices of an epoch, int64."""
+        parts = [np.zeros(0, np.int64)]
+        for k, n in zip(*np.unique(self.labels, return_counts=True)):
+            times, rest = divmod(int(self.class_counts[k]), int(n))
+            rows = np.flatnonzero(self.labels == k)
+            parts += [np.tile(rows, times), rng.choice(rows, rest, replace=False)]
+        return self.start + np.concatenate(parts)
+
+
 def index_batches(
-    pools: Sequence[np.ndarray],
+    pools: Sequence[np.ndarray | Repeats],
     shares: Sequence[float],
     *,
     batch_size,
@@ -30,7 +59,7 @@ def index_batches(
     is reshuffled every epoch. Batch t depends on (pools, shares, batch_size, seed, t) alone.
 
     Args:
-        pools: index arrays; an empty one, or one with share 0, is left out.
+        pools: index arrays, or `Repeats`; an empty one, or one with share 0, is left out.
         shares: relative share of each pool in a batch; need not sum to 1.
         batch_size: global batch size, over all processes.
         seed: non-negative integer.
@@ -76,11 +105,12 @@ def batch_counts(shares, sizes, batch_size):
 def _stream(pool, seed, count):
     """step -> elements step * count up to (step + 1) * count of the endless shuffled pool."""
     state = np.random.SeedSequence(seed).generate_state(1)  # pools and seeds stay unrelated
+    renew = pool.epoch if isinstance(pool, Repeats) else lambda rng: np.asarray(pool, np.int64)
     epochs = (
-        grain.MapDataset.source([np.asarray(pool, np.int64)])
+        grain.MapDataset.source([pool])
         .seed(int(state[0]))
         .repeat()
-        .random_map(lambda indices, rng: rng.permutation(indices))
+        .random_map(lambda _, rng: rng.permutation(renew(rng)))
     )
     epoch = functools.lru_cache(maxsize=1)(epochs.__getitem__)
 
@@ -124,9 +154,8 @@ def train_batches(
     ends = np.cumsum([len(s.labels) for s in sets])
     starts = ends - [len(s.labels) for s in sets]
     pools = [
-        start + (repeated_indices(s.labels, [seed, k], class_counts)
-                 if class_counts is not None else np.arange(len(s.labels)))
-        for k, (s, start) in enumerate(zip(sets, starts))
+        start + np.arange(len(s.labels)) if class_counts is None
+        else Repeats(s.labels, class_counts, start) for s, start in zip(sets, starts)
     ]  # fmt: skip
     batches = index_batches(
         pools, shares, batch_size=batch_size, seed=seed, start_step=start_step,
@@ -162,24 +191,6 @@ def _gather(sets, starts, ends, weights, rows):
         images[here] = sets[k].images[rows[here] - starts[k]]
         labels[here] = sets[k].labels[rows[here] - starts[k]]
     return {'image': images, 'label': labels, 'weight': weights[which]}
-
-
-def repeated_indices(labels, seed, class_counts):
-    """Indices in which each class appears so often, int64: repeats, no copies of pixels.
-
-    Each image is repeated equally often; what remains is drawn by `seed` without replacement.
-
-    Args:
-        class_counts: int [C].
-    """
-    rng = np.random.default_rng(seed)
-    classes, counts = np.unique(labels, return_counts=True)
-    parts = []
-    for k, n in zip(classes, counts):
-        times, rest = divmod(int(class_counts[k]), int(n))
-        rows = np.flatnonzero(labels == k)
-        parts += [np.tile(rows, times), rng.choice(rows, rest, replace=False)]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def eval_batches(image_set, *, batch_size, process_index=0, process_count=1) -> Iterator[dict]:

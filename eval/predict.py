@@ -78,17 +78,23 @@ def save(path, probabilities, labels):
         np.savez(unfinished, probabilities=probabilities, labels=labels)
 
 
-def validation_metrics(probabilities, labels):
+def validation_metrics(probabilities, labels, prior=None):
     """{'val_loss', 'val_scaled_loss' (mean cross-entropies, nats), 'val_accuracy' in [0, 1]}.
 
     Args:
         probabilities: float [N, C]; labels: int [N].
+        prior: float [C], by which the losses multiply them, of a network that leaves it out of what
+            it predicts: validation images are as unequally many a class as those it learnt from.
     """
+    accuracy = (probabilities.argmax(-1) == labels).mean()
+    if prior is not None:
+        probabilities = probabilities * np.asarray(prior)
+        probabilities = probabilities / probabilities.sum(-1, keepdims=True)
     likelihood = probabilities[np.arange(len(labels)), labels]
     return {
         'val_loss': float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
         'val_scaled_loss': scaled_loss(probabilities, labels),
-        'val_accuracy': float((probabilities.argmax(-1) == labels).mean()),
+        'val_accuracy': float(accuracy),
     }
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-_CHUNK = 1024  # rows and columns of a distance matrix at a time
+_CHUNK = 1024  # rows and columns of a distance matrix at a time, of small images
+_BYTES = 2**26  # that so many rows, in float64, may take
 _PROJECTED = 64  # directions in which pairs of close images are looked for
 
 
@@ -17,10 +18,12 @@ def nearest(queries, references, k, among=None):
     """
     among = np.arange(len(references)) if among is None else among
     found = np.full((len(queries), k), np.inf), np.zeros((len(queries), k), int)
-    for q in range(0, len(queries), _CHUNK):
-        best_d, best_rows = (part[q : q + _CHUNK] for part in found)
-        for r in range(0, len(among), _CHUNK):
-            d = pairwise(flat(queries[q : q + _CHUNK]), flat(references[among[r : r + _CHUNK]]))
+    chunk = _rows(queries)
+    for q in range(0, len(queries), chunk):
+        best_d, best_rows = (part[q : q + chunk] for part in found)
+        some = np.asarray(flat(queries[q : q + chunk]), np.float64)
+        for r in range(0, len(among), chunk):
+            d = pairwise(some, flat(references[among[r : r + chunk]]))
             d = np.concatenate([best_d, d], axis=1)
             chosen = np.argpartition(d, k - 1, axis=1)[:, :k]
             rows = np.where(
@@ -99,7 +102,7 @@ def close_pairs(points, limit):
             gaps += squares[a, None]
             pairs = np.argwhere(gaps < apart - squares[b]) + (i, j)
             pairs = order[pairs[pairs[:, 0] > pairs[:, 1]]]
-            for some in np.array_split(pairs, -(-len(pairs) // _CHUNK) or 1):
+            for some in np.array_split(pairs, -(-len(pairs) // _rows(points)) or 1):
                 gaps = points[some[:, 0]].astype(np.float64) - points[some[:, 1]]
                 found.append(np.sort(some[np.square(gaps).sum(axis=1) < limit**2], axis=1))
     pairs = np.concatenate(found)
@@ -111,6 +114,11 @@ def pairwise(a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)  # nearly equal squares cancel
     squared = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
     return np.sqrt(np.maximum(squared, 0))
+
+
+def _rows(points):
+    """How many of them are looked at at a time."""
+    return int(np.clip(_BYTES // (8 * max(1, np.prod(np.shape(points)[1:]))), 1, _CHUNK))
 
 
 def flat(images):

@@ -39,7 +39,8 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
                  guidance_interval, spacing, seed, batch_size):  # fmt: skip
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
-    An image depends on (params, label, its own seed) and not on the batch it is made in.
+    An image depends on (params, label, its own seed) and not on the batch it is made in, but for
+    rounding: in another batch size some are a grey level off here and there.
 
     Args:
         predict_x0: (params, x_t, log_snr [B], labels [B]) -> x_0.

@@ -78,7 +78,8 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     def evaluate(state):
         variables = {'params': state.params, **state.model_state}
         probabilities, _ = predict.predict(model, variables, validation, config.batch_size)
-        return predict.validation_metrics(probabilities, validation.labels)
+        left_out = np.power(prior, config.logit_adjustment) if prior else None
+        return predict.validation_metrics(probabilities, validation.labels, left_out)
 
     state = loop.fit(
         create_state(model, optimizer, config, validation.images.shape[1:], seed, init),
@@ -105,9 +106,9 @@ def final_variables(state):
     """The weights that the state's rule selects: lowest validation loss, or the last step.
 
     Args:
-        state: a `TrainState`'s fields as a dict; without 'best' the last step counts.
+        state: a `TrainState`'s fields as a dict; without a best step the last one counts.
     """
-    chosen = state.get('best') or state
+    chosen = state_lib.best(state) or state
     return {'params': chosen['params'], **chosen.get('model_state', {})}
 
 

@@ -83,10 +83,9 @@ def load(folder, steps=None):
         steps: of its training; None: as many as its newest checkpoint has.
     """
     state = checkpoints.load(folder / 'checkpoints', steps)
-    params, step, best = state['ema'], state['step'], state.get('best')
-    if best and np.isfinite(best['loss']):
-        params, step = best['params'], best['step']
-    return params, int(step)
+    if kept := state_lib.best(state):
+        return kept['params'], int(kept['step'])
+    return state['ema'], int(state['step'])
 
 
 def create_state(model, optimizer, config, image_shape, init=None):

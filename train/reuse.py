@@ -16,7 +16,7 @@ from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results
 from generation import export, samples
-from train import disk, experiment, parallel, preparing, runs
+from train import arms, disk, experiment, parallel, preparing, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -73,8 +73,9 @@ def probabilities(run, models, image_set, views=1):
     Args:
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
     """
-    size, flip = run.config.classifier.batch_size, run.config.classifier.augment_flip
-    found = []
+    settings = arms.settings(run.config.classifier, run.arm)
+    size, found = settings.batch_size, []
+    flip = settings.augment_flip and settings.augment != 'none'  # or no classifier has seen any
     for model, variables in models:
         moved = [
             predict.predict(model, variables, view, size)[0]

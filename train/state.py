@@ -228,6 +228,13 @@ def example_keys(rng, step, count):
     return jax.vmap(jax.random.fold_in, (None, 0))(key, parallel.positions(count))
 
 
+def best(state):
+    """What `keep_best` kept among a `TrainState`'s fields; None where no loss was a number, and
+    what stands there are the weights of the start."""
+    kept = state.get('best')
+    return kept if kept and np.isfinite(kept['loss']) else None
+
+
 def keep_best(state, loss, params=None):
     """The state with `best` replaced by `params` (its own) if `loss` is the lowest so far."""
     if state.best is None or not loss < float(state.best['loss']):

@@ -127,6 +127,10 @@ def test_rand_augment_draws_every_operation_at_its_strength(images):
     drawn = which[gaps.argmin(1)]
     assert len(set(drawn)) >= len(augment.OPERATIONS) - 4  # some look like the identity
     assert len(set(gaps.argmin(1))) > 12  # both directions
+    one_way = {'identity', 'posterize', 'solarize', 'autocontrast', 'equalize'}
+    two_ways = [i for i, name in enumerate(augment.OPERATIONS) if name not in one_way]
+    upwards = gaps.argmin(1)[np.isin(drawn, two_ways)] % 2
+    assert len(upwards) > 30 and 0.3 < upwards.mean() < 0.7  # each as often
 
 
 SQUARE = np.random.default_rng(5).uniform(-1, 1, (8, 8, 3)).astype('f4')

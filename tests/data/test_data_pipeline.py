@@ -166,12 +166,23 @@ def test_train_batches_refuse_unlike_sets():
 @pytest.mark.parametrize('goals', [[10, 10, 10, 10], [25, 7, 9, 3]])
 def test_repeated_to_any_count_a_class(goals):
     labels = np.repeat([0, 1, 2, 3], [10, 7, 3, 1])
-    rows = pipeline.repeated_indices(labels, 0, np.array(goals))
+    pool = pipeline.Repeats(labels, np.array(goals))
+    rows = pool.epoch(np.random.default_rng(0))
+    assert len(pool) == len(rows)
     np.testing.assert_array_equal(np.bincount(labels[rows]), goals)
     times = np.bincount(rows, minlength=len(labels))
     for k in range(4):
         assert np.ptp(times[labels == k]) <= 1 and times[labels == k].min() >= 1
-    assert not np.array_equal(rows, pipeline.repeated_indices(labels, 1, np.array(goals)))
+    assert not np.array_equal(rows, pool.epoch(np.random.default_rng(1)))
+
+
+def test_over_epochs_no_image_of_a_class_is_repeated_more_than_another():
+    """A class of 21 filled to 40: in each epoch two of its images are seen once only."""
+    pool = pipeline.Repeats(np.repeat([0, 1], [40, 21]), np.array([40, 40]))
+    batches = pipeline.index_batches([pool], [1], batch_size=80, seed=0)
+    seen = np.bincount(np.concatenate(list(itertools.islice(batches, 100))), minlength=61)
+    assert (seen[:40] == 100).all() and seen[40:].sum() == 4000
+    assert np.ptp(seen[40:]) < 30  # 190 in the mean; of fixed ones it would be 100
 
 
 def test_batches_show_each_class_as_often_as_asked():

@@ -156,6 +156,19 @@ def test_the_first_reason_counts():
     assert reasons(rows, rows['duplicate']) == ['']
 
 
+def test_a_limit_is_where_it_says():
+    """Just beyond a rule's limit is rejected, just within it stays."""
+    within = {'contrast': 4.01, 'saturated': 0.89, 'pixel_ratio': 0.34, 'feature_ratio': 0.34,
+              'relevance': 0.11, 'distance': 2.99}  # fmt: skip
+    beyond = {'contrast': 3.99, 'saturated': 0.91, 'pixel_ratio': 0.33, 'feature_ratio': 0.33,
+              'relevance': 0.09, 'distance': 3.01}  # fmt: skip
+    said = dict(zip(within, ['blank', 'saturated', 'copy', 'copy', 'off_class', 'far']))
+    rows = {name: np.array([value]) for name, value in within.items()}
+    assert reasons(rows) == ['']
+    for name, value in beyond.items():
+        assert reasons(rows | {name: np.array([value])}) == [said[name]]
+
+
 def duplicates(images, labels=None, earlier=None, earlier_labels=None, limit=200.0):
     earlier = images[:0] if earlier is None else earlier
     labels = np.zeros(len(images), int) if labels is None else labels
@@ -192,6 +205,15 @@ def test_duplicate_limits_are_the_ratio_of_the_typical_neighbour_distance():
     limits = quality.duplicate_limits(images, labels, 3, 0.5)
     np.testing.assert_allclose(limits[:2], [0.5 * step, 0.25 * step], rtol=1e-3)
     assert limits[1] <= limits[2] <= limits[0]  # one image has no neighbour: the others' median
+
+
+def test_a_typical_distance_is_that_of_all_of_a_class():
+    """Of four images two are near each other, and the others are far from all."""
+    levels = np.array([0, 2, 100, 200])
+    images = np.stack([np.full(SHAPE, level, np.uint8) for level in levels])
+    found = quality.duplicate_limits(images, np.zeros(4, int), 1, 1.0)
+    gaps = np.sort([2, 2, 98, 100]) * np.sqrt(np.prod(SHAPE))
+    assert found[0] == pytest.approx(np.median(gaps))
 
 
 def test_distance_limit_is_the_quantile_of_the_held_out(reference):

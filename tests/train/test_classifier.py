@@ -98,6 +98,49 @@ def test_validation_metrics_by_hand():
     assert np.isfinite(wrong['val_loss']) and wrong['val_scaled_loss'] < wrong['val_loss']
 
 
+def test_a_network_that_leaves_the_prior_out_is_judged_with_it():
+    """Two classes, one nine times as frequent: Bayes' posterior has the lowest loss."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4000) < 0.1).astype(int)
+    x = rng.normal(2.0 * labels)
+    balanced = softmax(np.stack([-(x**2) / 2, -((x - 2) ** 2) / 2], -1), axis=-1)
+    prior = np.array([0.9, 0.1])
+    posterior = balanced * prior / (balanced * prior).sum(-1, keepdims=True)
+    plain, right, known = (
+        predict.validation_metrics(*given) for given in (
+            (balanced, labels), (balanced, labels, prior), (posterior, labels))
+    )  # fmt: skip
+    assert right['val_loss'] == pytest.approx(known['val_loss']) and (
+        right['val_loss'] < plain['val_loss'] - 0.1)
+    assert right['val_accuracy'] == plain['val_accuracy']  # of what it predicts
+
+
+def test_weights_of_images_count_in_the_prior(tiny_config, fake_images, monkeypatch, tmp_path):
+    """An eighth of a batch at a loss weight of 1/2 is a sixteenth against seven eighths."""
+    seen = []
+
+    def build(config, num_classes, prior=None):
+        seen.append(prior)
+        raise InterruptedError
+
+    monkeypatch.setattr(classifier, 'build', build)
+    config = tiny_config(**{'classifier.logit_adjustment': 1.0}).classifier
+    one = fake_images(8)
+    sets = [splits.ImageSet(one.images, np.full(8, k, np.int32), one.names) for k in (0, 1)]
+    with pytest.raises(InterruptedError):
+        train(tmp_path, config, sets, shares=(7 / 8, 1 / 8), weights=(1.0, 0.5))
+    assert seen == [pytest.approx((14 / 15, 1 / 15))]
+
+
+def test_no_loss_that_is_a_number_is_no_best_step(short, fake_images):
+    """It would be the weights of the start."""
+    kept = {'params': 'start', 'model_state': {}, 'loss': np.inf, 'step': 0}
+    last = {'params': 'last', 'model_state': {}}
+    assert classifier.final_variables(last | {'best': kept})['params'] == 'last'
+    kept['loss'] = 0.5
+    assert classifier.final_variables(last | {'best': kept})['params'] == 'start'
+
+
 def test_the_scaled_loss_does_not_ask_how_sure_a_network_is():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(2000, 5)), rng.integers(5, size=2000)
@@ -254,8 +297,8 @@ def test_the_adjustment_helps_the_rare_class_and_predictions_do_without_it(
     model, variables = train(tmp_path, config, [images])
     probabilities, _ = predict.predict(model, variables, images, 32)
     assert probabilities[:, 1].mean() == pytest.approx(0.5, abs=0.15)  # not 0.1, as in the labels
-    plain = predict.validation_metrics(probabilities, images.labels)['val_loss']
-    assert logged(tmp_path, 'val_loss')[60] == pytest.approx(plain, rel=1e-4)
+    own = predict.validation_metrics(probabilities, images.labels, [0.9, 0.1])['val_loss']
+    assert logged(tmp_path, 'val_loss')[60] == pytest.approx(own, rel=1e-4)
 
 
 def test_randaugment_changes_what_is_trained_on_only(tiny_config, fake_images):
