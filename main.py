@@ -213,6 +213,7 @@ def settings(argv):
 def main(argv):
     with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
+        reuse.check_flags(_MODE.value, [one for one in flags.FLAGS if flags.FLAGS[one].present])
         if _MODE.value in reuse.MODES:
             with parallel.memory_errors('give it fewer images at a time'):
                 reuse.use(
@@ -249,8 +250,9 @@ def main(argv):
             for line in preparing.choose_settings(configs, points, given):
                 say(line)
             configs = [ml_collections.FrozenConfigDict(one) for one in configs]
-            for one in configs:
-                check(one, parallel.device_count())
+            for index, one in enumerate(configs):
+                with sweeps.naming(index if _SWEEP.value else None):
+                    check(one, parallel.device_count())
             place.check(workdir, configs, bool(_SWEEP.value))
         with guard.refusals():
             if _SWEEP.value:
@@ -265,6 +267,10 @@ def parse(argv):
     with guard.mistakes():
         try:
             return flags.FLAGS(argv)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f'{error.filename}: no such file; there are configs/augmented.py and original.py'
+            ) from None
         except (KeyError, AttributeError) as error:
             named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
             for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error

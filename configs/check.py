@@ -155,8 +155,8 @@ def _check_arms(config):
     unknown = [arm for arm in arms if arm not in ARMS]
     if unknown or 'original' not in arms or len(set(arms)) != len(arms):
         raise ValueError(
-            f"config.arms={arms} must name 'original', the baseline, and any of "
-            f'{", ".join(ARMS)}, once'
+            f"config.arms={arms} must name 'original', the baseline, and may name each of "
+            f'{", ".join(ARMS)} once'
         )
     for arm in arms:
         for name in ARMS[arm].fields:

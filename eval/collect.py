@@ -1,11 +1,12 @@
 """From finished runs to results/*.json, and from these to tables in README.md and docs/.
 
-    python -m eval.collect [RUN_FOLDER ...]
+    .venv/bin/python -m eval.collect [RUN_FOLDER ...]
 
 A result is named as its run's folder. Without a folder only the tables are made again. Results of
 settings that are no default any more are moved to results/earlier/ by hand, and have their page.
 """
 
+import argparse
 import json
 import re
 import shlex
@@ -44,15 +45,20 @@ def main(folders: Sequence[str], root: Path = ROOT) -> None:
     for one in found:
         text = json.dumps(one, indent=1, ensure_ascii=False, allow_nan=False)
         earlier, today = (root / where / f'{one["name"]}.json' for where in (EARLIER, STORED))
-        (earlier if earlier.exists() else today).write_text(text + '\n', 'utf-8')
+        path = earlier if earlier.exists() else today
+        path.write_text(text + '\n', 'utf-8')
+        print(f'{path}: written')
     results = {where: stored(root, where) for where in (STORED, EARLIER)}
     if not results[STORED]:
         raise ValueError(f'{root / STORED}: no result yet; name the folder of a finished run')
-    pages = {page: (root / page).read_text('utf-8') for page, *_ in BLOCKS}
+    before = {page: (root / page).read_text('utf-8') for page, *_ in BLOCKS}
+    pages = dict(before)
     for page, name, template, where in BLOCKS:
         pages[page] = replace(pages[page], name, markdown(results[where], template), page)
     for page, text in pages.items():
-        (root / page).write_text(text, 'utf-8')
+        if text != before[page]:
+            (root / page).write_text(text, 'utf-8')
+            print(f'{root / page}: its tables are made anew')
 
 
 def stored(root: Path = ROOT, where: str = STORED) -> list[dict]:
@@ -121,7 +127,11 @@ def _portable_command(command: str) -> str:
 
 
 if __name__ == '__main__':
+    parser = argparse.ArgumentParser(
+        prog='python -m eval.collect', description='Writes results/NAME.json of finished runs, and '
+        'the tables of README.md and docs/ from all results, in place.')
+    parser.add_argument('folders', nargs='*', metavar='RUN_FOLDER')
     try:
-        main(sys.argv[1:])
+        main(parser.parse_args().folders)
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')

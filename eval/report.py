@@ -74,22 +74,30 @@ def console_table(metrics: Mapping) -> Table:
              'in brackets: 95% intervals')
     table = Table(box=box.SIMPLE_HEAD, padding=0, title=title)  # fits 80 columns
     table.add_column('Arm', no_wrap=True)
-    for key in METRICS:
+    intervals = [interval(difference[key]['ci95']) for difference in metrics['differences'].values()
+                 for key in METRICS]
+    wide = max(map(len, intervals), default=0) > 12  # as [+7.0, +12.7]: one column fewer fits
+    keys = list(METRICS)[:-1] if wide else list(METRICS)
+    for key in keys:
         table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
     for arm, scores in metrics['arms'].items():
-        table.add_row(Text(arm), *(mean_std(scores[key]) for key in METRICS))
+        table.add_row(Text(arm), *(mean_std(scores[key]) for key in keys))
     table.add_section()
     for pair, difference in metrics['differences'].items():
         cells = (Text(f'{points(difference[key]["mean"])}\n{interval(difference[key]["ci95"])}')
-                 for key in METRICS)
+                 for key in keys)
         table.add_row(Text(pair.replace('-', ' -\n')), *cells)
     return table
 
 
 def scores_table(title: str, scores: Mapping) -> Table:
-    """One arm's scores, with their 95% intervals, as a rich table; %."""
+    """One arm's scores, with their 95% intervals, as a rich table; %.
+
+    Args: scores: of `reuse.evaluate`.
+    """
+    seen = f', {scores["seen"]:,} of which it has learnt from' if scores.get('seen') else ''
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-                  title=f'In %, on {scores["images"]:,} images, by {title}')
+                  title=f'In %, on {scores["images"]:,} images ({scores["of"]}{seen}), by {title}')
     for name in ('', 'Mean', '95% interval'):
         table.add_column(name)
     for key, name in METRICS.items():

@@ -77,22 +77,22 @@ def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float
     return _encoded(page)
 
 
-def rejected(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 64) -> bytes:
-    """Rejected images, one row a reason, each with the class that it was made for below it.
+def named(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 64) -> bytes:
+    """Images in named rows, each with a name of its own below it.
 
-    Args: rows: the reason as it is to be written -> (class name, uint8 [H, W, 3]) of each image.
+    Args: rows: name, of several lines perhaps -> (name, uint8 [H, W, 3]) of each image.
     """
     side = _tile_side(max(max(pixels.shape[:2]) for row in rows.values() for _, pixels in row),
                       tile)
     pitch, height, top = side + 6, side + 26, 8
     font, small = (ImageFont.truetype(FONT, size) for size in (14, 12))
-    left = 16 + int(max(font.getlength(line) for reason in rows for line in reason.split('\n')))
+    left = 16 + int(max(font.getlength(line) for name in rows for line in name.split('\n')))
     columns = max(map(len, rows.values()))
     page = Image.new('RGB', (left + columns * pitch, top + len(rows) * height), 'white')
     draw = ImageDraw.Draw(page)
-    for i, (reason, row) in enumerate(rows.items()):
+    for i, (heading, row) in enumerate(rows.items()):
         y = top + i * height
-        draw.text((8, y + side / 2), reason, 'black', font, anchor='lm')
+        draw.text((8, y + side / 2), heading, 'black', font, anchor='lm')
         for x, (name, pixels) in zip(range(left, page.width, pitch), row):
             page.paste(_enlarged(pixels, side), (x, y))
             draw.text((x, y + side + 3), _fitted(name, small, side), GREY, small)

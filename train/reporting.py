@@ -76,7 +76,7 @@ def _rejected_sheet(folder, counts, shown=12):
             rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = [
                 _read_rejected(paths[i]) for i in chosen
             ]
-    return sheets.rejected(rows) if rows else None
+    return sheets.named(rows) if rows else None
 
 
 def _read_rejected(path):

@@ -14,15 +14,31 @@ from configs import check
 from data import augment, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
-from eval import metrics, predict, report, results
-from generation import export, samples
+from eval import metrics, predict, report, results, sheets
+from generation import export
 from train import arms, disk, experiment, parallel, preparing, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
 EXPORTS = ('classifier', 'tfds')
+# the modes that a flag of the command line is for; others would pass over it in silence
+FLAGS = {
+    'config': ('run', 'doctor'), 'workdir': ('run', 'doctor'), 'rerun': ('run',),
+    'sweep': ('run',), 'sweep_index': ('run',), 'sweep_list': ('run',), 'checkpoint': MODES,
+    'out': MODES, 'images': ('predict', 'evaluate'), 'views': ('predict', 'evaluate'),
+    'split': ('evaluate',), 'classes': ('sample',), 'count': ('sample',), 'seed': ('sample',),
+    'guidance': ('sample',), 'what': ('export',),
+}  # fmt: skip
 CHUNK = 4096  # images decoded at a time
 TOP = 5
+
+
+def check_flags(mode, given):
+    """Raises ValueError if one of the flags `given` is for other modes alone."""
+    for name in given:
+        if mode not in (fits := FLAGS.get(name, (mode,))):
+            modes = ' or '.join(f'--mode={one}' for one in fits)
+            raise ValueError(f'--{name} is for {modes}, and this is --mode={mode}')
 
 
 def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, guidance, what):
@@ -36,8 +52,11 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
     run = runs.open_run(checkpoint)
     parallel.set_up(run.config.cpu_devices)
-    names = {'predict': 'predictions.csv', 'evaluate': 'evaluation.json', 'sample': 'samples',
-             'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what]}  # fmt: skip
+    names = {
+        'predict': f'predictions_{run.arm}.csv', 'evaluate': f'evaluation_{run.arm}.json',
+        'sample': 'samples',
+        'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
+    }  # fmt: skip
     out = pathlib.Path(out or run.folder / names[mode]).expanduser()
     if out.is_dir() and pathlib.PurePath(names[mode]).suffix:  # a file's, into that folder
         out /= names[mode]
@@ -141,6 +160,7 @@ def evaluate(run, images=None, split='test', views=1):
         prediction, that of `write_predictions`, reaches.
     """
     parts, config = run.parts(), run.config
+    seen = 0
     if images:
         source = folders.open_folder(images, config.data.image_size, parts.class_names)
         image_set, bad = _decoded(source, range(len(source)))
@@ -153,17 +173,20 @@ def evaluate(run, images=None, split='test', views=1):
         if not len(image_set):
             raise ValueError(f'{images}: of its {len(source)} images none can be used')
         known = splits.digests(run.stage('data'))
-        seen = [digest(image) in known['train'] | known['validation'] for image in image_set.images]
-        if sum(seen):
-            say(f'  {sum(seen):,} of the {len(seen):,} images are training or validation images of '
-                'this run, of which no classifier is judged fairly')
+        learnt = known['train'] | known['validation']
+        seen = sum(digest(image) in learnt for image in image_set.images)
+        if seen:
+            say(f'  {seen:,} of the {len(image_set):,} images are training or validation images of '
+                'this run: the scores are too good')
     else:
         image_set = getattr(parts, split)
     found = probabilities(run, run.classifiers(), image_set, views)
     groups = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
         image_set.labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
-    )['arms'][run.arm] | {'images': len(image_set)}
+    )['arms'][run.arm]
+    of = str(images) if images else f'{split} split'
+    scores |= {'images': len(image_set), 'of': of, 'seen': seen}
     if len(found) > 1:
         mean = metrics.summary(image_set.labels, found.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}
@@ -204,8 +227,11 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
         path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    sheet = samples.sheet(images, min(len(chosen), samples.COLUMNS))
-    Image.fromarray(sheet).save(out / 'sheet.png')
+    rows = {
+        names[label]: [(f'seed {s}', images[i]) for i, s in enumerate(seeds) if labels[i] == label]
+        for label in chosen
+    }  # fmt: skip
+    (out / 'sheet.png').write_bytes(sheets.named(rows))
     return len(images)
 
 

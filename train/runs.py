@@ -127,7 +127,11 @@ def open_run(checkpoint, arm='augmented'):
     config = _read(saved)
     arm = named or (arm if arm in config.arms else 'original')
     if arm not in config.arms:
-        raise ValueError(f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}')
+        left = '; its last command left it out: give it with --config.arms again'
+        there = (folder / 'classifiers' / arm).is_dir()
+        raise ValueError(
+            f'{checkpoint}: the run has no arm {arm!r}, but {", ".join(config.arms)}{left * there}'
+        )
     trained = [str(seed) for seed in arms.seeds(config.classifier)]
     seeds = seeds or trained
     if not set(seeds) <= set(trained):

@@ -14,9 +14,9 @@ def run_all(run, configs, points, chosen, workdir, command):
         workdir: the sweep's folder. command: the one that each run's report adds its fields to.
     """
     failed, tables = [], []
-    for i in chosen:
+    for turn, i in enumerate(chosen, 1):
         folder = leaderboard.folder(workdir, i)
-        say(f'Run {i} of {len(points)}: {leaderboard.words(points[i])}')
+        say(f'Run {i} ({turn} of {len(chosen)}): {leaderboard.words(points[i])}')
         try:
             with guard.refusals(), guard.at_work(folder, configs[i]):
                 one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing

@@ -2,6 +2,7 @@
 the fields of the config that each of its runs sets. Like configs, sweeps are code that is executed.
 """
 
+import contextlib
 import importlib.util
 import itertools
 import pathlib
@@ -106,6 +107,17 @@ def apply(config, point):
                 f'the sweep sets {name}={value!r}, which is no {type(known[name]).__name__}'
             ) from None
     return config
+
+
+@contextlib.contextmanager
+def naming(index):
+    """A ValueError inside says which run of a sweep it is about; without an index, of none."""
+    try:
+        yield
+    except ValueError as error:
+        if index is None:
+            raise
+        raise ValueError(f'run {index} of the sweep: {error}') from error
 
 
 def command(argv, *more):

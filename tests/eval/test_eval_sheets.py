@@ -62,7 +62,7 @@ def test_copies_show_each_image_beside_its_neighbours(count):
 def test_rejected_images_stand_in_the_row_of_their_reason():
     def tiles(*shades):
         return [(NAMES[2], np.full((16, 16, 3), shade, np.uint8)) for shade in shades]
-    page = np.asarray(opened(sheets.rejected({'copy\n2 in all': tiles(10, 20),
+    page = np.asarray(opened(sheets.named({'copy\n2 in all': tiles(10, 20),
                                               'far\n900 in all': tiles(30, 40, 50)})))
     left = page.shape[1] - 3 * 70
     for row, shades in enumerate([(10, 20), (30, 40, 50)]):

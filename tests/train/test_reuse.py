@@ -117,6 +117,14 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
+@pytest.mark.parametrize('mode, flag', [
+    ('run', 'images'), ('predict', 'workdir'), ('sample', 'images'), ('evaluate', 'guidance')])
+def test_a_flag_of_another_mode_is_refused(mode, flag):
+    with pytest.raises(ValueError, match=f'--{flag} is for --mode=.*, and this is --mode={mode}'):
+        reuse.check_flags(mode, ['checkpoint', flag] if mode in reuse.MODES else [flag])
+    reuse.check_flags('predict', ['checkpoint', 'images', 'views', 'out', 'v'])  # absl's own, too
+
+
 def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path, heard):
     """On the synthetic images as they were exported: predict and evaluate agree with each other."""
     images = run.stage('synthetic') / 'images'
@@ -194,7 +202,7 @@ def test_samples_are_functions_of_class_and_seed(run, tmp_path):
     assert one.read_bytes() == other.read_bytes()
     reuse.sample(run, tmp_path / 'c', classes=names[1:], count=1, first_seed=4, guidance=5.0)
     assert (tmp_path / 'c' / names[1] / '00000004.png').read_bytes() != one.read_bytes()
-    assert Image.open(tmp_path / 'a' / 'sheet.png').width > 2 * 32
+    assert Image.open(tmp_path / 'a' / 'sheet.png').width > 2 * 64
     with pytest.raises(ValueError, match="no class 'x'"):
         reuse.sample(run, tmp_path, classes=['x'], count=1)
 
