@@ -34,7 +34,9 @@ for i, words in enumerate(commands):
     if not child:
         os.dup2(os.open(f'{folder}/{i}.out', os.O_WRONLY | os.O_CREAT), 1)
         os.dup2(os.open(f'{folder}/{i}.err', os.O_WRONLY | os.O_CREAT), 2)
-        sys.argv = ['main.py', *words, f'--workdir={folder}/run']
+        finished = any(word.startswith('--checkpoint') for word in words)
+        place = [] if finished else [f'--workdir={folder}/run']
+        sys.argv = ['main.py', *words, *place]
         app.run(main.main, flags_parser=main.parse)
     running[child] = i
 while running:
