@@ -336,6 +336,7 @@ MISTAKES = {
         'lies in the images .',
     ),
     'unknown flag': (['--steps=3'], 'steps'),
+    'flag of another mode': (['--images=photos'], '--images is for --mode=predict or'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
 }  # fmt: skip
 WHOLE_COMMANDS = {
