@@ -241,9 +241,9 @@ def _refuse_other(final, unfinished, name):
     if before.exists() and disk.digest(before) != disk.digest(now):
         _remove(unfinished)
         raise Changed(
-            f'{before} would be another: images were added, removed or changed since; put them '
-            'back, add --rerun to do all that builds on it again, or name another --workdir to '
-            'keep both'
+            f'{before} would be another: images were added, removed or changed since, or the code '
+            'that cuts them was; put them back, add --rerun to do all that builds on it again, or '
+            'name another --workdir to keep both'
         )
 
 
