@@ -200,14 +200,16 @@ def settings(argv):
         raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
     if _CONFIG.value is None:
         raise ValueError('no --config; try --config=configs/augmented.py')
+    path = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config']))
+    if not pathlib.Path(file := f'{path}'.partition(':')[0]).exists():
+        raise ValueError(f'--config: there is no {file}; try configs/augmented.py or original.py')
     config = _CONFIG.value
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
         names = ','.join(config[field]).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
     for part in (config.generator, config.classifier):
         part.init_from = absolute(part.init_from)
-    name = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config'])).name
-    return config, name.replace('.py', '').replace(':', '-')
+    return config, path.name.replace('.py', '').replace(':', '-')
 
 
 def main(argv):
@@ -267,10 +269,6 @@ def parse(argv):
     with guard.mistakes():
         try:
             return flags.FLAGS(argv)
-        except FileNotFoundError as error:
-            raise ValueError(
-                f'{error.filename}: no such file; there are configs/augmented.py and original.py'
-            ) from None
         except (KeyError, AttributeError) as error:
             named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
             for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error
