@@ -1,8 +1,10 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models import cnn, dit, unet
 from models.dropout import Dropout, hashed_bits
 
 
@@ -89,3 +91,25 @@ def test_the_mask_of_a_key_is_the_same_in_any_batch():
     np.testing.assert_array_equal(masks(keys[order], (5, 7)), whole[order])
     jitted = jax.jit(lambda keys: Dropout(0.5, 0).apply({}, jnp.ones((12, 5, 7)), keys) > 0)
     np.testing.assert_array_equal(jitted(keys), whole)
+
+
+IMAGES, LEVELS = jnp.zeros((1, 8, 8, 3)), (jnp.zeros(1), jnp.zeros(1, int), jnp.zeros((1, 3)))
+
+
+@pytest.mark.parametrize('network, inputs', [
+    (cnn.CNN(2, (4, 4), 4, dropout=0.5), ()),
+    (unet.UNet(2, channels=8, multipliers=(1, 1), blocks=2, attention=(False, True), patch_size=1,
+               dropout=0.5), LEVELS),
+    (dit.DiT(2, width=32, depth=3, patch_size=2, dropout=0.5, head_width=16), LEVELS),
+], ids=['cnn', 'unet', 'dit'])  # fmt: skip
+def test_no_two_layers_of_a_network_have_one_mask(network, inputs):
+    found = []
+
+    def look(call, args, kwargs, context):
+        if isinstance(context.module, Dropout):
+            found.append(context.module.layer)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        jax.eval_shape(network.init, jax.random.key(0), IMAGES, *inputs)
+    assert len(found) > 2 and len(set(found)) == len(found)

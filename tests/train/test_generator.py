@@ -11,7 +11,7 @@ import pytest
 
 from data import augment
 from generation import diffusion
-from train import checkpoints, generator, loop
+from train import checkpoints, generator, loop, parallel
 
 STEPS, CLASSES = 60, 2
 
@@ -120,6 +120,23 @@ def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fa
 
     assert evaluate(Current)['val_loss'] == evaluate(Current)['val_loss']
     assert evaluate(Current)['val_loss'] == pytest.approx(logged(folder, 'val_loss')[60], rel=1e-3)
+
+
+def test_each_look_at_a_validation_image_has_noise_of_its_own(fake_images):
+    """A loss that is a uniform number: one look at each of two images, and the mean of 64."""
+
+    def loss_fn(params, model_state, batch, keys, train):
+        return jax.vmap(jax.random.uniform)(keys), None
+
+    class Current:
+        ema = jnp.zeros(parallel.local_device_count())
+
+    one, many = (
+        generator._make_evaluate(loss_fn, fake_images(2), parallel.round_up(2), repeats)(Current)
+        for repeats in (1, 64)
+    )
+    assert many['val_loss'] == pytest.approx(0.5, abs=0.1)  # four standard errors
+    assert abs(many['val_loss'] - one['val_loss']) > 1e-3
 
 
 def batch_and_keys(fake_images, labels=None):
