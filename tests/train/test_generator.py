@@ -123,7 +123,7 @@ def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fa
 
 
 def test_each_look_at_a_validation_image_has_noise_of_its_own(fake_images):
-    """A loss that is a uniform number: one look at each of two images, and the mean of 64."""
+    """A loss that is a uniform number: one look at an image, and the mean of 64."""
 
     def loss_fn(params, model_state, batch, keys, train):
         return jax.vmap(jax.random.uniform)(keys), None
@@ -132,10 +132,10 @@ def test_each_look_at_a_validation_image_has_noise_of_its_own(fake_images):
         ema = jnp.zeros(parallel.local_device_count())
 
     one, many = (
-        generator._make_evaluate(loss_fn, fake_images(2), parallel.round_up(2), repeats)(Current)
+        generator._make_evaluate(loss_fn, fake_images(1), parallel.round_up(1), repeats)(Current)
         for repeats in (1, 64)
     )
-    assert many['val_loss'] == pytest.approx(0.5, abs=0.1)  # four standard errors
+    assert many['val_loss'] == pytest.approx(0.5, abs=0.15)  # four standard errors
     assert abs(many['val_loss'] - one['val_loss']) > 1e-3
 
 
