@@ -244,9 +244,9 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
     blocked = tmp_path / 'file' / 'run'
     wide = command(workdir, judge__hidden=9, generator__steps=151)
     cases = {
-        'the first stage of several': (wide, 'judge.hidden 8 -> 9; --rerun'),
+        'the first stage of several': (wide, 'judge.hidden 8 -> 9; add --rerun'),
         'classifiers': (command(workdir, classifier__hidden=9), 'classifier.hidden 8 -> 9'),
-        'data': (command(workdir, splits__seed=1), 'splits.seed 0 -> 1; --rerun'),
+        'data': (command(workdir, splits__seed=1), 'splits.seed 0 -> 1; add --rerun'),
         'generator': (command(workdir, generator__steps=151), 'generator.steps 150 -> 151'),
         'guidance': (command(workdir, synthesis__guidance_scale=3.0), 'guidance_scale 2.0 -> 3.0'),
         'quality': (command(workdir, quality__min_contrast=1.0), 'quality.min_contrast 0.0 -> 1.0'),

@@ -19,7 +19,7 @@ def made(reasons):
 
 def test_what_export_writes_is_shown_by_reason(tmp_path, monkeypatch):
     shown = {}
-    monkeypatch.setattr(reporting.sheets, 'rejected', lambda rows: shown.update(rows) or b'png')
+    monkeypatch.setattr(reporting.sheets, 'named', lambda rows: shown.update(rows) or b'png')
     export.write(tmp_path, made(['copy', 'off_class', '', 'surplus'] + ['far'] * 40), NAMES, {})
     counts = {'copy': 1, 'off_class': 1, 'far': 1040, 'surplus': 1}
     assert reporting._rejected_sheet(tmp_path / 'rejected', counts) == b'png'
