@@ -40,7 +40,7 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     for name, values in own.items():
         mean, error = values.mean(axis=0), np.nanstd(draws[name], axis=-1)
         ci95 = np.clip(_student(percentiles(draws[name]), values, error), 0, 1)
-        if not mean.ndim and error < 1e-12:
+        if not mean.ndim and error < TINY:
             unseen = _unseen(_inside(name, labels, num_classes, groups))
             ci95 = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
         ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
@@ -81,7 +81,7 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
             p = np.maximum(p, _student_p(differences, error))
         inside = _inside(name, labels, num_classes, groups)
         count = (inside & differ).sum(axis=-1)
-        ci95 = _widened(ci95, mean, count, np.where(error < 1e-12, _unseen(inside), 0.0))
+        ci95 = _widened(ci95, mean, count, np.where(error < TINY, _unseen(inside), 0.0))
         p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
         result[name] = {'mean': _plain(mean), 'ci95': ci95, 'p': _plain(p),
                         'standard_error': _plain(error)}
