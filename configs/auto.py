@@ -64,12 +64,11 @@ def choose(facts, given):
     grown = float(np.clip((total / IMAGES) ** 0.5, 0.5, 4.0))
     # roughly, so that a few more images do not make other settings of a run's
     steps = 1000 * round(usual['generator.steps'] * grown / 1000)
-    learnt = 500 * round(usual['classifier.steps'] * grown / 500)
     chosen.append(({
         'generator.steps': steps,
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
-        'classifier.steps': learnt,
-        'judge.steps': learnt,
+        **{name: 500 * round(usual[name] * grown / 500)
+           for name in ('classifier.steps', 'judge.steps')},
     }, f'as the square root of {total:,} training images'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     few = total <= 2 * IMAGES and fill_plan(counts, '4x').sum() <= MOST * total
