@@ -191,7 +191,17 @@ def _check_network(name, config):
             f'config.{name}.widths={tuple(part.widths)} halves config.data.image_size={size} until '
             'no pixel is left; use fewer blocks'
         )
+    _check_shift(name, config)
     _check_warmup(name, part)
+
+
+def _check_shift(name, config):
+    shift, size = config[name].augment_shift, config.data.image_size
+    if shift and not round(shift * size):
+        raise ValueError(
+            f'config.{name}.augment_shift={shift} of config.data.image_size={size} is not half a '
+            f'pixel, and shifts are whole; use {math.ceil(51 / size) / 100} or more, or 0'
+        )
 
 
 def _check_warmup(name, part):
@@ -241,6 +251,7 @@ def _check_generator(config):
             '1; config.synthesis.guidance_scale=1 turns guidance off'
         )
     check_guidance(config)
+    _check_interval(config, interval)
     if generator.select == 'best_validation' and not generator.sample_every:
         raise ValueError(
             "config.generator.select='best_validation' chooses among samples, and "
@@ -248,8 +259,22 @@ def _check_generator(config):
         )
 
 
+def _check_interval(config, interval):
+    synthesis, schedule = config.synthesis, config.generator.schedule
+    if synthesis.guidance_scale == 1 or interval == (0, 1):
+        return
+    levels = samplers.noise_levels(synthesis.steps, schedule, synthesis.spacing)[:-1]
+    if not samplers.in_interval(levels, interval, schedule).any():
+        raise ValueError(
+            f'config.synthesis.guidance_interval={interval} holds none of the '
+            f'config.synthesis.steps={synthesis.steps} noise levels; use a wider one, or '
+            'config.synthesis.guidance_scale=1, which turns guidance off'
+        )
+
+
 def _check_sizes(config):
     generator, size = config.generator, config.data.image_size
+    _check_shift('generator', config)
     if generator.backbone == 'unet' and generator.channels < 2:
         raise ValueError(
             f'config.generator.channels={generator.channels} leaves no room for the noise level; '

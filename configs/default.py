@@ -127,7 +127,7 @@ def get_config():
     k.log_every, k.validate_every, k.save_every = 50, 100, 500  # steps
     k.max_skipped_steps = 0  # as the generator's
 
-    c.judge = judge(k)  # the classifier of the quality check: as `classifier` in each variant
+    c.judge = judge(k)  # the quality check's classifier: as `classifier`, perhaps for fewer steps
 
     c.report = r = ml_collections.ConfigDict()
     r.many = 40  # classes with more training images

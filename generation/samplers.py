@@ -46,15 +46,20 @@ def guided(predict_x0, labels, null_label, guidance_scale, interval=(0.0, 1.0), 
 
     if lo <= 0 and hi >= 1:
         return predict
-    # the slack, less than a step, keeps a step at lo or hi on its side in float32
-    most, least = diffusion.log_snr(jnp.array([lo, hi]), schedule) - 1e-4
-    most = most if lo > 0 else jnp.inf
 
-    def in_interval(x_t, log_snr):
-        inside = (least <= log_snr[0]) & (log_snr[0] < most)
+    def where_inside(x_t, log_snr):
+        inside = in_interval(log_snr[0], interval, schedule)
         return jax.lax.cond(inside, predict, plain, x_t, log_snr)
 
-    return in_interval
+    return where_inside
+
+
+def in_interval(log_snr, interval, schedule):
+    """Whether levels lie at lo < t <= hi of `interval`, bool of the shape of `log_snr`."""
+    lo, hi = interval
+    # the slack, less than a step, keeps a step at lo or hi on its side in float32
+    most, least = diffusion.log_snr(jnp.array([lo, hi]), schedule) - 1e-4
+    return (least <= log_snr) & ((log_snr < most) | (lo <= 0))
 
 
 def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):

@@ -249,6 +249,24 @@ def test_the_guidance_interval(interval):
     check.check(changed(synthesis__guidance_interval=(0.2, 0.8)), 1)
 
 
+def test_the_guidance_interval_holds_a_level():
+    fields = {'synthesis.guidance_interval': (0.5, 0.52)}
+    message = assert_refused(changed(**fields), 'synthesis.guidance_interval')
+    assert 'none of the config.synthesis.steps=12 noise levels' in message
+    check.check(changed(**fields | {'synthesis.spacing': 'uniform', 'synthesis.steps': 50}), 1)
+    check.check(changed(**fields | {'synthesis.guidance_scale': 1.0}), 1)
+
+
+@pytest.mark.parametrize('model', ['generator', 'classifier', 'judge'])
+@pytest.mark.parametrize('size, least', [(16, 0.04), (32, 0.02), (64, 0.01)])
+def test_a_shift_is_a_pixel_or_none(model, size, least):
+    name = f'{model}.augment_shift'
+    message = assert_refused(changed(**{'data.image_size': size, name: 0.4 / size}), name)
+    assert message.endswith(f'use {least} or more, or 0')
+    for shift in (least, 0.0):
+        check.check(changed(**{'data.image_size': size, name: shift}), 1)
+
+
 def test_the_best_sample_needs_samples():
     fields = {'generator.select': 'best_validation', 'generator.sample_every': 0}
     assert 'generator.sample_every=0' in assert_refused(changed(**fields), 'generator.select')
