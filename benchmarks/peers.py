@@ -241,8 +241,9 @@ class CNN(nn.Module):
     def __init__(self, model, image_shape):
         super().__init__()
         inputs = (image_shape[-1], *model.widths)
+        sides = (model.first_kernel, *[3] * (len(model.widths) - 1))
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, model.widths)
+            nn.Conv2d(i, o, side, padding='same') for i, o, side in zip(inputs, model.widths, sides)
         )
         cells = math.prod(side // 2 ** len(model.widths) for side in image_shape[:2])
         self.dense = nn.Linear(cells * model.widths[-1], model.hidden)

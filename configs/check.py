@@ -37,8 +37,8 @@ BOUNDS = {
         'generator.validate_every', 'generator.save_every', 'generator.sample_size',
         'synthesis.steps', 'synthesis.batch_size', 'synthesis.rounds', 'classifier.steps',
         'classifier.seeds', 'classifier.batch_size', 'classifier.hidden',
-        'classifier.learning_rate', 'classifier.log_every', 'classifier.validate_every',
-        'classifier.save_every',
+        'classifier.first_kernel', 'classifier.learning_rate', 'classifier.log_every',
+        'classifier.validate_every', 'classifier.save_every',
     )),
     'at least 0 and below 1': (lambda x: x < 1, (
         'splits.test_fraction', 'splits.validation_fraction', 'generator.label_dropout',

@@ -102,6 +102,7 @@ def get_config():
     k.seeds = 3  # classifiers an arm; at least 5 for a claim
     k.network = 'cnn'  # cnn | resnet32
     k.widths = (32, 64, 128)  # cnn: channels of each block
+    k.first_kernel = 3  # cnn: side of the first block's filters, pixels; 3 in the others
     k.hidden = 256  # cnn: width of the dense layer
     k.dropout = 0.5  # cnn
     k.steps = 3000  # optimizer steps, in every arm

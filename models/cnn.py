@@ -15,6 +15,7 @@ class CNN(nn.Module):
     Attributes:
         num_classes: number of logits.
         widths: channels of each block; every block halves the side.
+        first_kernel: side of the first block's filters; 3 in the others.
         hidden: width of the dense layer whose output is the feature vector.
         dropout: rate after the dense layer; half of it after each block.
     """
@@ -24,6 +25,7 @@ class CNN(nn.Module):
     hidden: int = 256
     dropout: float = 0.5
     dtype: Any = jnp.float32
+    first_kernel: int = 3
 
     @nn.compact
     def __call__(self, x, *, keys=None):
@@ -33,7 +35,8 @@ class CNN(nn.Module):
         """
         x = x.astype(self.dtype)
         for layer, width in enumerate(self.widths):
-            x = nn.relu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+            side = 3 if layer else self.first_kernel
+            x = nn.relu(nn.Conv(width, (side, side), dtype=self.dtype)(x))
             x = max_pool(x)
             x = Dropout(self.dropout / 2, layer)(x, keys)
         x = x.reshape(x.shape[0], -1)

@@ -76,7 +76,8 @@ def reads(classifier, arm):
     if not made_of.changes:
         del fields['synthetic_until']
     if fields['network'] == 'resnet32':
-        del fields['widths'], fields['hidden'], fields['dropout']
+        for name in ('widths', 'first_kernel', 'hidden', 'dropout'):
+            del fields[name]
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
     if fields['augment'] == 'none':

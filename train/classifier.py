@@ -19,7 +19,10 @@ def make_model(config, num_classes):
     """The network that `config.classifier` describes."""
     dtype = parallel.compute_dtype(config.dtype)
     if config.network == 'cnn':
-        return cnn.CNN(num_classes, tuple(config.widths), config.hidden, config.dropout, dtype)
+        return cnn.CNN(
+            num_classes, tuple(config.widths), config.hidden, config.dropout, dtype,
+            config.first_kernel,
+        )  # fmt: skip
     if config.network == 'resnet32':
         return resnet.ResNet32(num_classes, axis_name=parallel.AXIS, dtype=dtype)
     raise ValueError(

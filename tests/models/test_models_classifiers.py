@@ -20,6 +20,12 @@ def test_cnn_shapes(size):
     assert logits.shape == (2, 10) and features.shape == (2, 12)
 
 
+def test_only_the_first_filters_of_the_cnn_can_be_larger():
+    variables, (logits, _) = shapes(cnn.CNN(10, (4, 8, 16), 12, first_kernel=5), 16)
+    sides = [variables['params'][f'Conv_{i}']['kernel'].shape[:2] for i in range(3)]
+    assert sides == [(5, 5), (3, 3), (3, 3)] and logits.shape == (2, 10)
+
+
 @pytest.mark.parametrize('network', [cnn.CNN(5, (4,), 8, dtype=jnp.bfloat16),
                                      resnet.ResNet32(5, dtype=jnp.bfloat16)])  # fmt: skip
 def test_outputs_and_parameters_are_float32_whatever_the_activations(network):

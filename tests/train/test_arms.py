@@ -33,7 +33,8 @@ def test_a_changed_field_retrains_the_arms_that_read_it(field, value, retrained)
 def test_a_network_that_has_no_such_part_does_not_read_its_fields():
     assert reads('original', hidden=9) != reads('original')
     resnet = reads('original', network='resnet32')
-    assert reads('original', network='resnet32', hidden=9, dropout=0.1, widths=(4,)) == resnet
+    others = {'hidden': 9, 'dropout': 0.1, 'widths': (4,), 'first_kernel': 5}
+    assert reads('original', network='resnet32', **others) == resnet
 
 
 def test_the_precision_that_auto_means_here_is_what_was_read(tiny_config, monkeypatch):
