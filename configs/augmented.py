@@ -42,8 +42,9 @@ def get_config(variant=''):
 def glyphs(config):
     """37 embedded classes at 16x16."""
     config.classifier.augment_flip = False  # a mirrored letter is another letter, or none
-    # what suits `original` best by its validation loss, on another data seed: docs/tried.md
-    config.classifier.dropout = 0.7
+    # lowest validation loss, the mean of both arms, on another data seed: docs/tried.md
+    config.classifier.first_kernel = 5
+    config.classifier.dropout = 0.6
     config.classifier.learning_rate = 2e-3
 
 
