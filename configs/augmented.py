@@ -208,5 +208,5 @@ VARIANTS = {
     'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
     'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
 }  # fmt: skip
-# Where they are not the classifier's: its check says much the same after 3,000.
+# Of the judge, where they are not the classifiers': it accepts as many after 3,000, about.
 JUDGE_STEPS = {'folder': 6000, 'auto': 6000, 'tfds': 6000}

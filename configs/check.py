@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from configs.default import flat
-from data import cuts
+from data import augment, cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train import runs, trackers
@@ -197,7 +197,7 @@ def _check_network(name, config):
 
 def _check_shift(name, config):
     shift, size = config[name].augment_shift, config.data.image_size
-    if shift and not round(shift * size):
+    if shift and not augment.whole_pixels(shift, size):
         raise ValueError(
             f'config.{name}.augment_shift={shift} of config.data.image_size={size} is not half a '
             f'pixel, and shifts are whole; use {math.ceil(51 / size) / 100} or more, or 0'

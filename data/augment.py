@@ -17,6 +17,11 @@ def to_uint8(images):
     return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
+def whole_pixels(shift, side):
+    """The pixels that a shift, a fraction of the side, comes to."""
+    return int(round(shift * side))
+
+
 def flip_shift(keys, images, *, flip, shift, rotate=0.0, scale=0.0, probability=1.0):
     """Mirrors, shifts, rotates and scales images, and says by how much.
 
@@ -34,7 +39,7 @@ def flip_shift(keys, images, *, flip, shift, rotate=0.0, scale=0.0, probability=
         without leaking them into its samples (Karras et al. 2022, appendix F).
     """
     side = images.shape[1]
-    most = int(round(shift * side))
+    most = whole_pixels(shift, side)
 
     def one(key, image):
         u = jax.random.uniform(key, (4,))
