@@ -56,7 +56,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment: configs/augmented.py or configs/original.py, with :variant.'
 )
 _WORKDIR = flags.DEFINE_string('workdir', None, "The run's folder; default runs/<config name>.")
-_RERUN = flags.DEFINE_bool('rerun', False, 'Do again what was done with other settings.')
+_RERUN = flags.DEFINE_bool('rerun', False, 'Do again what other settings or code have made.')
 _SWEEP = flags.DEFINE_string('sweep', None, 'Many runs, one after another: configs/sweeps/*.py.')
 _SWEEP_INDEX = flags.DEFINE_integer('sweep_index', None, 'Only this run of the sweep, from 0.')
 _SWEEP_LIST = flags.DEFINE_bool('sweep_list', False, "Prints the sweep's runs, a command a line.")

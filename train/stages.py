@@ -19,7 +19,7 @@ import time
 
 import flax.traverse_util
 
-from train import disk, lock, parallel, processes
+from train import disk, lock, parallel, processes, provenance
 from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
@@ -51,7 +51,7 @@ class Runner:
 
     Args:
         workdir: the run's folder.
-        rerun: do stages again whose settings changed, rather than refuse.
+        rerun: do stages again whose settings or code changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
         begin: called once, before this run first changes the folder.
@@ -80,7 +80,8 @@ class Runner:
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
             cheap: it is done again without asking, and never shared.
-            guarded: a file that it writes; another than a finished stage's is refused.
+            guarded: a file that it writes; another than a finished stage's is refused. With the
+                same it is no matter that its code changed.
         Returns:
             (folder, digest).
 
@@ -103,7 +104,7 @@ class Runner:
                 processes.on_main(lambda: stack.enter_context(_turn(final, name)))
             done, begun = processes.on_main(
                 lambda: self._begin_stage(
-                    final, unfinished, name, digest, fingerprint, cheap, alone
+                    final, unfinished, name, digest, fingerprint, cheap, alone, guarded
                 )
             )
             if not done:
@@ -136,7 +137,7 @@ class Runner:
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
 
-    def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone):
+    def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
         """What stage.json says where the stage is done, and where it is not, one of them None."""
         done = _read(final)
         if done and done['digest'] == digest:
@@ -147,6 +148,8 @@ class Runner:
         before = None if goes_on else done or kept
         if before and not (self.rerun or cheap):
             _refuse_change(final, before['reads'], fingerprint['reads'])
+            if before['code'] != fingerprint['code'] and not guarded:
+                _refuse_code(final, before.get('commit'))
         if not alone:  # which fails before it has changed anything, as at a path that is wrong
             self._take_over()
         if goes_on:
@@ -158,7 +161,8 @@ class Runner:
             say(f'{name}: its {why} changed, doing it again' if why else f'{name}: start')
             _remove(unfinished)
             unfinished.mkdir(parents=True)
-            begun = {'digest': digest, 'seconds': 0.0, **fingerprint}
+            commit = provenance.commit()
+            begun = {'digest': digest, 'seconds': 0.0, 'commit': commit, **fingerprint}
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
@@ -233,6 +237,15 @@ def _refuse_change(folder, before, now):
             f'{folder} was made with other settings: {", ".join(changed)}; add --rerun to do it '
             'and what builds on it again, or name another --workdir to keep both'
         )
+
+
+def _refuse_code(folder, commit):
+    """An update of the code alone does not throw hours of training away."""
+    raise Changed(
+        f'{folder} was made by other code of this project (commit {commit or "unknown"}); check '
+        'that out to go on with it, add --rerun to do it and what builds on it again, or name '
+        'another --workdir to keep both'
+    )
 
 
 def _refuse_other(final, unfinished, name):

@@ -7,7 +7,7 @@ import re
 import ml_collections
 import pytest
 
-from train import stages
+from train import provenance, stages
 
 
 class Work:
@@ -277,9 +277,32 @@ def test_what_is_asked_for_once_is_gone_on_with_without_asking(tmp_path):
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
 
 
-@pytest.mark.parametrize('options', [{'after': ['x']}, {'code': ['data']},
-                                     {'reads': AFTER, 'cheap': True}])  # fmt: skip
-def test_other_inputs_or_code_and_cheap_stages_need_no_asking(tmp_path, options):
+@pytest.mark.parametrize('finished', [True, False])
+def test_changed_code_is_refused_with_the_commit_that_made_what_stands_there(tmp_path, finished):
+    work = Work('old')
+    work.error = None if finished else ValueError('interrupted')
+    with contextlib.suppress(ValueError):
+        run(tmp_path, work, code=['data'])
+    if not finished:
+        (tmp_path / 'stage.unfinished' / 'checkpoints' / 'step_00000002').mkdir(parents=True)
+    other = Work('new')
+    with pytest.raises(stages.Changed) as refused:
+        run(tmp_path, other, rerun=False, code=['eval'])
+    message = str(refused.value)
+    assert f'{tmp_path / "stage"} ' in message and provenance.commit() in message
+    assert '--rerun' in message and '--workdir' in message and '\n' not in message
+    assert not other.calls
+    work.error = None
+    run(tmp_path, work, rerun=False, code=['data'])  # by the code that made it
+    assert work.calls == 1 + (not finished)
+    run(tmp_path, other, code=['eval'])  # as with --rerun
+    assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
+
+
+@pytest.mark.parametrize('options', [{'after': ['x']}, {'reads': AFTER, 'cheap': True},
+                                     {'code': ['data'], 'cheap': True},
+                                     {'code': ['data'], 'guarded': 'out.txt'}])  # fmt: skip
+def test_other_inputs_and_cheap_or_guarded_stages_need_no_asking(tmp_path, options):
     run(tmp_path, Work(), reads=BEFORE)
     work = Work()
     run(tmp_path, work, rerun=False, **{'reads': BEFORE, **options})
@@ -392,7 +415,7 @@ def test_code_that_is_edited_while_a_run_goes_on_is_not_the_run_s(monkeypatch, t
     runner.run('first', work, reads={}, code=['data'])
     runner.run('second', work, reads={}, code=['eval'])
     monkeypatch.setattr(stages, 'own_code', functools.cache(stages.own_code.__wrapped__))
-    later = stages.Runner(tmp_path / 'run')
+    later = stages.Runner(tmp_path / 'run', rerun=True)
     later.run('first', work, reads={}, code=['data'])
     assert not later.worked
     later.run('second', work, reads={}, code=['eval'])
