@@ -46,10 +46,14 @@ class UNet(nn.Module):
             return Block(inputs, outputs, 4 * c, model.num_classes, model.dropout, attend)
 
         self.down = nn.ModuleList()
+        side = image_shape[0] // self.patch_size
+        mapped = model.map_level(side)
         for level, (multiplier, attend) in enumerate(levels):
             if level:
                 self.down.append(Halve(width))
                 skips.append(width)
+            if level == mapped:
+                self.down.append(ClassMap(model.num_classes, side // 2**level, width))
             for _ in range(model.blocks):
                 self.down.append(block(width, c * multiplier, attend))
                 width = c * multiplier
@@ -74,6 +78,8 @@ class UNet(nn.Module):
         skips = [h]
         for layer in self.down:
             h = layer(h, condition, label)
+            if isinstance(layer, ClassMap):
+                skips.pop()  # what it was added to
             skips.append(h)
         h = self.middle(h, condition, label)
         for layer in self.up:
@@ -85,9 +91,9 @@ class UNet(nn.Module):
 
     def named(self):
         """{Flax's name: layer}."""
-        blocks, attentions, halves, doubles = (
+        blocks, attentions, halves, doubles, maps = (
             [layer for layer in self.modules() if isinstance(layer, kind)]
-            for kind in (Block, Attention, Halve, Double)
+            for kind in (Block, Attention, Halve, Double, ClassMap)
         )
         return {
             'noise_0': self.noise_0, 'augmentation': self.augmentation, 'noise_1': self.noise_1,
@@ -95,6 +101,7 @@ class UNet(nn.Module):
             **numbered('ResidualBlock', blocks), **numbered('SelfAttention', attentions),
             **numbered('down', [half.conv for half in halves], 1),
             **numbered('up', [double.conv for double in reversed(doubles)], 1),
+            **({'class_map': maps[0].table} if maps else {}),
         }  # fmt: skip
 
 
@@ -145,6 +152,18 @@ class Attention(nn.Module):
 
     def named(self):
         return {'GroupNorm_0': self.norm, 'qkv': self.qkv, 'out': self.out}
+
+
+class ClassMap(nn.Module):
+    """Adds each label's map, of `models.unet.UNet._class_map`."""
+
+    def __init__(self, num_classes, side, width):
+        super().__init__()
+        self.table = nn.Embedding(num_classes + 1, side * side * width)
+        self.shape = side, side, width
+
+    def forward(self, h, condition, label):
+        return h + self.table(label).unflatten(1, self.shape).permute(0, 3, 1, 2)
 
 
 class Halve(nn.Module):

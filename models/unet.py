@@ -1,6 +1,7 @@
 """The generator's network: a class-conditional U-Net on space-to-depth patches."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,17 @@ import jax.numpy as jnp
 
 from models.dropout import Dropout
 
+MAP_SIDE = 8  # positions a side of the classes' maps, at most: of the layout, not of the detail
 
 class UNet(nn.Module):
     """Predicts eps, x_0 or v from a noisy image (Ho et al. 2020; Dhariwal & Nichol 2021).
 
     The image is cut into `patch_size` x `patch_size` patches that become channels, so that a small
     image costs little; every residual block is scaled and shifted (FiLM, Perez et al. 2018) by the
-    noise level, what the augmentation did and, through a table of its own, by the class.
+    noise level, what the augmentation did and, through a table of its own, by the class. That is
+    one number a channel, the same at all positions: what is where in a class's images has to come
+    out of many such numbers. A map says it at once (`class_map`), before the training images are
+    known by heart.
 
     Attributes:
         num_classes: label `num_classes` means "no class" (classifier-free guidance).
@@ -23,6 +28,8 @@ class UNet(nn.Module):
         blocks: residual blocks per level on the way down; one more on the way up.
         attention: per level, whether its blocks are followed by self-attention.
         patch_size: side of the patches that become channels, in pixels; divides the image's side.
+        class_map: whether a learnt map of each class is added to the first level of at most
+            MAP_SIDE positions a side or, if all have more, to the last.
         dropout: probability, in [0, 1).
         dtype: of activations; parameters and normalisation stay float32.
         remat: whether blocks are computed again in the backward pass, not kept: the same function.
@@ -34,6 +41,7 @@ class UNet(nn.Module):
     blocks: int
     attention: Sequence[bool]
     patch_size: int
+    class_map: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
     remat: bool = False
@@ -62,12 +70,15 @@ class UNet(nn.Module):
         patches = space_to_depth(x_t, self.patch_size)
         h = patches.astype(self.dtype)
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name='stem')(h)
-        skips = [h]
+        skips = []
         levels = list(zip(self.multipliers, self.attention, strict=True))
+        mapped = self.map_level(h.shape[1])
         for level, (multiplier, attend) in enumerate(levels):
             if level:
                 h = nn.Conv(h.shape[-1], (3, 3), (2, 2), dtype=self.dtype, name=f'down_{level}')(h)
-                skips.append(h)
+            if level == mapped:
+                h += self._class_map(label, h.shape[1:])
+            skips.append(h)
             for _ in range(self.blocks):
                 h = block(h, self.channels * multiplier, attend)
                 skips.append(h)
@@ -86,6 +97,20 @@ class UNet(nn.Module):
         out = nn.Conv(x_t.shape[-1] * self.patch_size**2, (3, 3), name='head',
                       kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))  # fmt: skip
         return depth_to_space(out + pass_through(patches, condition), self.patch_size)
+
+    def map_level(self, side):
+        """The level that gets the maps, where the first has `side` positions a side; or None."""
+        levels = range(len(self.multipliers))
+        small = (level for level in levels if side // 2**level <= MAP_SIDE)
+        return next(small, levels[-1]) if self.class_map else None
+
+    def _class_map(self, label, shape):
+        """The map of each label, [B, *shape]."""
+        table = nn.Embed(
+            self.num_classes + 1, math.prod(shape), dtype=self.dtype,
+            embedding_init=nn.initializers.normal(0.1), name='class_map',
+        )  # fmt: skip
+        return table(label).reshape(-1, *shape)
 
     def _embed(self, log_snr, augmentation):
         """The noise level and the augmentation as one vector, [B, 4 * channels]."""

@@ -22,7 +22,7 @@ def make_model(config, num_classes):
     if config.backbone == 'unet':
         return unet.UNet(
             channels=config.channels, multipliers=tuple(config.multipliers), blocks=config.blocks,
-            attention=tuple(config.attention), **shared,
+            attention=tuple(config.attention), class_map=config.class_map, **shared,
         )  # fmt: skip
     if config.backbone == 'dit':
         return dit.DiT(width=config.width, depth=config.depth, **shared)

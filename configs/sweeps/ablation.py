@@ -17,6 +17,7 @@ def get_sweep():
         'synthesis.guidance_scale': [1.0, 1.5, 2.0],
         'synthesis.guidance_interval': [(0.0, 0.6), (0.2, 0.8)],
         'synthesis.sampler': ['ddim'],
+        'generator.class_map': [False],
         'generator.class_balanced': [True],
         'generator.cbdm_weight': [0.001],
         'generator.augment_shift': [0.1],

@@ -16,10 +16,10 @@ from train.flops import count  # noqa: E402
 CLASSES, BATCH, SHAPE = 3, 4, (16, 16, 3)
 NETWORKS = {
     'unet': unet.UNet(CLASSES, channels=32, multipliers=(1, 2), attention=(False, True), blocks=2,
-                      patch_size=2),
+                      patch_size=2, class_map=True),
     'unet of three levels': unet.UNet(
         CLASSES, channels=8, multipliers=(1, 2, 3), attention=(False, True, False), blocks=1,
-        patch_size=1, dropout=0.5,
+        patch_size=1, dropout=0.5, class_map=True,
     ),
     'dit': dit.DiT(CLASSES, width=64, depth=2, patch_size=4),
     'cnn': cnn.CNN(CLASSES, widths=(8, 16, 12), hidden=24, first_kernel=5),

@@ -20,7 +20,7 @@ def inputs(batch=4, size=8, channels=3, seed=0):
 
 NETWORKS = {
     'unet': unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
-                      patch_size=2, dropout=0.5),
+                      patch_size=2, class_map=True, dropout=0.5),
     'dit': dit.DiT(CLASSES, width=32, depth=2, patch_size=2, dropout=0.5, head_width=16),
 }  # fmt: skip
 
@@ -69,6 +69,44 @@ def test_output_has_the_shape_of_the_image(size, patch, multipliers, channels):
     variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
     output = jax.eval_shape(network.apply, variables, *arguments)
     assert output.shape == (2, size, size, 3)
+
+
+@pytest.mark.parametrize(
+    ('side', 'levels', 'level'), [(8, 2, 0), (4, 1, 0), (16, 3, 1), (32, 3, 2), (64, 2, 1)]
+)
+def test_the_map_of_a_class_is_of_the_first_small_level(side, levels, level):
+    """Which says its shape: as many numbers as that level has positions and channels."""
+    multipliers = (1, 2, 4)[:levels]
+    network = unet.UNet(CLASSES, 8, multipliers, 1, (False,) * levels, 1, class_map=True)
+    assert network.map_level(side) == level
+    assert network.clone(class_map=False).map_level(side) is None
+    params = jax.eval_shape(network.init, jax.random.key(0), *inputs(size=side))['params']
+    channels = 8 * multipliers[max(level - 1, 0)]  # as it comes from the level before
+    rows, numbers = params['class_map']['embedding'].shape
+    assert (rows, numbers) == (CLASSES + 1, (side // 2**level) ** 2 * channels)
+
+
+@pytest.mark.parametrize('place', [(2, 5), (6, 1)])
+def test_a_map_says_where_as_well_as_which(place):
+    """Without attention, and with all that the class scales and shifts alike."""
+    network = unet.UNet(2, 8, (1,), 1, (False,), 1, class_map=True)
+    variables = network.init(jax.random.key(0), *inputs(size=8))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype('f4'), variables['params']
+    )
+    for name, layer in params.items():
+        if name.startswith('ResidualBlock'):
+            layer['film_class']['embedding'] = jnp.zeros_like(layer['film_class']['embedding'])
+    table = np.zeros((3, 8, 8, 8), 'f4')  # class, row, column, channel
+    table[1][place] = 1.0
+    params['class_map']['embedding'] = jnp.array(table.reshape(3, -1))
+    x_t, log_snr, _, augmentation = (jnp.repeat(x[:1], 3, axis=0) for x in inputs(size=8))
+    output = network.apply({'params': params}, x_t, log_snr, jnp.arange(3), augmentation)
+    apart = np.abs(np.asarray(output[1] - output[0])).sum(-1)
+    most = np.unravel_index(apart.argmax(), apart.shape)
+    assert np.abs(np.subtract(most, place)).max() <= 1  # a convolution's reach
+    np.testing.assert_allclose(output[0], output[2], atol=1e-5)
 
 
 @pytest.mark.parametrize('size, patch', [(8, 2), (16, 4), (32, 8)])
