@@ -184,7 +184,7 @@ def test_batches_divide_over_the_devices(name):
     check.check(changed(**{name: 24}), 8)
 
 
-@pytest.mark.parametrize('until', [0.0, 1e-4, 1.5])
+@pytest.mark.parametrize('until', [0.0, 1e-5, 1.5])
 def test_synthetic_images_are_seen_for_a_share_of_the_steps(until):
     name = 'classifier.synthetic_until'
     assert 'most 1' in assert_refused(changed(**{name: until}), name)
