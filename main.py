@@ -126,7 +126,8 @@ def run(config, workdir, command, rerun=False, shared=None):
             reads=preparing.data_reads(config),
             # process 0's word: it alone decodes, and others may have no images, or copies of them
             after=processes.on_main(lambda: provenance.input_digests(config.data)),
-            code=['train/preparing.py', 'data'], alone=True, guarded='splits.json',
+            code=['train/preparing.py', 'data'], alone=True,
+            guarded=('splits.json', 'duplicates.json'),
         )  # fmt: skip
         data = disk.digest(folder / 'splits.json')  # of the images, however they came there
         copies = disk.digest(folder / 'duplicates.json')  # among them

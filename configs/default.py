@@ -50,7 +50,7 @@ def get_config():
     g.multipliers = (1, 2)  # unet: channels of each level, in units of `channels`
     g.blocks = 2  # unet: residual blocks a level
     g.attention = (False, True)  # unet: per level
-    g.class_map = False  # unet: of each class, a learnt map of 8x8 positions at most
+    g.class_map = False  # unet: a learnt map a class, 8x8 positions where a level allows
     g.width = 128  # dit: channels of a patch, a multiple of 32
     g.depth = 6  # dit: transformer blocks
     g.dropout = 0.0  # in residual and transformer blocks

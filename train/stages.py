@@ -3,19 +3,21 @@
 A stage writes into `<name>.unfinished`, which gets its final name when it is whole. Its
 fingerprint is a digest of the config keys it read, the stages and files it builds on and the code
 it ran. An interrupted stage whose fingerprint is unchanged goes on in the same folder. One whose
-config keys changed is refused, with the keys, unless the run was told to do it again. Of several
-processes, process 0 decides and writes; the others do what it decided.
+config keys or code changed is refused, with the keys and the commit, unless the run was told to do
+it again. Of several processes, process 0 decides and writes; the others do what it decided.
 """
 
 import ast
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
 import time
+import tokenize
 
 import flax.traverse_util
 
@@ -69,7 +71,7 @@ class Runner:
         self.seconds, self.folders = {}, {}
         self.worked = self._taken = False
 
-    def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False, guarded=''):
+    def run(self, name, work, *, reads, after=(), code=(), cheap=False, alone=False, guarded=()):
         """Does work(folder) unless it was done before.
 
         Args:
@@ -80,8 +82,8 @@ class Runner:
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
             cheap: it is done again without asking, and never shared.
-            guarded: a file that it writes; another than a finished stage's is refused. With the
-                same it is no matter that its code changed.
+            guarded: files that it writes; others than a finished stage's are refused. With the same
+                it is no matter that its code changed.
         Returns:
             (folder, digest).
 
@@ -111,7 +113,7 @@ class Runner:
                 whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
                 done = self._work(name, final, unfinished, begun, whole, guarded)
             self.folders[name], self.seconds[name] = final, done['seconds']
-            if self.worked and parallel.is_main():
+            if self._taken:
                 self._list()
         return final, digest
 
@@ -131,9 +133,7 @@ class Runner:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
                 disk.write_json(unfinished / FILE, begun)
-        if guarded and not self.rerun:
-            processes.on_main(lambda: _refuse_other(final, unfinished, guarded))
-        processes.on_main(lambda: self._put_in_place(unfinished, final))
+        processes.on_main(lambda: self._put_in_place(unfinished, final, guarded))
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
 
@@ -147,9 +147,7 @@ class Runner:
         kept = begun if any(unfinished.glob('checkpoints/step_*')) else None
         before = None if goes_on else done or kept
         if before and not (self.rerun or cheap):
-            _refuse_change(final, before['reads'], fingerprint['reads'])
-            if before['code'] != fingerprint['code'] and not guarded:
-                _refuse_code(final, before.get('commit'))
+            _refuse_change(final, before, fingerprint, guarded)
         if not alone:  # which fails before it has changed anything, as at a path that is wrong
             self._take_over()
         if goes_on:
@@ -173,8 +171,17 @@ class Runner:
             self._list()
             self._begin()
 
-    def _put_in_place(self, unfinished, final):
-        self._take_over()
+    def _put_in_place(self, unfinished, final, guarded):
+        others = _others(final, unfinished, guarded)
+        if others and not self.rerun:
+            _remove(unfinished)
+            raise Changed(
+                f'{others[0]} would be another: images were added, removed or changed since, or '
+                'the code that cuts them was; put them back, add --rerun to do all that builds on '
+                'it again, or name another --workdir to keep both'
+            )
+        if others or not (guarded and final.exists()):  # what builds on it may be refused yet
+            self._take_over()
         _remove(final)
         unfinished.rename(final)
 
@@ -223,41 +230,35 @@ def _remove(folder):
         shutil.rmtree(folder)
 
 
-def _refuse_change(folder, before, now):
-    before, now = (flax.traverse_util.flatten_dict(reads, sep='.') for reads in (before, now))
-    pairs = {
-        key: (before.get(key, 'unset'), now.get(key, 'unset')) for key in before.keys() | now.keys()
-    }
+def _refuse_change(folder, before, now, guarded):
+    """A changed setting, or an update of the code, does not throw hours of training away."""
+    old, new = (flax.traverse_util.flatten_dict(each['reads'], sep='.') for each in (before, now))
+    pairs = {key: (old.get(key, 'unset'), new.get(key, 'unset')) for key in old.keys() | new.keys()}
     changed = [
-        f'{key} {old!r} -> {new!r}' for key, (old, new) in sorted(pairs.items())
-        if old != new and os.path.abspath(f'{old}') != os.path.abspath(f'{new}')  # one folder
+        f'{key} {was!r} -> {is_!r}' for key, (was, is_) in sorted(pairs.items())
+        if was != is_ and os.path.abspath(f'{was}') != os.path.abspath(f'{is_}')  # one folder
     ]  # fmt: skip
+    made, way = [], ''
+    if before['code'] != now['code'] and not guarded:
+        commit = before.get('commit', 'unknown')
+        made.append(f'by other code of this project (commit {commit})')
+        if commit not in (provenance.commit(), 'unknown') and not commit.endswith('+'):
+            way = 'check that out to go on with it, '
     if changed:
+        made.append(f'with other settings: {", ".join(changed)}')
+    if made:
         raise Changed(
-            f'{folder} was made with other settings: {", ".join(changed)}; add --rerun to do it '
-            'and what builds on it again, or name another --workdir to keep both'
+            f'{folder} was made {" and ".join(made)}; {way}add --rerun to do it and what builds on '
+            'it again, or name another --workdir to keep both'
         )
 
 
-def _refuse_code(folder, commit):
-    """An update of the code alone does not throw hours of training away."""
-    raise Changed(
-        f'{folder} was made by other code of this project (commit {commit or "unknown"}); check '
-        'that out to go on with it, add --rerun to do it and what builds on it again, or name '
-        'another --workdir to keep both'
-    )
-
-
-def _refuse_other(final, unfinished, name):
-    """What was learnt from the one is not lost because the other came unasked."""
-    before, now = final / name, unfinished / name
-    if before.exists() and disk.digest(before) != disk.digest(now):
-        _remove(unfinished)
-        raise Changed(
-            f'{before} would be another: images were added, removed or changed since, or the code '
-            'that cuts them was; put them back, add --rerun to do all that builds on it again, or '
-            'name another --workdir to keep both'
-        )
+def _others(final, unfinished, guarded):
+    """Those of a finished stage's guarded files that are not what was made now."""
+    return [
+        final / name for name in guarded
+        if (final / name).exists() and disk.digest(final / name) != disk.digest(unfinished / name)
+    ]  # fmt: skip
 
 
 @functools.cache
@@ -267,7 +268,7 @@ def own_code():
 
 
 def read_code(folders):
-    """{file: its text} of sources under `folders`; of Python without comments and docstrings."""
+    """{file: its text} of sources under `folders`; of Python without comments, docstrings, empty lines."""
     texts = {}
     for file in sorted(file for folder in folders for file in folder.rglob('*.*')):
         if file.suffix in _SOURCES:
@@ -277,12 +278,18 @@ def read_code(folders):
 
 
 def _bare(source):
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    """Its lines, not parsed: of another version of Python a tree is another."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
         body = getattr(node, 'body', None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
-            del body[0]
-    return ast.dump(tree)
+            for row in range(body[0].lineno - 1, body[0].end_lineno):
+                lines[row] = ''
+    return '\n'.join(line.rstrip() for line in lines if line.strip())
 
 
 def code_digest(paths, code):

@@ -299,9 +299,54 @@ def test_changed_code_is_refused_with_the_commit_that_made_what_stands_there(tmp
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
 
 
+def test_where_to_find_other_code_is_said_if_it_can_be_found(tmp_path, monkeypatch):
+    for at, advised in (('a1', True), ('a1+', False), ('unknown', False), ('b2', False)):
+        monkeypatch.setattr(provenance, 'commit', lambda at=at: at)
+        run(tmp_path / at, Work(), code=['data'], reads=BEFORE)
+        monkeypatch.setattr(provenance, 'commit', lambda: 'b2')
+        with pytest.raises(stages.Changed, match=re.escape(f'(commit {at})')) as refused:
+            run(tmp_path / at, Work(), rerun=False, code=['eval'], reads=AFTER)
+        assert ('check that out' in str(refused.value)) == advised
+        assert DIFFERENCE in str(refused.value)
+
+
+def test_a_refused_update_leaves_the_run_as_it_was_listed(tmp_path):
+    """Though the reading of its images, which gave the same, was done again before."""
+    begun = []
+
+    def whole(code, **options):
+        runner = stages.Runner(tmp_path, begin=lambda: begun.append(1), **options)
+        runner.run('data', Work(), reads={}, code=code, alone=True, guarded=('out.txt',))
+        runner.run('judge', Work(), reads={}, code=code)
+        runner.close()
+
+    whole(['data'])
+    listed = stages.places(tmp_path)
+    with pytest.raises(stages.Changed, match='judge was made by other code'):
+        whole(['eval'])
+    assert stages.places(tmp_path) == listed and len(listed) == 2 and len(begun) == 1
+    whole(['eval'], rerun=True)
+    assert stages.places(tmp_path) == listed and len(begun) == 2
+
+
+def test_another_guarded_file_is_refused_by_its_name(tmp_path):
+    def work(folder, text='same'):
+        (folder / 'first.txt').write_text('same')
+        (folder / 'second.txt').write_text(text)
+
+    names = 'first.txt', 'second.txt'
+    run(tmp_path, work, guarded=names)
+    other = functools.partial(work, text='other')
+    with pytest.raises(stages.Changed, match='second.txt would be another'):
+        run(tmp_path, other, rerun=False, after=['x'], guarded=names)
+    assert folders(tmp_path) == ['stage']
+    run(tmp_path, other, after=['x'], guarded=names)  # as with --rerun
+    assert (tmp_path / 'stage' / 'second.txt').read_text() == 'other'
+
+
 @pytest.mark.parametrize('options', [{'after': ['x']}, {'reads': AFTER, 'cheap': True},
                                      {'code': ['data'], 'cheap': True},
-                                     {'code': ['data'], 'guarded': 'out.txt'}])  # fmt: skip
+                                     {'code': ['data'], 'guarded': ('out.txt',)}])  # fmt: skip
 def test_other_inputs_and_cheap_or_guarded_stages_need_no_asking(tmp_path, options):
     run(tmp_path, Work(), reads=BEFORE)
     work = Work()
@@ -370,7 +415,7 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
     same = [
         CODE.replace('Doc.', 'Other.'), CODE.replace('    """Doc."""\n', ''),
         '"""Module."""' + CODE, CODE.replace('  # why', ''),
-        CODE.replace('x + 1', '(x + 1)'), '# head\n\n' + CODE + '\n\n',
+        CODE.replace('    return', '\n    return'), '# head\n\n' + CODE + '\n\n',
     ]  # fmt: skip
     assert {digest(text) for text in same} == {first}
     different = [CODE.replace('1', '2'), CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
