@@ -268,7 +268,7 @@ def own_code():
 
 
 def read_code(folders):
-    """{file: its text} of sources under `folders`; of Python without comments, docstrings, empty lines."""
+    """{file: its text} of sources in `folders`; of Python no comments, docstrings, empty lines."""
     texts = {}
     for file in sorted(file for folder in folders for file in folder.rglob('*.*')):
         if file.suffix in _SOURCES:
