@@ -12,6 +12,7 @@ from models.dropout import Dropout
 
 MAP_SIDE = 8  # positions a side of the classes' maps, at most: of the layout, not of the detail
 
+
 class UNet(nn.Module):
     """Predicts eps, x_0 or v from a noisy image (Ho et al. 2020; Dhariwal & Nichol 2021).
 

@@ -180,7 +180,8 @@ class Runner:
                 'the code that cuts them was; put them back, add --rerun to do all that builds on '
                 'it again, or name another --workdir to keep both'
             )
-        if others or not (guarded and final.exists()):  # what builds on it may be refused yet
+        same = guarded and final.exists() and not others
+        if not same:  # where it is the same, what builds on it may be refused yet
             self._take_over()
         _remove(final)
         unfinished.rename(final)
@@ -235,8 +236,8 @@ def _refuse_change(folder, before, now, guarded):
     old, new = (flax.traverse_util.flatten_dict(each['reads'], sep='.') for each in (before, now))
     pairs = {key: (old.get(key, 'unset'), new.get(key, 'unset')) for key in old.keys() | new.keys()}
     changed = [
-        f'{key} {was!r} -> {is_!r}' for key, (was, is_) in sorted(pairs.items())
-        if was != is_ and os.path.abspath(f'{was}') != os.path.abspath(f'{is_}')  # one folder
+        f'{key} {was!r} -> {given!r}' for key, (was, given) in sorted(pairs.items())
+        if was != given and os.path.abspath(f'{was}') != os.path.abspath(f'{given}')  # one folder
     ]  # fmt: skip
     made, way = [], ''
     if before['code'] != now['code'] and not guarded:
