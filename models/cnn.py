@@ -10,7 +10,7 @@ from models.dropout import Dropout
 
 
 class CNN(nn.Module):
-    """Convolutions with ReLU, max-pooling, dropout, dense layers.
+    """Convolutions, max-pooling, ReLU, dropout, dense layers.
 
     Attributes:
         num_classes: number of logits.
@@ -36,8 +36,8 @@ class CNN(nn.Module):
         x = x.astype(self.dtype)
         for layer, width in enumerate(self.widths):
             side = 3 if layer else self.first_kernel
-            x = nn.relu(nn.Conv(width, (side, side), dtype=self.dtype)(x))
-            x = max_pool(x)
+            x = nn.Conv(width, (side, side), dtype=self.dtype)(x)
+            x = nn.relu(max_pool(x))  # in this order ReLU sees a quarter as many values
             x = Dropout(self.dropout / 2, layer)(x, keys)
         x = x.reshape(x.shape[0], -1)
         features = nn.relu(nn.Dense(self.hidden, dtype=self.dtype)(x))
@@ -47,8 +47,7 @@ class CNN(nn.Module):
 
 
 def max_pool(x):
-    """2x2 max-pooling by strided slices: twice as fast as a window reduction in XLA on CPU."""
-    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :h, :w]
-    top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
-    return jnp.maximum(top, jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2]))
+    """2x2 max-pooling as a maximum over axes: on CPU its gradient is cheaper than a window's."""
+    h, w = x.shape[1] // 2, x.shape[2] // 2
+    x = x[:, : 2 * h, : 2 * w]
+    return x.reshape(x.shape[0], h, 2, w, 2, x.shape[-1]).max((2, 4))

@@ -21,7 +21,9 @@ class Dropout(nn.Module):
             return x
         keep = 1 - self.rate
         bits = jax.vmap(hashed_bits, (0, None, None))(keys, self.layer, x.shape[1:])
-        return jnp.where(bits < jnp.uint32(keep * 2**32), x / keep, 0).astype(x.dtype)
+        # kept for the backward pass, where XLA would hash again, for every use of the gradient
+        kept = jax.lax.optimization_barrier(bits < jnp.uint32(keep * 2**32))
+        return jnp.where(kept, x / keep, 0).astype(x.dtype)
 
 
 def hashed_bits(key, stream, shape):

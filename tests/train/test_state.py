@@ -169,8 +169,24 @@ def test_clipping_bounds_the_norm_of_the_gradient():
     clipped = state.make_optimizer(learning_rate=1.0, steps=5, clip=1.0)
     opt_state = clipped.init(tree)
     _, opt_state = clipped.update(tree, opt_state, tree)
-    moments = [leaf for leaf in jax.tree.leaves(opt_state) if np.shape(leaf) == (2,)]
-    np.testing.assert_allclose(moments[0], 0.1 * np.array([0.6, 0.8]), rtol=1e-5)  # (1 - b1) g
+    moments = [leaf for leaf in jax.tree.leaves(opt_state) if np.ndim(leaf)]
+    expected = 0.1 * np.array([0.6, 0.8, *np.zeros(6)])  # (1 - b1) g, padded
+    np.testing.assert_allclose(moments[0], expected, rtol=1e-5)
+
+
+def test_padding_changes_no_update_and_makes_every_vector_a_multiple_of_8():
+    rng = np.random.default_rng(0)
+    params = {'a': jnp.asarray(rng.normal(size=(3, 3))), 'b': jnp.asarray(rng.normal(size=2))}
+    options = dict(clip=0.5, weight_decay=0.1)
+    padded = state.make_optimizer(learning_rate=0.1, steps=9, **options)
+    plain = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.1))
+    states = [padded.init(params), plain.init(params)]
+    assert {leaf.shape for leaf in jax.tree.leaves(states[0]) if leaf.ndim} == {(16,)}
+    for _ in range(3):
+        grads = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
+        found, states[0] = padded.update(grads, states[0], params)
+        expected, states[1] = plain.update(grads, states[1], params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
 
 
 def test_every_example_has_its_own_key_at_every_step():
