@@ -231,7 +231,7 @@ def memory_of(case, options):
 
 def main():
     options = common.arguments(
-        __doc__.splitlines()[0], variant='', rounds=7, steps=10, only='', memory=False
+        __doc__.splitlines()[0], variant='', rounds=5, steps=40, only='', memory=False
     )
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # PyTorch wants some, too
     parallel.set_up(0)
