@@ -31,7 +31,7 @@ class ImageSet:
 
     def take(self, rows):
         """The images at `rows` (indices or a slice), as a new set."""
-        names = tuple(np.array(self.names, object)[rows])
+        names = tuple(self.names[row] for row in np.arange(len(self))[rows])
         return ImageSet(store.pick(self.images, rows), self.labels[rows], names)
 
 

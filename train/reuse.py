@@ -123,8 +123,7 @@ def write_predictions(run, images, out, views=1):
         writer.writerow(['file', 'class', 'probability',
                          *(f'{name}_{k}' for k in top for name in ('class', 'probability')),
                          'error'])  # fmt: skip
-        for first in range(0, len(source), CHUNK):
-            image_set, bad = _decoded(source, range(first, min(first + CHUNK, len(source))))
+        for image_set, bad in _in_chunks(source, _decoded, update):
             unusable += len(bad)
             if len(image_set):
                 mean = probabilities(run, models, image_set, views).mean(axis=0)
@@ -134,8 +133,15 @@ def write_predictions(run, images, out, views=1):
                     writer.writerow([name, *cells[0], *(x for cell in cells for x in cell), ''])
             for name, reason in bad:
                 writer.writerow([name, *[''] * (2 + 2 * len(top)), reason])
-            update(min(first + CHUNK, len(source)), len(source))
     return len(source), unusable
+
+
+def _in_chunks(images, read, update):
+    """read(images, rows) for CHUNK rows at a time, so that a set may be larger than memory."""
+    for first in range(0, len(images), CHUNK):
+        end = min(first + CHUNK, len(images))
+        yield read(images, range(first, end))
+        update(end, len(images))
 
 
 def _decoded(source, rows):
@@ -159,36 +165,43 @@ def evaluate(run, images=None, split='test', views=1):
         The entry, over the single classifiers; with `averaged`, of several: what their mean
         prediction, that of `write_predictions`, reaches.
     """
-    parts, config = run.parts(), run.config
-    seen = 0
+    parts, config, models = run.parts(), run.config, run.classifiers()
+    of = str(images) if images else f'{split} split'
     if images:
         source = folders.open_folder(images, config.data.image_size, parts.class_names)
-        image_set, bad = _decoded(source, range(len(source)))
         preparing.say_ignored(source)
-        if bad:
-            found = f'{images}: {len(bad)} unusable images, first {": ".join(bad[0])}'
-            if config.data.on_bad_image != 'skip':
-                raise ValueError(f'{found}; mend or remove them')
-            say(f'  {found}; left out, as the run itself does')
-        if not len(image_set):
-            raise ValueError(f'{images}: of its {len(source)} images none can be used')
         known = splits.digests(run.stage('data'))
-        learnt = known['train'] | known['validation']
-        seen = sum(digest(image) in learnt for image in image_set.images)
-        if seen:
-            say(f'  {seen:,} of the {len(image_set):,} images are training or validation images of '
-                'this run: the scores are too good')
+        learnt, read = known['train'] | known['validation'], _decoded
     else:
-        image_set = getattr(parts, split)
-    found = probabilities(run, run.classifiers(), image_set, views)
+        source = getattr(parts, split)
+        learnt, read = set(), lambda whole, rows: (whole.take(rows), [])
+    predicted, labelled, bad, seen = [], [], [], 0
+    with progress('images') as update:
+        for image_set, unusable in _in_chunks(source, read, update):
+            bad += unusable
+            if bad and config.data.on_bad_image != 'skip':
+                raise ValueError(f'{of}: {": ".join(bad[0])}; mend or remove it')
+            if len(image_set):
+                predicted.append(probabilities(run, models, image_set, views))
+                labelled.append(image_set.labels)
+            if learnt:
+                seen += sum(digest(image) in learnt for image in image_set.images)
+    if not predicted:
+        raise ValueError(f'{of}: of its {len(source)} images none can be used')
+    found, labels = np.concatenate(predicted, axis=1), np.concatenate(labelled)
+    if bad:
+        say(f'  {of}: {len(bad)} unusable images, first {": ".join(bad[0])}; left out, as the run '
+            'itself does')
+    if seen:
+        say(f'  {seen:,} of the {len(labels):,} images are training or validation images of '
+            'this run: the scores are too good')
     groups = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
-        image_set.labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
+        labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
     )['arms'][run.arm]
-    of = str(images) if images else f'{split} split'
-    scores |= {'images': len(image_set), 'of': of, 'seen': seen}
+    scores |= {'images': len(labels), 'of': of, 'seen': seen}
     if len(found) > 1:
-        mean = metrics.summary(image_set.labels, found.mean(axis=0).argmax(-1), found.shape[-1])
+        mean = metrics.summary(labels, found.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}
     return scores
 

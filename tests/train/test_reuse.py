@@ -151,6 +151,26 @@ def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_pa
     assert found['accuracy']['mean'] == pytest.approx(hits) and found['images'] == len(rows)
 
 
+def test_a_set_is_measured_a_few_images_at_a_time(run, tmp_path, monkeypatch):
+    """As one in a folder and as the run's own, moved views included: it may exceed the memory."""
+    images = run.stage('synthetic') / 'images'
+    whole = reuse.evaluate(run, images), reuse.evaluate(run, split='train', views=3)
+    sizes, predicted = [], predict.predict
+
+    def watched(model, variables, image_set, size):
+        sizes.append(len(image_set))
+        return predicted(model, variables, image_set, size)
+
+    monkeypatch.setattr(predict, 'predict', watched)
+    monkeypatch.setattr(reuse, 'CHUNK', 5)
+    for before, after in zip(
+        whole, (reuse.evaluate(run, images), reuse.evaluate(run, split='train', views=3))
+    ):
+        assert after['accuracy']['per_seed'] == before['accuracy']['per_seed']
+        assert after['images'] == before['images'] > 5
+    assert max(sizes) == 5
+
+
 def test_measured_on_its_own_images_a_run_says_so(run, tmp_path, monkeypatch):
     """Three images that it trained on, and one that cannot be used, beside its synthetic ones."""
     shutil.copytree(run.stage('synthetic') / 'images', tmp_path / 'images')
@@ -162,7 +182,7 @@ def test_measured_on_its_own_images_a_run_says_so(run, tmp_path, monkeypatch):
     for i in range(3):
         Image.fromarray(parts.train.images[i]).save(some / f'known_{i}.png')
     (some / 'broken.png').write_text('no image')
-    with pytest.raises(ValueError, match='broken.png: not a JPEG.*; mend or remove them'):
+    with pytest.raises(ValueError, match='broken.png: not a JPEG.*; mend or remove it'):
         reuse.evaluate(run, tmp_path / 'images')
     with (config := ml_collections.ConfigDict(run.config.to_dict())).unlocked():
         config.data.on_bad_image = 'skip'
