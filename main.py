@@ -202,7 +202,7 @@ def settings(argv):
     if _CONFIG.value is None:
         raise ValueError('no --config; try --config=configs/augmented.py')
     path = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config']))
-    if not pathlib.Path(file := f'{path}'.partition(':')[0]).exists():
+    if not pathlib.Path(file := f'{path}'.partition(':')[0]).is_file():
         raise ValueError(f'--config: there is no {file}; try configs/augmented.py or original.py')
     config = _CONFIG.value
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string

@@ -69,7 +69,7 @@ def choose(facts, given):
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
         **{name: 500 * round(usual[name] * grown / 500)
            for name in ('classifier.steps', 'judge.steps')},
-    }, f'as the square root of {total:,} training images'))  # fmt: skip
+    }, f'as the square root of {total:,} training images; eight looks at samples'))  # fmt: skip
     uneven = counts.max() / max(counts.min(), 1)
     few = total <= 2 * IMAGES and fill_plan(counts, '4x').sum() <= MOST * total
     fill = '4x' if few else 'largest' if uneven >= 2 else '2x'

@@ -156,7 +156,7 @@ def _check_arms(config):
     if unknown or 'original' not in arms or len(set(arms)) != len(arms):
         raise ValueError(
             f"config.arms={arms} must name 'original', the baseline, and may name each of "
-            f'{", ".join(ARMS)} once'
+            f'{", ".join(ARMS)} once' + (f'; unknown: {", ".join(unknown)}' if unknown else '')
         )
     for arm in arms:
         for name in ARMS[arm].fields:
@@ -199,7 +199,7 @@ def _check_shift(name, config):
     shift, size = config[name].augment_shift, config.data.image_size
     if shift and not augment.whole_pixels(shift, size):
         raise ValueError(
-            f'config.{name}.augment_shift={shift} of config.data.image_size={size} is not half a '
+            f'config.{name}.augment_shift={shift} of config.data.image_size={size} comes to no '
             f'pixel, and shifts are whole; use {math.ceil(51 / size) / 100} or more, or 0'
         )
 

@@ -33,7 +33,9 @@ def stratified_cut(labels, fraction, seed):
         )
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f'found {len(classes)} class(es) with images; a classifier needs two')
+        raise ValueError(
+            f'a classifier needs two classes with images, a folder each; found {len(classes)}'
+        )
     chosen = [np.zeros(0, np.int64)]
     for k, n in zip(classes, counts):
         size = min(max(round(fraction * n), 1), n - 1) if fraction > 0 else 0

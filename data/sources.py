@@ -141,6 +141,8 @@ def _digits(image_size):
 
 def _open_folders(train, test, image_size):
     if not train:
-        raise ValueError("the source 'folder' needs a train path: a directory or a zip")
+        raise ValueError(
+            "config.data.train='' must be a directory or a zip: the source 'folder' reads it"
+        )
     pool = folders.open_folder(train, image_size)
     return pool, folders.open_folder(test, image_size, pool.class_names) if test else None

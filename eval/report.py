@@ -221,9 +221,9 @@ def _notes(quality: Mapping) -> dict[str, str]:
             'classifier trained on this training split alone; not comparable with FID, which rests '
             'on Inception features, nor with another run. The yardstick is what real validation '
             f'images reach. Compared are {found["images"]} synthetic and as many validation '
-            f'images, equally many of each of {found["classes"]} classes, with the training images '
-            'of these. The synthetic images were chosen by the judge in whose features they are '
-            'measured, which flatters them, the more the fewer passed.')
+            f'images, in each of {found["classes"]} classes as many of the one as of the other, '
+            'with the training images of these. The synthetic images were chosen by the judge in '
+            'whose features they are measured, which flatters them, the more the fewer passed.')
     if quality.get('copies'):
         ratio = (quality.get('thresholds') or {}).get('copy_ratio')
         notes['copies'] = (

@@ -228,7 +228,8 @@ def _beyond_chance(difference: Mapping, arm: str, limits: Mapping) -> str:
             listed = _some([f'{name} ({points(mean)} points)' for name, mean in own])
             clauses.append(f'{verb} beyond chance on {listed}')
     if not clauses:
-        return 'on no class and no group of classes is there a change beyond chance'
+        return ('on no class and no group of classes is there a change beyond chance, corrected '
+                'for the number of classes and of groups')
     return f'{arm} {" and ".join(clauses)}'
 
 

@@ -317,7 +317,7 @@ MISTAKES = {
     'missing folder': (
         ['--config.data.source=folder', '--config.data.train=/no/such/place'], '/no/such/place'
     ),
-    'no folder': (['--config.data.source=folder'], 'train path'),
+    'no folder': (['--config.data.source=folder'], "data.train='' must be a directory or a zip"),
     'stray argument': (['extra'], "'extra'"),
     'batch': (
         ['--config.cpu_devices=2', '--config.classifier.batch_size=7'],

@@ -19,7 +19,7 @@ from data import splits
 from generation import synthesize
 from train import classifier, flops, generator, parallel, preparing
 from train.arms import ARMS
-from train.progress import progress, say, show
+from train.progress import plural, progress, say, show
 
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
@@ -91,7 +91,7 @@ def _show_counts(parts, found):
             'nothing can be said')
     least = 100 / len(parts.test) ** 0.5
     say(
-        f'  {len(parts.test):,} test image{"s" * (len(parts.test) > 1)}: a difference of less than '
+        f'  {plural(len(parts.test), "test image")}: a difference of less than '
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:
@@ -106,11 +106,12 @@ def _has(count):
 
 def _show_trouble(parts):
     for kind, entries, text in (
-        ('unusable', parts.bad_images, lambda e: f'{e["name"]}: {e["error"]}'),
-        ('groups of images that show one picture', parts.duplicates,
+        (('unusable image',), parts.bad_images, lambda e: f'{e["name"]}: {e["error"]}'),
+        (('group of images that show one picture', 'groups of images that show one picture'),
+         parts.duplicates,
          lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
     ):  # fmt: skip
-        say(f'{len(entries)} {kind}')
+        say(plural(len(entries), *kind))
         for entry in entries[:SHOWN]:
             say(f'  {text(entry)}')
         if len(entries) > SHOWN:
@@ -160,8 +161,8 @@ def _show_costs(parts, found, arms, given):
         show(table)
         say(
             f'An estimate: :{first} is timed, the others go by the number of operations; '
-            'for synthesis, of which a third is taken to fail the quality check, too; other work '
-            'on the machine counts not at all.'
+            'for synthesis, of which a third is taken to fail the quality check, too. Other work '
+            'on the machine makes it longer.'
         )
     if left_out:
         say(f'{" and ".join(left_out)} would take weeks here: it takes a GPU.')

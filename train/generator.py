@@ -10,7 +10,10 @@ from models import dit, unet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-BACKBONES = ('unet', 'dit')
+BACKBONES = {  # and the fields of `config.generator` that describe no other
+    'unet': ('channels', 'multipliers', 'blocks', 'attention', 'class_map'),
+    'dit': ('width', 'depth'),
+}
 
 
 def make_model(config, num_classes):
@@ -29,6 +32,11 @@ def make_model(config, num_classes):
     raise ValueError(
         f'config.generator.backbone={config.backbone!r} is unknown; use {" or ".join(BACKBONES)}'
     )
+
+
+def unread(config):
+    """The fields of `config.generator` that its backbone does not read."""
+    return [name for one in BACKBONES if one != config.backbone for name in BACKBONES[one]]
 
 
 def build(config, num_classes):

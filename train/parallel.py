@@ -40,9 +40,9 @@ def set_up(cpu_devices):
     """Prepares the devices; must run before anything uses JAX.
 
     Args:
-        cpu_devices: how many devices the CPU is split into, one single-threaded device each; that
-            keeps the cores busier than one device which shares them. 0: one per core, as a power
-            of 2 up to 8. Without effect on accelerators.
+        cpu_devices: how many devices the CPU is split into, one single-threaded device each. 0: one
+            per core, as a power of 2 up to 8, which is about as fast as one device that shares two
+            cores (benchmarks/README.md) and more so with more. Without effect on accelerators.
 
     Raises:
         ValueError: fewer than none, or more than `MOST`.
@@ -54,7 +54,8 @@ def set_up(cpu_devices):
     count = cpu_devices or 2 ** min(3, int(math.log2(cores or 1)))
     wanted = [
         '--xla_backend_optimization_level=1',  # the time is in library calls: compile faster
-        '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution',  # Eigen's are faster
+        # convolutions by Eigen, which are faster in jax 0.12
+        '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution',
     ]
     if count > 1:
         wanted += [

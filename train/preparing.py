@@ -14,7 +14,7 @@ from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from generation import export
 from train import processes
-from train.progress import progress, say
+from train.progress import plural, progress, say
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 SHOWN = 3  # names of files that are passed over
@@ -31,12 +31,12 @@ def prepare_data(folder, config):
     say(
         f'  {len(counts)} classes, {counts.min()} to {counts.max()} training images each; '
         f'{len(parts.train)} train, {len(parts.validation)} validation, {len(parts.test)} test; '
-        f'{len(parts.duplicates)} groups of duplicates'
+        + plural(len(parts.duplicates), 'group of duplicates', 'groups of duplicates')
         + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
     )
     if bad := parts.bad_images:
-        say(f'  {len(bad)} unusable images left out, see data/bad_images.json; the first: '
-            f'{bad[0]["name"]}: {bad[0]["error"]}')
+        say(f'  {plural(len(bad), "unusable image")} left out, see data/bad_images.json; the '
+            f'first: {bad[0]["name"]}: {bad[0]["error"]}')
     near = splits.near_parted(parts.duplicates)
     if near > NEAR * (len(parts.validation) + len(parts.test)):
         say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')

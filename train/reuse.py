@@ -1,6 +1,7 @@
 """What a finished run is good for: classify images, measure again, draw more, take it along."""
 
 import csv
+import json
 import pathlib
 
 import jax
@@ -16,8 +17,9 @@ from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results, sheets
 from generation import export
+from generation.samples import COLUMNS
 from train import arms, disk, experiment, parallel, preparing, runs
-from train.progress import progress, say, show
+from train.progress import plural, progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
 EXPORTS = ('classifier', 'tfds')
@@ -62,12 +64,13 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         out /= names[mode]
     if out.is_file() and not pathlib.PurePath(names[mode]).suffix:
         raise ValueError(f'--out={out} is a file; name a folder')
+    if mode in ('predict', 'evaluate') or mode == 'export' and what == 'classifier':
+        _say_if_worse(run)
     if mode == 'predict':
         if images is None:
             raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')
         total, bad = write_predictions(run, images, out, views)
-        images = f'{total:,} image{"s" * (total != 1)}'
-        say(f'{images}, {bad:,} of them unusable, by {run.words()}: {out}')
+        say(f'{plural(total, "image")}, {bad:,} of them unusable, by {run.words()}: {out}')
     elif mode == 'evaluate':
         if images and split != 'test':
             raise ValueError(f'--split={split} is of the run, --images are others; give one')
@@ -76,14 +79,26 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         disk.write_json(out, results.jsonable(scores))
         say(f'Per class: {out}')
     elif mode == 'sample':
+        which = 'all of them' if count <= COLUMNS else f'the first {COLUMNS} of each'
         total = sample(run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
-        say(f'{total} images, not checked, in {out}/<class>; all of them: {out / "sheet.png"}')
+        say(f'{total} images, not checked, in {out}/<class>; {which}: {out / "sheet.png"}')
     elif what == 'tfds':
         total = export.write_tfds(run.stage('synthetic'), out, run.class_names())
         say(f"{total} images: tfds.data_source('synthetic', split='train', data_dir='{out}')")
     else:
         export_classifier(run, out)
         say(f'{run.words()}: {out}, its classes in {out.name}.json')
+
+
+def _say_if_worse(run):
+    """Says so if the run's report found that its arm is worse than the baseline."""
+    path = run.folder / 'report' / 'metrics.json'
+    found = json.loads(path.read_text('utf-8'))['differences'] if path.exists() else {}
+    difference = found.get(f'{run.arm}-original', {}).get('accuracy')
+    if difference and difference['ci95'][1] < 0:
+        say(f'  By its report {run.arm} is worse than original, '
+            f'{100 * difference["mean"]:+.1f} points; for original: '
+            f'--checkpoint={run.folder / "classifiers" / "original"}')
 
 
 def probabilities(run, models, image_set, views=1):
@@ -190,8 +205,8 @@ def evaluate(run, images=None, split='test', views=1):
         raise ValueError(f'{of}: of its {len(source)} images none can be used')
     found, labels = np.concatenate(predicted, axis=1), np.concatenate(labelled)
     if bad:
-        say(f'  {of}: {len(bad)} unusable images, first {": ".join(bad[0])}; left out, as the run '
-            'itself does')
+        say(f'  {of}: {plural(len(bad), "unusable image")}, first {": ".join(bad[0])}; left out, '
+            'as the run itself does')
     if seen:
         say(f'  {seen:,} of the {len(labels):,} images are training or validation images of '
             'this run: the scores are too good')
@@ -207,7 +222,9 @@ def evaluate(run, images=None, split='test', views=1):
 
 
 def sample(run, out, *, classes, count, first_seed=0, guidance=None):
-    """Draws `count` images of each class, unchecked, as out/<class>/<seed>.png and out/sheet.png.
+    """Draws `count` images of each class, unchecked, as out/<class>/<seed>.png.
+
+    out/sheet.png shows the first COLUMNS of each class.
 
     Args:
         classes: names; () is all of them.
@@ -241,7 +258,9 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     rows = {
-        names[label]: [(f'seed {s}', images[i]) for i, s in enumerate(seeds) if labels[i] == label]
+        names[label]: [
+            (f'seed {seeds[i]}', images[i]) for i in np.flatnonzero(labels == label)[:COLUMNS]
+        ]
         for label in chosen
     }  # fmt: skip
     (out / 'sheet.png').write_bytes(sheets.named(rows))

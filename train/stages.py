@@ -287,7 +287,8 @@ def _bare(source):
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, 'body', None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
+        above = getattr(node, 'lineno', 0)
+        if isinstance(body, list) and body and _is_docstring(body[0]) and body[0].lineno > above:
             for row in range(body[0].lineno - 1, body[0].end_lineno):
                 lines[row] = ''
     return '\n'.join(line.rstrip() for line in lines if line.strip())
@@ -310,7 +311,8 @@ def _plain(config):
 
 
 def _is_docstring(node):
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    value = isinstance(node, ast.Expr) and node.value
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _digest(text):

@@ -354,7 +354,8 @@ def test_the_evidence_says_where_it_gained_and_lost():
 
 
 def test_the_evidence_counts_a_group_only_after_holm():
-    nothing = 'On no class and no group of classes is there a change beyond chance.'
+    nothing = ('On no class and no group of classes is there a change beyond chance, corrected for '
+               'the number of classes and of groups.')
     assert evidence({'many': (0.1, 0.04), 'few': (0.1, 0.03)}) == nothing  # 2 x 0.03 = 0.06
     assert evidence({'few': (0.1, 0.03)}).startswith('Augmented gained')
 

@@ -37,6 +37,16 @@ def test_a_network_that_has_no_such_part_does_not_read_its_fields():
     assert reads('original', network='resnet32', **others) == resnet
 
 
+def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
+    def read(backbone, **changes):
+        fields = {'generator.backbone': backbone, **changes}
+        return experiment.generator_reads(tiny_config(**fields))
+
+    unet, dit = {'generator.blocks': 9, 'generator.class_map': True}, {'generator.depth': 9}
+    assert read('unet', **dit) == read('unet') != read('unet', **unet)
+    assert read('dit', **unet) == read('dit') != read('dit', **dit)
+
+
 def test_the_precision_that_auto_means_here_is_what_was_read(tiny_config, monkeypatch):
     """A run that was begun on a CPU would else be finished on a GPU in another one."""
     config = tiny_config(**{'generator.dtype': 'auto'})

@@ -17,7 +17,7 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     doctor.examine(config, 'runs/my x', {'data.train': 'images.zip'})
     said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
-    assert '1 groups of images that show one picture' in said and 'rare/again.png' in said
+    assert '1 group of images that show one picture' in said and 'rare/again.png' in said
     assert ':folder' in said and ':auto' in said
     assert '1 class has under 10 training images' in said
     assert '2 classes have under 10 test images' in said and ':folder128' not in said

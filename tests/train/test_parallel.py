@@ -113,6 +113,7 @@ def test_cpu_devices(clean_env, cpu_devices, flags, expected):
     else:
         assert int(count) == expected
     assert cache.endswith('.jax_cache')
+    assert '--xla_cpu_experimental_ynn_fusion_type=-individual_convolution' in found
     assert len({flag.split('=')[0] for flag in found}) == len(found)  # none given twice
 
 

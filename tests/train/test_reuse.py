@@ -202,6 +202,21 @@ def test_measured_on_no_usable_image_it_says_so(folder, run, tmp_path):
         reuse.evaluate(skipping, tmp_path)
 
 
+@pytest.mark.parametrize('low, high, said', [(-0.3, -0.1, True), (-0.3, 0.1, False)])
+def test_the_arm_that_the_report_advises_against_is_named(run, tmp_path, heard, low, high, said):
+    worse = dataclasses.replace(run, folder=tmp_path, arm='augmented')
+    reuse._say_if_worse(worse)  # without a report
+    found = {'accuracy': {'mean': (low + high) / 2, 'ci95': [low, high]}}
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report' / 'metrics.json').write_text(
+        json.dumps({'differences': {'augmented-original': found}}), 'utf-8')
+    reuse._say_if_worse(dataclasses.replace(worse, arm='original'))
+    assert not heard.getvalue()
+    reuse._say_if_worse(worse)
+    words = 'By its report augmented is worse than original, -20.0 points; for original: '
+    assert (words + f'--checkpoint={tmp_path}' in heard.getvalue()) == said
+
+
 def test_views_are_the_image_and_moved_copies(fake_images):
     one = fake_images(3)
     views = list(predict.views(one, 4, flip=True))
@@ -214,7 +229,7 @@ def test_views_are_the_image_and_moved_copies(fake_images):
     assert all(np.array_equal(view.labels, one.labels) for view in views)
 
 
-def test_samples_are_functions_of_class_and_seed(run, tmp_path):
+def test_samples_are_functions_of_class_and_seed(run, tmp_path, monkeypatch):
     names = run.class_names()[:2]
     assert reuse.sample(run, tmp_path / 'a', classes=names, count=2, first_seed=3) == 4
     reuse.sample(run, tmp_path / 'b', classes=names[1:], count=1, first_seed=4)
@@ -222,7 +237,11 @@ def test_samples_are_functions_of_class_and_seed(run, tmp_path):
     assert one.read_bytes() == other.read_bytes()
     reuse.sample(run, tmp_path / 'c', classes=names[1:], count=1, first_seed=4, guidance=5.0)
     assert (tmp_path / 'c' / names[1] / '00000004.png').read_bytes() != one.read_bytes()
-    assert Image.open(tmp_path / 'a' / 'sheet.png').width > 2 * 64
+    width = Image.open(tmp_path / 'a' / 'sheet.png').width
+    assert width > 2 * 64
+    monkeypatch.setattr(reuse, 'COLUMNS', 1)
+    assert reuse.sample(run, tmp_path / 'd', classes=names, count=2) == 4
+    assert Image.open(tmp_path / 'd' / 'sheet.png').width < width - 64
     with pytest.raises(ValueError, match="no class 'x'"):
         reuse.sample(run, tmp_path, classes=['x'], count=1)
 

@@ -418,7 +418,9 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
         CODE.replace('    return', '\n    return'), '# head\n\n' + CODE + '\n\n',
     ]  # fmt: skip
     assert {digest(text) for text in same} == {first}
-    different = [CODE.replace('1', '2'), CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
+    one_line = 'def g(): "Doc."; return 1\n'
+    different = [one_line, one_line.replace('1', '2'), CODE.replace('1', '2'),
+                 CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
                  CODE.replace('return', 'yield'), CODE.replace('+ 1', "+ '''1'''")]  # fmt: skip
     digests = {digest(text) for text in different}
     assert len(digests) == len(different) and first not in digests
