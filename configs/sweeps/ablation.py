@@ -8,14 +8,13 @@ the validation images (classification accuracy score, Ravuri & Vinyals 2019). Th
 baseline are trained once, and no generator for what synthesis alone changes.
 """
 
-from configs.sweeps import one_at_a_time
+from configs.sweeps import grid, one_at_a_time
 
 
 def get_sweep():
     """The fields that each run sets."""
-    return one_at_a_time({
-        'synthesis.guidance_scale': [1.0, 1.5, 2.0],
-        'synthesis.guidance_interval': [(0.0, 0.6), (0.2, 0.8)],
+    changes = one_at_a_time({
+        'synthesis.guidance_scale': [1.2, 1.5, 2.0],
         'synthesis.sampler': ['ddim'],
         'generator.class_map': [False],
         'generator.class_balanced': [True],
@@ -30,5 +29,9 @@ def get_sweep():
         'generator.label_dropout': [0.2],
         'generator.ema_decay': [0.99, 0.9999],
         'generator.channels': [24, 48],
-        'generator.steps': [5000, 20_000],
+        'generator.steps': [3000, 12_000],
     })
+    within = [(0.0, 0.6), (0.2, 0.8)]  # beside 1.5 at all times
+    return changes + grid({
+        'synthesis.guidance_scale': [1.5], 'synthesis.guidance_interval': within,
+    })  # fmt: skip

@@ -250,7 +250,7 @@ def test_the_guidance_interval(interval):
 
 
 def test_the_guidance_interval_holds_a_level():
-    fields = {'synthesis.guidance_interval': (0.5, 0.52)}
+    fields = {'synthesis.guidance_interval': (0.5, 0.52), 'synthesis.guidance_scale': 1.2}
     message = assert_refused(changed(**fields), 'synthesis.guidance_interval')
     assert 'none of the config.synthesis.steps=12 noise levels' in message
     check.check(changed(**fields | {'synthesis.spacing': 'uniform', 'synthesis.steps': 50}), 1)
@@ -274,7 +274,7 @@ def test_the_best_sample_needs_samples():
 
 
 def test_guidance_needs_a_network_that_knows_no_class():
-    fields = {'generator.label_dropout': 0.0}
+    fields = {'generator.label_dropout': 0.0, 'synthesis.guidance_scale': 1.2}
     assert 'guidance_scale=1' in assert_refused(changed(**fields), 'generator.label_dropout')
     check.check(changed(**fields | {'synthesis.guidance_scale': 1.0}), 1)
 
