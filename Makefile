@@ -25,6 +25,10 @@ install: $(VENV)/ready
 # The newest Python of VERSIONS that runs and can make an environment: a name on the PATH may be
 # a shim that fails, and pyenv keeps versions that are not on the PATH at all.
 $(VENV)/ready: requirements.txt
+	@if [ -L $(VENV) ]; then \
+	  echo "$(VENV) is a link, and what it leads to would be emptied: remove it, or touch $@ if it has all of requirements.txt"; \
+	  exit 1; \
+	fi
 	@for version in $(VERSIONS); do \
 	  for python in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python python3; do \
 	    if $$python -c "import sys, ssl, ctypes, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" >/dev/null 2>&1; then \

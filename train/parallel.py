@@ -41,8 +41,8 @@ def set_up(cpu_devices):
 
     Args:
         cpu_devices: how many devices the CPU is split into, one single-threaded device each. 0: one
-            per core, as a power of 2 up to 8, which is about as fast as one device that shares two
-            cores (benchmarks/README.md) and more so with more. Without effect on accelerators.
+            per core, as a power of 2 up to 8; two are about as fast as one device that shares two
+            cores (benchmarks/README.md). Without effect on accelerators.
 
     Raises:
         ValueError: fewer than none, or more than `MOST`.
