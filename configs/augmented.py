@@ -73,7 +73,7 @@ def digits(config):
 def folder(config):
     """Photographs in class folders or zips, at 32x32, with flips and shifts in every arm.
 
-    About 1,000 of them take two hours on two CPU cores with five classifiers an arm.
+    About 1,000 of them take two to four hours on two CPU cores with five classifiers an arm.
     """
     config.data.source = 'folder'
     config.data.image_size = 32
