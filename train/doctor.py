@@ -23,6 +23,7 @@ from train.progress import plural, progress, say, show
 
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
+HAVE = 'class has', 'classes have'
 RARE = 10  # images of a class, below which a classifier hardly ever names it
 DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
@@ -84,10 +85,10 @@ def _show_counts(parts, found):
         f'factor {counts.max() / counts.min():.1f}; files of about {found.side} pixels'
     )
     if rare := int((counts < RARE).sum()):
-        say(f'  {rare} class{_has(rare)} under {RARE} training images: neither network learns '
+        say(f'  {plural(rare, *HAVE)} under {RARE} training images: neither network learns '
             'much of them; more images would')
     if untested := int((tests < RARE).sum()):
-        say(f'  {untested} class{_has(untested)} under {RARE} test images: of each of them alone '
+        say(f'  {plural(untested, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
     least = 100 / len(parts.test) ** 0.5
     say(
@@ -98,10 +99,6 @@ def _show_counts(parts, found):
         say(f'  Of gains like those that README.md has, up to {GAIN} points, expect to hear that '
             'they cannot be told from chance: find more images, or hold out more of them '
             '(--config.splits.test_fraction=0.5)')
-
-
-def _has(count):
-    return ' has' if count == 1 else 'es have'
 
 
 def _show_trouble(parts):

@@ -15,7 +15,7 @@ from configs import check
 from data import augment, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
-from eval import metrics, predict, report, results, sheets
+from eval import metrics, predict, report, results, sheets, wording
 from generation import export
 from generation.samples import COLUMNS
 from train import arms, disk, experiment, parallel, preparing, runs
@@ -97,7 +97,7 @@ def _say_if_worse(run):
     difference = found.get(f'{run.arm}-original', {}).get('accuracy')
     if difference and difference['ci95'][1] < 0:
         say(f'  By its report {run.arm} is worse than original, '
-            f'{100 * difference["mean"]:+.1f} points; for original: '
+            f'{wording.points(difference["mean"])} points; for original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')
 
 
