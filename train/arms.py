@@ -7,7 +7,8 @@ All else is the same in every arm. A new arm is an entry of `ARMS`; a new contro
 import dataclasses
 from collections.abc import Mapping
 
-from train import parallel, stages
+from train import stages
+from train.classifier import NETWORKS
 
 JUDGE_SEED = 1_000_000  # above those of all classifiers
 
@@ -64,20 +65,16 @@ def seeds(classifier):
 def reads(classifier, arm):
     """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
 
-    Not which seeds there are, nor what changes no result, nor the fields of a part that is off;
-    of `dtype` what it is on this hardware.
+    Not which seeds there are, nor the fields of a part that is off.
     """
-    made_of, fields = ARMS[arm], settings(classifier, arm).to_dict()
-    fields['dtype'] = parallel.compute_dtype(fields['dtype']).name
-    for name in ('seed', 'seeds', *stages.HARMLESS):
+    made_of, trained = ARMS[arm], settings(classifier, arm)
+    fields = stages.reads(trained, NETWORKS, trained.network)
+    for name in ('seed', 'seeds'):
         fields.pop(name, None)
     if not made_of.mixed:
         del fields['synthetic_share'], fields['synthetic_weight']
     if not made_of.changes:
         del fields['synthetic_until']
-    if fields['network'] == 'resnet32':
-        for name in ('widths', 'first_kernel', 'hidden', 'dropout'):
-            del fields[name]
     if fields['augment'] != 'randaugment':
         del fields['randaugment_ops'], fields['randaugment_magnitude'], fields['cutout']
     if fields['augment'] == 'none':

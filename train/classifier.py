@@ -12,22 +12,19 @@ from models import cnn, resnet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-NETWORKS = ('cnn', 'resnet32')
+NETWORKS = {  # each network, and the fields of `config.classifier` that it alone reads
+    'cnn': (cnn.CNN, ('widths', 'hidden', 'dropout', 'first_kernel')),
+    'resnet32': (functools.partial(resnet.ResNet32, axis_name=parallel.AXIS), ()),
+}
 
 
 def make_model(config, num_classes):
     """The network that `config.classifier` describes."""
-    dtype = parallel.compute_dtype(config.dtype)
-    if config.network == 'cnn':
-        return cnn.CNN(
-            num_classes, tuple(config.widths), config.hidden, config.dropout, dtype,
-            config.first_kernel,
-        )  # fmt: skip
-    if config.network == 'resnet32':
-        return resnet.ResNet32(num_classes, axis_name=parallel.AXIS, dtype=dtype)
-    raise ValueError(
-        f'config.classifier.network={config.network!r} is unknown; use {" or ".join(NETWORKS)}'
-    )
+    network, own = NETWORKS[config.network]
+    return network(
+        num_classes=num_classes, dtype=parallel.compute_dtype(config.dtype),
+        **{name: config[name] for name in own},
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)

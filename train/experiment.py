@@ -44,10 +44,7 @@ def train_generator(folder, config, parts, judge_folder):
 
 def generator_reads(config):
     """What the generator depends on, besides the training images and the code."""
-    reads = {k: v for k, v in config.generator.to_dict().items() if k not in stages.HARMLESS}
-    reads['dtype'] = parallel.compute_dtype(reads['dtype']).name  # of 'auto' what it is here
-    for name in generator.unread(config.generator):
-        del reads[name]
+    reads = stages.reads(config.generator, generator.BACKBONES, config.generator.backbone)
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
     return reads

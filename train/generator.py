@@ -10,33 +10,19 @@ from models import dit, unet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-BACKBONES = {  # and the fields of `config.generator` that describe no other
-    'unet': ('channels', 'multipliers', 'blocks', 'attention', 'class_map'),
-    'dit': ('width', 'depth'),
+BACKBONES = {  # each network, and the fields of `config.generator` that it alone reads
+    'unet': (unet.UNet, ('channels', 'multipliers', 'blocks', 'attention', 'class_map')),
+    'dit': (dit.DiT, ('width', 'depth')),
 }
 
 
 def make_model(config, num_classes):
     """The network that `config.generator` describes."""
-    shared = {
-        'num_classes': num_classes, 'patch_size': config.patch_size, 'dropout': config.dropout,
-        'dtype': parallel.compute_dtype(config.dtype), 'remat': config.remat,
-    }  # fmt: skip
-    if config.backbone == 'unet':
-        return unet.UNet(
-            channels=config.channels, multipliers=tuple(config.multipliers), blocks=config.blocks,
-            attention=tuple(config.attention), class_map=config.class_map, **shared,
-        )  # fmt: skip
-    if config.backbone == 'dit':
-        return dit.DiT(width=config.width, depth=config.depth, **shared)
-    raise ValueError(
-        f'config.generator.backbone={config.backbone!r} is unknown; use {" or ".join(BACKBONES)}'
-    )
-
-
-def unread(config):
-    """The fields of `config.generator` that its backbone does not read."""
-    return [name for one in BACKBONES if one != config.backbone for name in BACKBONES[one]]
+    network, own = BACKBONES[config.backbone]
+    return network(
+        num_classes=num_classes, dtype=parallel.compute_dtype(config.dtype),
+        **{name: config[name] for name in ('patch_size', 'dropout', 'remat', *own)},
+    )  # fmt: skip
 
 
 def build(config, num_classes):

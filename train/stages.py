@@ -198,6 +198,20 @@ class Runner:
             self._list()
 
 
+def reads(settings, networks, network):
+    """{field: value} of a model's settings on which what it becomes depends.
+
+    Not those of other networks; of `dtype` what it is on this hardware.
+
+    Args:
+        settings: a frozen `config.generator` or `config.classifier`.
+        networks: {name: (network, the fields that it alone reads)}; network: the name of this one.
+    """
+    others = {field for name, (_, own) in networks.items() if name != network for field in own}
+    fields = {k: v for k, v in settings.to_dict().items() if k not in others.union(HARMLESS)}
+    return fields | {'dtype': parallel.compute_dtype(settings.dtype).name}
+
+
 def places(workdir):
     """{stage: its folder}, in the run's or a shared one, of those done by the run's config."""
     try:
