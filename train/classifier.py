@@ -1,6 +1,7 @@
 """The classifier's loss: categorical cross-entropy, logit-adjusted if asked for."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -12,7 +13,8 @@ from models import cnn, resnet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-NETWORKS = {  # each network, and the fields of `config.classifier` that it alone reads
+# Each network, and the fields of `config.classifier` that it alone reads.
+NETWORKS: dict[str, tuple[Callable, tuple]] = {
     'cnn': (cnn.CNN, ('widths', 'hidden', 'dropout', 'first_kernel')),
     'resnet32': (functools.partial(resnet.ResNet32, axis_name=parallel.AXIS), ()),
 }
