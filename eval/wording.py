@@ -23,20 +23,28 @@ def answer(result: Mapping) -> str:
 
 
 def doubts(result: Mapping) -> list[str]:
-    """Why an answer is no claim yet, in a few words each; see `caution`."""
-    seeds, low = result['seeds'], _low(result['training'])
+    """Why an answer is no claim yet, in a few words each, of the arms that it is about; `caution`
+    has those of the others.
+    """
+    seeds, about = result['seeds'], (*results.shown(result), _control(result))
     found = [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < LEAST_SEEDS else []
-    return found + [f'{arm} has not learnt its images' for arm in low]
+    return found + [f'{arm} has not learnt its images'
+                    for arm in _low(result['training']) if arm in about]
+
+
+def _control(result: Mapping) -> str | None:
+    """The strongest control that the claim was compared with."""
+    control = results.strongest_control(result['arms'])
+    return control if f'{CLAIM}-{control}' in result['differences'] else None
 
 
 def _answer(result: Mapping) -> str:
     shown = results.shown(result)
     difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
     if difference:
-        control = results.strongest_control(result['arms'])
-        against = result['differences'].get(f'{CLAIM}-{control}')
-        if not control or not against:
+        if not (control := _control(result)):
             return difference['verdict']
+        against = result['differences'][f'{CLAIM}-{control}']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
         beaten = sentence(CLAIM, control, {'macro-F1': against['macro_f1']}, result['test_images'])
         return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
