@@ -100,7 +100,7 @@ def tfds(config):
     """Any image classification set of TensorFlow Datasets in array_record format, at 32x32."""
     folder(config)
     config.data.source = 'tfds:cifar10'
-    config.synthesis.fill = 'largest'  # they are thousands
+    config.synthesis.fill = '2x'  # they are thousands
 
 
 def cifar(config):
@@ -113,7 +113,7 @@ def cifar(config):
 def grocery(config):
     """37 classes of products in shops (GroceryStoreDataset) from class folders, at 64x64, on a GPU.
 
-    In pieces of under 10 minutes: docs/launch/one_gpu.sh. The synthesis alone cannot be cut.
+    In pieces of under 10 minutes: docs/launch/one_gpu.sh.
     """
     folder(config)
     config.data.image_size = 64

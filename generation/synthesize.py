@@ -39,6 +39,10 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
                  guidance_interval, spacing, seed, batch_size):  # fmt: skip
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
+    Two more arguments may follow: progress, called as progress(images done, images in all), and
+    once, which is asked for each batch as once({'label', 'seed'}, function that draws it) and may
+    know its images already.
+
     An image depends on (params, label, its own seed) and not on the batch it is made in, but for
     rounding: in another batch size some are a grey level off here and there.
 
@@ -65,13 +69,17 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
 
     mapped = parallel.mapped(draw)
 
-    def make(params, labels, seeds, progress=lambda done, total: None):
+    def draw_batch(params, batch):
+        local = parallel.local_rows(batch_size)
+        batch = {name: values[local] for name, values in batch.items()}
+        return parallel.unshard(mapped(params, parallel.shard(batch)))
+
+    def make(params, labels, seeds, progress=lambda done, total: None, once=lambda _, draw: draw()):
         images = []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
-            rows = rows[parallel.local_rows(batch_size)]
             batch = {'label': np.int32(labels)[rows], 'seed': np.uint32(seeds)[rows]}
-            images.append(parallel.unshard(mapped(params, parallel.shard(batch))))
+            images.append(once(batch, lambda batch=batch: draw_batch(params, batch)))
             progress(min(first + batch_size, len(labels)), len(labels))
         return np.concatenate(images)[: len(labels)]
 

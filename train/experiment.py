@@ -6,7 +6,11 @@ config.
 """
 
 import dataclasses
+import functools
+import hashlib
 import json
+import shutil
+import zipfile
 
 import numpy as np
 
@@ -26,6 +30,9 @@ from train import (
     stages,
 )  # fmt: skip
 from train.progress import progress, say
+
+# Fields of `config.generator` that say what is seen of its training.
+WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
 
 
 def train_generator(folder, config, parts, judge_folder):
@@ -47,6 +54,9 @@ def generator_reads(config):
     reads = stages.reads(config.generator, generator.BACKBONES, config.generator.backbone)
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
+    if config.generator.select == 'last':  # it chooses nothing by what it sees
+        for name in WATCH:
+            del reads[name]
     return reads
 
 
@@ -171,17 +181,19 @@ def fill_plan(config, parts):
 
 def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
-    # an image's PNG, as much again for what is rejected, and a block of the disk each
-    size = 2 * int(plan.sum()) * (parts.train.images[0].size + 4096)
+    # an image as drawn and its PNG, as much again for what is rejected, a block of the disk each
+    size = 2 * int(plan.sum()) * (2 * parts.train.images[0].size + 4096)
     processes.on_main(lambda: disk.require_space(folder, size))
     params, step = generator.load(generator_folder, config.generator.steps)
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
     check, thresholds = judging.make_check(config.quality, judge, reference, limits)
 
+    drawn = folder / 'drawn'
+
     def make(labels, seeds):
         with progress('synthetic images') as update:
-            return draw(params, labels, seeds, update)
+            return draw(params, labels, seeds, update, functools.partial(_once, drawn))
 
     rows = synthesize.fill(plan, make, check, rounds=config.synthesis.rounds)
     facts = {
@@ -201,6 +213,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         for name, png in sheets.items():
             (folder / name).write_bytes(png)
         (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
+        shutil.rmtree(drawn)
 
     processes.on_main(write)
     rejected = ''.join(f', {n:,} {reason}' for reason, n in summary['rejected'].items() if n)
@@ -208,6 +221,31 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     if short := summary['unfilled']:
         say(f'  {len(short)} classes lack {sum(short.values()):,} images, which were not drawn in '
             f'{config.synthesis.rounds} rounds')
+
+
+def _once(folder, batch, draw):
+    """What draw() returns, or returned for the same batch before the run was interrupted."""
+    described = b''.join(batch[name].tobytes() for name in sorted(batch))
+    path = folder / f'{hashlib.sha256(described).hexdigest()}.npz'
+    if processes.on_main(lambda: _read_drawn(path) is not None):
+        return _read_drawn(path)
+    images = draw()
+
+    def keep():
+        with disk.atomic_write(path) as aside:
+            np.savez(aside, images=images)
+
+    processes.on_main(keep)
+    return images
+
+
+def _read_drawn(path):
+    """The images; None where there are none, or not as they were written: they are drawn again."""
+    try:
+        with np.load(path) as stored:
+            return stored['images']
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def read_synthetic(folder):

@@ -111,8 +111,8 @@ def _count_skipped(state, max_skipped):
 def stopping():
     """Says what an `Interrupted` means; outside of `fit` a signal ends the process at once.
 
-    It has nothing to save there, and to be killed is what every stage survives. An exception would
-    be no way out: one that is raised while Python collects garbage is dropped.
+    What it saves there is whole at any time, and to be killed is what every stage survives. An
+    exception would be no way out: one that is raised while Python collects garbage is dropped.
     """
 
     def stop(number, frame):

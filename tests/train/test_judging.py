@@ -1,5 +1,6 @@
 """Generator, judge and check without a test split: to look at it would be an error."""
 
+import functools
 import json
 
 import numpy as np
@@ -29,9 +30,10 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     experiment.train_generator(made_by, config, parts, judge)
     fresh = fake_images(400, seed=2).images
 
-    def draw(params, labels, seeds, progress):
+    def draw(params, labels, seeds, progress, once):
         copied = (seeds // 2 % 2 == 0)[:, None, None, None]
-        return np.where(copied, parts.train.images[seeds % 40], fresh[seeds])
+        images = np.where(copied, parts.train.images[seeds % 40], fresh[seeds])
+        return once({'seed': seeds}, lambda: images)
 
     monkeypatch.setattr(experiment, 'make_draw', lambda *_: draw)
     experiment.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
@@ -41,6 +43,55 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     known = {image.tobytes() for image in parts.train.images}
     assert not known & {image.tobytes() for image in images}
     assert found['copy_rate'] > 0.4 and found['real_heldout_copy_rate'] == 0
+
+
+def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, monkeypatch):
+    """With the images that were drawn, but for a batch that was damaged; the end is the same."""
+    config = tiny_config(**{
+        'synthesis.batch_size': 8, 'synthesis.steps': 2, 'synthesis.rounds': 2,
+        'quality.min_relevance': 0.0, 'quality.max_distance_quantile': 1.0,
+    })  # fmt: skip
+    judge, made_by = tmp_path / 'judge', tmp_path / 'generator'
+    judging.train_judge(judge, config, parts)
+    experiment.train_generator(made_by, config, parts, judge)
+    make_draw, drawn = experiment.make_draw, []
+
+    def make(name, most):
+        """How many batches it takes to fill `name`; after `most` it is interrupted."""
+
+        def limited(*settings):
+            def one(once, batch, draw):
+                def counted():
+                    if len(drawn) == most:
+                        raise KeyboardInterrupt
+                    drawn.append(batch)
+                    return draw()
+
+                return once(batch, counted)
+
+            draw = make_draw(*settings)
+            return lambda *arguments: draw(*arguments[:-1], functools.partial(one, arguments[-1]))
+
+        drawn.clear()
+        monkeypatch.setattr(experiment, 'make_draw', limited)
+        (tmp_path / name).mkdir(exist_ok=True)
+        arguments = config, parts, np.array([12, 9]), made_by, judge
+        experiment.make_images(tmp_path / name, *arguments)
+        return len(drawn)
+
+    whole = make('whole', np.inf)
+    with pytest.raises(KeyboardInterrupt):
+        make('parts', 2)
+    kept = sorted((tmp_path / 'parts' / 'drawn').iterdir())
+    assert whole > len(kept) == 2
+    kept[0].write_bytes(kept[0].read_bytes()[:-200])
+    assert make('parts', np.inf) == whole - 1
+    one, other = (
+        {path.relative_to(tmp_path / name): path.read_bytes()
+         for path in (tmp_path / name).rglob('*') if path.is_file()}
+        for name in ('whole', 'parts')
+    )  # fmt: skip
+    assert one == other and not (tmp_path / 'parts' / 'drawn').exists()
 
 
 def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tiny_config):
