@@ -1,8 +1,5 @@
 """What is in these images, what is wrong with them, what will it cost, and what to run next."""
 
-import pathlib
-import shlex
-import sys
 import time
 
 import jax
@@ -50,9 +47,6 @@ def examine(config, workdir, given):
     _show_trouble(parts)
     with parallel.memory_errors():
         _show_costs(parts, found, config.arms, given)
-    say('Next:')
-    path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
-    python = path.relative_to(here) if path.is_relative_to(here) else 'python'
     usual = flat(augmented.get_config('auto'))
     flags = {
         name: value for name, value in flat(config).items()
@@ -61,8 +55,8 @@ def examine(config, workdir, given):
     }  # fmt: skip
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
     flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
-    words = [str(python), 'main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
-    say(f'  {shlex.join(words)} {sweeps.flags(flags)}'.rstrip())
+    words = ['main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
+    say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())
 
 
 def _show_counts(parts, found):

@@ -15,7 +15,7 @@ from configs import check
 from data import augment, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
-from eval import metrics, predict, report, results, sheets, wording
+from eval import metrics, predict, report, results, sheets
 from generation import export
 from generation.samples import COLUMNS
 from train import arms, disk, experiment, parallel, preparing, runs
@@ -94,10 +94,9 @@ def _say_if_worse(run):
     """Says so if the run's report found that its arm is worse than the baseline."""
     path = run.folder / 'report' / 'metrics.json'
     found = json.loads(path.read_text('utf-8'))['differences'] if path.exists() else {}
-    difference = found.get(f'{run.arm}-original', {}).get('accuracy')
-    if difference and difference['ci95'][1] < 0:
-        say(f'  By its report {run.arm} is worse than original, '
-            f'{wording.points(difference["mean"])} points; for original: '
+    said = found.get(f'{run.arm}-original', {}).get('verdict', '')
+    if said.startswith('No, '):  # 'No difference ...' is none
+        say(f'  Its report says: {said} For original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')
 
 

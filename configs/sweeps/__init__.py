@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import pathlib
 import shlex
+import sys
 from typing import Any
 
 import numpy as np
@@ -121,9 +122,14 @@ def naming(index):
 
 
 def command(argv, *more):
-    """The command line again, without what chooses runs of a sweep; `more` is added."""
+    """The command line again, without what chooses runs of a sweep; `more` is added.
+
+    By the Python that runs now where it lies below the working directory, as .venv/bin/python.
+    """
     kept = without_flags(argv[1:], ('sweep', 'sweep_index'), ('sweep_list', 'nosweep_list'))
-    return ' '.join(['python main.py', *map(shlex.quote, kept), *more])
+    path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
+    python = str(path.relative_to(here)) if path.is_relative_to(here) else 'python'
+    return ' '.join([shlex.quote(python), 'main.py', *map(shlex.quote, kept), *more])
 
 
 def without_flags(words, valued, switches):

@@ -90,7 +90,8 @@ def test_a_field_that_cannot_be_set_is_named(point, said):
         sweeps.apply(augmented.get_config(), point)
 
 
-def test_commands_say_each_run_and_leave_out_what_chooses():
+def test_commands_say_each_run_and_leave_out_what_chooses(monkeypatch):
+    monkeypatch.setattr(sweeps.sys, 'executable', '/usr/bin/python3')
     argv = ['main.py', '--config=c.py', '--sweep', 'a b.py', '--sweep_list', '--workdir=my runs']
     assert sweeps.command(argv) == "python main.py --config=c.py '--workdir=my runs'"
     named = ['main.py', '--workdir', 'sweeps/a', '--sweep_index', '3', '--config=c.py']
@@ -105,6 +106,8 @@ def test_commands_say_each_run_and_leave_out_what_chooses():
         "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=2"
         '  # the config as it is',
     ]
+    monkeypatch.setattr(sweeps.sys, 'executable', str(pathlib.Path.cwd() / '.venv/bin/python'))
+    assert sweeps.command(['main.py']) == '.venv/bin/python main.py'
 
 
 def test_weights_that_a_point_starts_from_are_found_from_any_directory(monkeypatch, tmp_path):

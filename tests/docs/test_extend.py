@@ -1,12 +1,15 @@
 """The programs of docs/extend.md, as they stand there."""
 
 import pathlib
+import pkgutil
 import re
 
 import pytest
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'extend.md'
 SECTIONS = PAGE.read_text('utf-8').split('\n## ')[1:]
+PACKAGES = 'configs|data|eval|generation|models|train'
+NAMES = re.findall(rf'`((?:{PACKAGES})(?:\.\w+)+)`', PAGE.read_text('utf-8'))
 PROGRAMS = {
     section.splitlines()[0]: program
     for section in SECTIONS for program in re.findall(r'```python\n(.*?)```', section, re.DOTALL)
@@ -21,3 +24,8 @@ def test_there_is_one_for_each_thing_to_add():
 @pytest.mark.parametrize('name', PROGRAMS)
 def test_a_program_runs(name):
     exec(compile(PROGRAMS[name], f'docs/extend.md, {name}', 'exec'), {'__name__': 'example'})
+
+
+@pytest.mark.parametrize('name', sorted(set(NAMES)))
+def test_a_name_stands_in_the_code(name):
+    pkgutil.resolve_name(name)

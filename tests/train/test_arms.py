@@ -47,6 +47,17 @@ def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
     assert read('dit', **unet) == read('dit') != read('dit', **dit)
 
 
+@pytest.mark.parametrize('field', experiment.WATCH)
+def test_what_is_seen_of_a_generator_changes_one_that_is_chosen_by_it(tiny_config, field):
+    def read(select, **changes):
+        fields = {'generator.select': select, **changes}
+        return experiment.generator_reads(tiny_config(**fields))
+
+    other = {f'generator.{field}': 0.3 if field == 'max_copy_rate' else 7}
+    assert read('last', **other) == read('last')
+    assert read('best_validation', **other) != read('best_validation')
+
+
 def test_the_precision_that_auto_means_here_is_what_was_read(tiny_config, monkeypatch):
     """A run that was begun on a CPU would else be finished on a GPU in another one."""
     config = tiny_config(**{'generator.dtype': 'auto'})

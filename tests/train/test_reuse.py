@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks import small_run
 from data import sources
-from eval import predict
+from eval import predict, results
 from generation import export
 from train import experiment, reuse, runs
 from train import state as state_lib
@@ -202,19 +202,27 @@ def test_measured_on_no_usable_image_it_says_so(folder, run, tmp_path):
         reuse.evaluate(skipping, tmp_path)
 
 
-@pytest.mark.parametrize('low, high, said', [(-0.3, -0.1, True), (-0.3, 0.1, False)])
-def test_the_arm_that_the_report_advises_against_is_named(run, tmp_path, heard, low, high, said):
+@pytest.mark.parametrize(
+    'accuracy, macro_f1, said',
+    [((-0.3, -0.1), (-0.3, 0.1), True), ((-0.3, 0.1), (-0.3, -0.1), True),
+     ((-0.3, 0.1), (-0.3, 0.1), False), ((-0.3, -0.1), (0.1, 0.3), False)],
+)  # fmt: skip
+def test_the_arm_that_the_report_advises_against_is_named(
+    run, tmp_path, heard, accuracy, macro_f1, said
+):
     worse = dataclasses.replace(run, folder=tmp_path, arm='augmented')
     reuse._say_if_worse(worse)  # without a report
-    found = {'accuracy': {'mean': (low + high) / 2, 'ci95': [low, high]}}
+    found = {name: {'mean': np.mean(ends), 'ci95': list(ends)}
+             for name, ends in (('accuracy', accuracy), ('macro_f1', macro_f1))}
+    found['verdict'] = results.verdict(found, 'augmented', 'original', 100)
     (tmp_path / 'report').mkdir()
     (tmp_path / 'report' / 'metrics.json').write_text(
         json.dumps({'differences': {'augmented-original': found}}), 'utf-8')
     reuse._say_if_worse(dataclasses.replace(worse, arm='original'))
     assert not heard.getvalue()
     reuse._say_if_worse(worse)
-    words = 'By its report augmented is worse than original, -20.0 points; for original: '
-    assert (words + f'--checkpoint={tmp_path}' in heard.getvalue()) == said
+    assert (f'Its report says: {found["verdict"]} For original: --checkpoint={tmp_path}'
+            in heard.getvalue()) == said
 
 
 def test_views_are_the_image_and_moved_copies(fake_images):
