@@ -1,6 +1,8 @@
 """What must be set before JAX starts, and the smallest settings that still run every line."""
 
+import fcntl
 import io
+import json
 import os
 import pathlib
 import sys
@@ -35,6 +37,23 @@ def clean_env():
     """The environment of a user's process: this repository, no XLA flags of ours."""
     env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}
     return env | {'PYTHONPATH': str(ROOT), 'COLUMNS': '100'}
+
+
+@pytest.fixture(scope='session')
+def once(tmp_path_factory):
+    """(name, make) -> what make() returns, JSON data; of several workers the first one makes it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if 'PYTEST_XDIST_WORKER' in os.environ else folder
+
+    def get(name, make):
+        made = folder / f'{name}.json'
+        with (folder / f'{name}.lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                made.write_text(json.dumps(make()), 'utf-8')
+        return json.loads(made.read_text('utf-8'))
+
+    return get
 
 
 @pytest.fixture(scope='session')

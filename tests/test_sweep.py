@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
 
 from benchmarks import small_run
@@ -25,7 +26,11 @@ def get_sweep():
             ] + [strong]
 """
 
-CHOSEN = {'generator__select': 'best_validation', 'generator__sample_every': 75}
+SHORT = {'classifier__steps': 8, 'classifier__validate_every': 4, 'classifier__save_every': 4}
+CHOSEN = SHORT | {
+    'generator__select': 'best_validation', 'generator__sample_every': 10, 'generator__steps': 20,
+    'generator__validate_every': 10, 'generator__save_every': 10,
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -139,7 +144,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
 def get_sweep():
     return [{'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')]
 """)
-    flags = [*small_run.arguments(tmp_path / 'run', arms='original', classifier__seeds=1),
+    flags = [*small_run.arguments(tmp_path / 'run', arms='original', **SHORT),
              f'--sweep={tmp_path / "three.py"}']  # fmt: skip
     done = subprocess.run(command(flags), env=env, cwd=tmp_path, capture_output=True, text=True,
                           timeout=LIMIT)  # fmt: skip
@@ -165,10 +170,7 @@ def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monk
 
 
 def test_mistakes_are_one_line(sweep, env, tmp_path):
-    _, flags, _ = sweep
-    for more, said in (
-        (['--sweep_index=5'], '0 to 4'), (['--sweep=/no.py'], '/no.py'),
-    ):  # fmt: skip
-        done = subprocess.run(command([*flags, *more]), env=env, cwd=tmp_path, capture_output=True,
-                              text=True, timeout=LIMIT)  # fmt: skip
-        assert done.returncode == 2 and said in done.stderr and done.stderr.count('\n') == 1
+    mistakes = {'--sweep_index=5': '0 to 4', '--sweep=/no.py': '/no.py'}
+    ended = forked.main([[*sweep[1], more] for more in mistakes], env, tmp_path)
+    for (status, _, errors, _), said in zip(ended, mistakes.values(), strict=True):
+        assert status == 2 and said in errors and errors.count('\n') == 1

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import small_run, soak_checkpoints, soak_images
+from benchmarks import small_run, soak_checkpoints, soak_images, soak_runs
 
 
 def rows(module, folder, env, *options):
@@ -26,12 +26,16 @@ def test_checkpoints_survive_kills(tmp_path, clean_env):
     assert len(found) == 2 and all(row['survived'] == row['tried'] > 0 for row in found)
 
 
-def test_a_whole_run_survives_a_kill(tmp_path, clean_env):
-    """The other soaks of whole runs have their short form in tests/test_main.py."""
-    options = '--kills=1', '--signals=0', '--twice=0', '--disks=0', '--fill=0'
-    env = clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-    (row,) = rows('soak_runs', tmp_path, env, *options)
-    assert row['tried'] == row['survived'] == 1
+def test_a_killed_run_that_ends_otherwise_is_counted(tmp_path, monkeypatch):
+    """Of two runs, of two kills and one; what a run survives is tested in tests/test_main.py."""
+    moments = iter([(-9, 0.1), (-9, 0.1), None, (-9, 0.1)])  # the first ends before a third kill
+    alike = iter([True, False])
+    monkeypatch.setattr(soak_runs, '_interrupted', lambda *_: next(moments))
+    monkeypatch.setattr(soak_runs, '_ends_like', lambda *_: next(alike))
+    monkeypatch.setattr(small_run, 'aside', lambda *_: 0.5)
+    row = soak_runs.kill(tmp_path, {}, 3, random.Random(0))
+    assert (row['tried'], row['survived']) == (3, 2)
+    assert row['worst'] == '0.50 save intervals lost' and row['where'] == 'between stages 3'
 
 
 def test_no_damaged_image_breaks_the_decoder():

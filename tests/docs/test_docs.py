@@ -1,13 +1,11 @@
 """README.md, CONTRIBUTING.md, docs/*.md: main.py knows their commands, and their links lead on."""
 
 import itertools
-import json
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
+import forked
 import pytest
 
 from train.arms import ARMS
@@ -17,32 +15,6 @@ PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').g
 FENCED = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 # Values that name what lies on a user's disk, or is installed there: the field is kept.
 ELSEWHERE = re.compile(r'^(--config\.(?:\w+\.)?(?:init_from|trackers))=.*')
-# Each command is a fork of a process that has imported the program, two at a time.
-FORK = """
-import json, os, sys
-from absl import app
-import main
-folder, commands = sys.argv[1], json.loads(sys.argv[2])
-running, status = {}, {}
-def wait():
-    child, code = os.wait()
-    status[running.pop(child)] = os.waitstatus_to_exitcode(code)
-for i, words in enumerate(commands):
-    if len(running) == 2:
-        wait()
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(f'{folder}/{i}.out', os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(os.open(f'{folder}/{i}.err', os.O_WRONLY | os.O_CREAT), 2)
-        finished = any(word.startswith('--checkpoint') for word in words)
-        place = [] if finished else [f'--workdir={folder}/run']
-        sys.argv = ['main.py', *words, *place]
-        app.run(main.main, flags_parser=main.parse)
-    running[child] = i
-while running:
-    wait()
-print(json.dumps([status[i] for i in range(len(commands))]))
-"""
 
 
 def commands(text):
@@ -74,18 +46,18 @@ CASES = {shlex.join(words): words for page in PAGES for words in commands(page.r
 
 
 @pytest.fixture(scope='module')
-def outcomes(tmp_path_factory, clean_env):
+def outcomes(once, tmp_path_factory, clean_env):
     """{command: (status, errors)}."""
-    folder = tmp_path_factory.mktemp('commands')
-    changed = json.dumps([without_a_run(words)[0] for words in CASES.values()])
-    done = subprocess.run(
-        [sys.executable, '-c', FORK, str(folder), changed],
-        cwd=ROOT, env=clean_env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    errors = [(folder / f'{i}.err').read_text() for i in range(len(CASES))]
-    assert not (folder / 'run').exists()
-    return dict(zip(CASES, zip(json.loads(done.stdout), errors)))
+    workdir = tmp_path_factory.mktemp('commands') / 'run'
+
+    def placed(words):
+        finished = any(word.startswith('--checkpoint') for word in words)
+        return words if finished else [*words, f'--workdir={workdir}']
+
+    changed = [placed(without_a_run(words)[0]) for words in CASES.values()]
+    ended = once('commands', lambda: forked.main(changed, clean_env, ROOT, at_once=2))
+    assert not workdir.exists()
+    return {name: (status, errors) for name, (status, _, errors, _) in zip(CASES, ended)}
 
 
 def test_commands_are_found_however_they_are_written():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import generative, metrics, report, results, sheets, verdict, wording
+from eval import generative, metrics, report, results, sheets, statistics, verdict, wording
 from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
@@ -198,6 +198,29 @@ def test_classes_without_test_images_are_no_tests_to_correct_for():
                                    names, np.full(classes, 9), {'many': 40, 'few': 5})
         found.append(compared['differences']['augmented-original']['per_class']['c0'])
     assert found[0]['holm_p'] == found[1]['holm_p'] < 0.05
+
+
+@pytest.mark.parametrize('varies', [False, True])
+def test_classes_are_corrected_for_their_number(varies):
+    """Of 40 test images of each of three classes so many are right in one arm alone, by seed."""
+    better = np.array([[20, 10, 7], [18, 9, 7], [8, 1, 7]] if varies else [[20, 10, 7]] * 3)
+    labels, names = np.repeat([0, 1, 2], 40), ['a', 'b', 'c']
+    right = np.eye(3)[np.tile(labels, (3, 1))]
+    wrong = right.copy()
+    for seed, counts in enumerate(better):
+        for label, count in enumerate(counts):
+            wrong[seed, 40 * label : 40 * label + count] = np.eye(3)[(label + 1) % 3]
+    found = results.compare(labels, {'original': wrong, 'augmented': right}, names,
+                            np.full(3, 9), {'many': 40, 'few': 5})
+    classes = found['differences']['augmented-original']['per_class']
+    exact, corrected = (np.array([classes[name][p] for name in names])
+                        for p in ('mcnemar_p', 'holm_p'))
+    assert len(set(exact)) == 3
+    if varies:  # as Student's test knows, of the two classes in which seeds do
+        assert (corrected[:2] > 2 * statistics.holm(exact)[:2]).all()
+    else:
+        np.testing.assert_allclose(corrected, statistics.holm(exact))
+        np.testing.assert_allclose(corrected, exact * [3, 2, 1])
 
 
 def test_the_answer_names_the_strongest_control(finished):

@@ -235,7 +235,7 @@ def test_recomputing_saves_memory():
         model = unet.UNet(CLASSES, channels=16, multipliers=(1, 2), blocks=3,
                           attention=(False, False), patch_size=2, remat=remat)  # fmt: skip
         arguments = inputs(batch=8, size=64)
-        variables = model.init(jax.random.key(0), *arguments)
+        variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
         loss = lambda variables: jnp.square(model.apply(variables, *arguments)).mean()  # noqa: E731
         return jax.jit(jax.grad(loss)).lower(variables).compile()
 

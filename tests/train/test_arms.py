@@ -30,6 +30,13 @@ def test_a_changed_field_retrains_the_arms_that_read_it(field, value, retrained)
     assert {arm for arm in arms.ARMS if reads(arm) != reads(arm, **{field: value})} == retrained
 
 
+def test_an_arm_sets_no_more_than_its_name_says():
+    assert {name: dict(arm.fields) for name, arm in arms.ARMS.items() if arm.fields} == {
+        'classical': {'augment': 'randaugment'}, 'augmented_classical': {'augment': 'randaugment'},
+        'logit_adjusted': {'logit_adjustment': 1.0},
+    }  # fmt: skip
+
+
 def test_a_network_that_has_no_such_part_does_not_read_its_fields():
     assert reads('original', hidden=9) != reads('original')
     resnet = reads('original', network='resnet32')

@@ -8,7 +8,7 @@ import pytest
 
 from data import splits
 from generation import export, quality
-from train import experiment, judging
+from train import arms, experiment, judging
 
 
 @pytest.fixture
@@ -43,6 +43,21 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     known = {image.tobytes() for image in parts.train.images}
     assert not known & {image.tobytes() for image in images}
     assert found['copy_rate'] > 0.4 and found['real_heldout_copy_rate'] == 0
+
+
+def test_judge_and_generator_learn_from_the_training_images_alone(
+    parts, tiny_config, tmp_path, monkeypatch
+):
+    config, found = tiny_config(**{'generator.sample_every': 0}), {}
+    spy = lambda *given, **more: found.update(given=given, **more)  # noqa: E731
+    for module in (experiment.generator, judging.classifier):
+        monkeypatch.setattr(module, 'train', spy)
+    judging.train_judge(tmp_path, config, parts)
+    _, _, sets, shares, weights, validation = found['given']
+    assert sets == [parts.train] and validation is parts.validation
+    assert shares == weights == [1.0] and found['seed'] == arms.JUDGE_SEED
+    experiment.train_generator(tmp_path, config, parts, tmp_path)
+    assert found['given'][2] is parts.train and found['given'][3] is parts.validation
 
 
 def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, monkeypatch):
@@ -92,6 +107,38 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
         for name in ('whole', 'parts')
     )  # fmt: skip
     assert one == other and not (tmp_path / 'parts' / 'drawn').exists()
+
+
+def test_each_rule_of_the_check_rejects_what_it_is_for(fake_images, tiny_config):
+    config = tiny_config(**{
+        'quality.min_relevance': 0.5, 'quality.relevance_from': 1, 'quality.copy_ratio': 0.5,
+        'quality.duplicate_ratio': 0.1, 'quality.max_distance_quantile': 1.0,
+        'quality.min_contrast': 4.0, 'quality.max_saturated': 0.5,
+    })  # fmt: skip
+    train, held_out, new = (fake_images(40, seed=seed) for seed in range(3))
+
+    def judge(images, labels):  # features: the mean of each half; sees no class in row 4
+        halves = np.asarray(images, np.float32).reshape(len(images), 2, -1).mean(2)
+        return np.where(np.arange(len(images)) == 4, 0.1, 0.9)[:, None].repeat(2, 1), halves
+
+    reference = quality.Reference(
+        train.images, train.labels, judge(train.images, train.labels)[1], held_out.images,
+        held_out.labels, judge(held_out.images, held_out.labels)[1],
+    )  # fmt: skip
+    limits = quality.duplicate_limits(train.images, train.labels, 2, 0.1)
+    check, _ = judging.make_check(config.quality, judge, reference, limits)
+    images, labels = new.images[:8].copy(), new.labels[:8]
+    images[0] = 60  # without any contrast
+    images[1] = np.where(images[1] > 127, 255, 0)
+    images[2] = train.images[2]
+    images[3] = new.images[9]  # of the accepted one with a grey level of another
+    images[5, :4] = images[5, 4:] // 2
+    accepted = new.images[9:10].copy()
+    accepted[0, 0, 0] += 1
+    reasons, _ = check(images, labels, accepted, new.labels[9:10])
+    assert reasons.tolist() == [
+        'blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far', '', ''
+    ]  # fmt: skip
 
 
 def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tiny_config):

@@ -34,6 +34,18 @@ def pictures(count):
     return files
 
 
+@pytest.mark.parametrize('correlation, kinds', [(None, {'near'}), (1.0, set())])
+def test_mirrored_copies_are_found_unless_only_equal_ones_count(tmp_path, correlation, kinds):
+    files = pictures(9)
+    with Image.open(io.BytesIO(files['a/0.png'])) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file := io.BytesIO(), 'PNG')
+    config = config_of(tmp_path, files | {'a/mirrored.png': file.getvalue()})
+    if correlation:
+        config.splits.duplicate_correlation = correlation
+    found = preparing.read_splits(config).duplicates
+    assert {entry['pixels'] for entry in found} == kinds and len(found) == len(kinds)
+
+
 def test_no_validation_image_is_explained_by_the_copies(tmp_path):
     files = pictures(9)
     parts = preparing.read_splits(config_of(tmp_path, files))

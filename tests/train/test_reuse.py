@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import forked
 import ml_collections
 import numpy as np
 import pytest
@@ -407,13 +408,14 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
     done = main(['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], env)
     assert done.returncode == 0 and 'Accuracy' in done.stdout, done.stderr
     assert json.loads((tmp_path / 'e.json').read_text())['images'] == 898
-    for flags, said in (
+    mistakes = (
         (['--mode=predict', f'--checkpoint={folder}'], '--images'),
         (['--mode=export'], '--checkpoint'),
         (['--mode=sample', f'--checkpoint={tmp_path}'], 'is no run'),
         (['--mode=sample', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], 'is a file'),
         (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),
         (['--mode=evaluate', f'--checkpoint={folder}', '--images=a', '--split=train'], 'give one'),
-    ):
-        done = main(flags, env)
-        assert done.returncode == 2 and done.stderr.count('\n') == 1 and said in done.stderr
+    )
+    ended = forked.main([flags for flags, _ in mistakes], env, small_run.ROOT)
+    for (status, _, errors, _), (_, said) in zip(ended, mistakes, strict=True):
+        assert status == 2 and errors.count('\n') == 1 and said in errors
