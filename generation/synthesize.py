@@ -78,7 +78,8 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         images = []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
-            batch = {'label': np.int32(labels)[rows], 'seed': np.uint32(seeds)[rows]}
+            batch = {'label': np.asarray(labels, np.int32)[rows],
+                     'seed': np.asarray(seeds, np.uint32)[rows]}  # fmt: skip
             images.append(once(batch, lambda batch=batch: draw_batch(params, batch)))
             progress(min(first + batch_size, len(labels)), len(labels))
         return np.concatenate(images)[: len(labels)]
