@@ -131,7 +131,8 @@ def test_settings_are_chosen_by_the_process_that_has_the_images(env, tmp_path, c
                        data__train=config.data.train, classifier__batch_size=6,
                        last=['--config.data.train=/no/such']))
     assert [status for status, _, _ in ended] == [2, 2]
-    assert 'cannot be divided over 4 devices' in ended[0][2]
+    assert 'cannot be divided over 4 devices' in ended[0][2] and 'auto: ' in ended[0][1]
+    assert '/no/such' not in ended[1][2]
 
 
 def test_half_an_address_is_refused(env, tmp_path):
