@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#882255')
 GREY = '#6b6b6b'
@@ -46,9 +44,9 @@ def generator_curve(runs: Sequence[Sequence[Mapping]]) -> bytes:
         axes.plot(steps, loss, color=COLORS[0], alpha=0.25, linewidth=0.7)
         axes.plot(*_smooth(steps, loss), color=COLORS[0], linewidth=1.4)
         axes.plot(*_series(rows, 'val_loss'), color=COLORS[1], linewidth=1.4)
-    axes.legend(handles=[Line2D([], [], color=COLORS[0], alpha=0.4, label='training, logged'),
-                         Line2D([], [], color=COLORS[0], label='training, averaged'),
-                         Line2D([], [], color=COLORS[1], label='validation')], frameon=False)
+    axes.legend(handles=[_line(color=COLORS[0], alpha=0.4, label='training, logged'),
+                         _line(color=COLORS[0], label='training, averaged'),
+                         _line(color=COLORS[1], label='validation')], frameon=False)
     losses = np.concatenate([_series(rows, name)[1] for rows in runs
                              for name in ('loss', 'val_loss')])
     if (losses[np.isfinite(losses)] > 0).all():
@@ -69,9 +67,9 @@ def classifier_curves(arms: Mapping[str, Sequence[Sequence[Mapping]]]) -> bytes:
         for rows in runs:
             axes.plot(*_smooth(*_series(rows, 'loss'), bins=40), ':', color=color, linewidth=1)
             axes.plot(*_series(rows, 'val_loss'), color=color, linewidth=1)
-        handles.append(Line2D([], [], color=color, label=arm))
-    handles += [Line2D([], [], color=GREY, label='validation'),
-                Line2D([], [], color=GREY, linestyle=':', label='training')]
+        handles.append(_line(color=color, label=arm))
+    handles += [_line(color=GREY, label='validation'),
+                _line(color=GREY, linestyle=':', label='training')]
     _loss_axes(axes)
     _legend(figure, axes, handles=handles)
     return _png(figure)
@@ -111,7 +109,7 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
     order = by_count(train_counts)
     side = float(np.clip(0.13 * len(order), 3.6, 9.0))
     # Compressed, because the panels are square; the root makes rare confusions visible.
-    figure = Figure(figsize=(2 + side * len(confusion), side + 2), layout='compressed')
+    figure = _figure(2 + side * len(confusion), side + 2, 'compressed')
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     panels = figure.subplots(1, len(confusion), squeeze=False, sharey=True)[0]
     for axes, (arm, counts) in zip(panels, confusion.items()):
@@ -195,16 +193,26 @@ def _loss_axes(axes):
     axes.grid(color='#e4e4e4')
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout='constrained')
+def _figure(width: float, height: float, layout='constrained'):
+    # here, as it takes half a second, which only what draws has to wait for
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout=layout)
 
 
-def _legend(figure: Figure, axes, handles=None):
+def _line(**style):
+    """An entry of a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **style)
+
+
+def _legend(figure, axes, handles=None):
     handles = handles or axes.get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc='outside upper left', ncols=5, frameon=False, fontsize=9)
 
 
-def _png(figure: Figure, dpi: int = 110) -> bytes:
+def _png(figure, dpi: int = 110) -> bytes:
     for axes in figure.axes:
         axes.spines[['top', 'right']].set_visible(False)
     buffer = io.BytesIO()
