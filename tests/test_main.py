@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks import small_run
 from benchmarks.small_run import CONFIG
-from train import lock, place
+from train import disk, lock, place
 from train.arms import ARMS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -77,8 +77,30 @@ def test_a_run_ends_with_its_report(finished):
     assert not [path for path in contents(workdir) if 'unfinished' in path]
     assert metrics['synthetic']['generative'].keys() >= {'synthetic_train', 'validation_train'}
     assert (report / 'copies.png').exists()
+    log = (workdir / 'classifiers' / 'augmented' / 'seed_0' / 'metrics.jsonl').read_text('utf-8')
+    rows = [json.loads(line) for line in log.splitlines()]
+    last = [row['accuracy'] for row in rows if 'accuracy' in row][-4:]  # a tenth of the 40 steps
+    assert metrics['training']['augmented']['accuracy']['mean'] == pytest.approx(np.mean(last))
+    assert metrics['validation']['augmented']['loss']['mean'] == rows[-1]['val_loss']
     for arm in ('original', 'augmented'):
         assert (workdir / 'classifiers' / arm / 'seed_0' / 'predictions.npz').exists()
+
+
+def test_a_stage_builds_on_those_it_reads(finished):
+    """So that with another judge, say, the synthetic images are drawn again."""
+    stages = {
+        path.parent.relative_to(finished[0]).as_posix(): json.loads(path.read_text('utf-8'))
+        for path in finished[0].rglob('stage.json')
+    }  # fmt: skip
+    data = disk.digest(finished[0] / 'data' / 'splits.json')
+    copies = disk.digest(finished[0] / 'data' / 'duplicates.json')
+    digest = {name: stage['digest'] for name, stage in stages.items()}
+    assert stages['judge']['after'] == stages['generator']['after'] == [data]
+    assert {*stages['synthetic']['after']} == {digest['judge'], digest['generator'], copies}
+    assert stages['classifiers/original/seed_0']['after'] == [data]
+    assert stages['classifiers/augmented/seed_0']['after'] == [digest['synthetic']]
+    trained = {digest[f'classifiers/{arm}/seed_0'] for arm in ('original', 'augmented')}
+    assert {*stages['report']['after']} >= {digest['data'], digest['synthetic'], *trained}
 
 
 def test_the_dose_that_is_reported_is_that_of_the_files(finished):

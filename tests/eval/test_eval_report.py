@@ -273,6 +273,18 @@ def test_what_was_learnt_is_the_mean_of_the_last_tenth_of_the_log(tmp_path):
     assert found['short']['accuracy']['per_seed'] == [0.01]
 
 
+def test_validation_is_that_of_the_weights_that_the_rule_keeps():
+    seeds = [
+        [{'step': step, 'val_loss': loss, 'val_scaled_loss': loss / 2, 'val_accuracy': accuracy}
+         for step, loss, accuracy in rows] + [{'step': 30, 'loss': 0.1, 'accuracy': 1.0}]
+        for rows in ([(10, 1.0, 0.5), (20, 2.0, 0.6)], [(10, 4.0, 0.1), (20, 3.0, 0.2)])
+    ]  # fmt: skip
+    last, best = (results.validation({'original': seeds}, rule)['original']
+                  for rule in ('last', 'best_validation_loss'))
+    assert last['loss']['per_seed'] == [2.0, 3.0] and best['loss']['per_seed'] == [1.0, 3.0]
+    assert last['scaled_loss']['mean'] == 1.25 and best['accuracy']['per_seed'] == [0.5, 0.2]
+
+
 def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
     assert wording.caution(sure) == ''
