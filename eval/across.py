@@ -25,9 +25,11 @@ def replicates(points: Sequence[Mapping]) -> bool:
 def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
+    watched = {f'generator.{name}' for name in stages.WATCH}  # where no sample chooses its weights
     rest = [{name: value for name, value in row['config'].items()
-             if name not in varied
-             and name.split('.')[-1] not in HARMLESS} for row in found]
+             if name not in varied and name.split('.')[-1] not in HARMLESS
+             and not (name in watched and row['config']['generator.select'] == 'last')}
+            for row in found]
     return all(config == rest[0] for config in rest)
 
 

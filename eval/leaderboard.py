@@ -103,7 +103,8 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
                                  **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
-            'accepted': synthetic.get('accepted'), 'doubts': wording.doubts(metrics),
+            'accepted': synthetic.get('accepted'),
+            'doubts': wording.doubts(metrics, metrics['arms']),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,

@@ -1,6 +1,6 @@
 """How numbers are written, and what they say in a sentence. Scores and shares are given in %."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
@@ -17,19 +17,18 @@ def answer(result: Mapping) -> str:
     Begins with the `doubts` that forbid a claim.
     """
     said = _answer(result)
-    if result['differences'] and (found := doubts(result)):
+    about = *results.shown(result), _control(result)
+    if result['differences'] and (found := doubts(result, about)):
         return f'Not yet a claim ({"; ".join(found)}). {said}'
     return said
 
 
-def doubts(result: Mapping) -> list[str]:
-    """Why an answer is no claim yet, in a few words each, of the arms that it is about; `caution`
-    has those of the others.
-    """
-    seeds, about = result['seeds'], (*results.shown(result), _control(result))
+def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
+    """Why an answer about these arms is no claim yet, in a few words each; see `caution`."""
+    seeds = result['seeds']
     found = [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < LEAST_SEEDS else []
     return found + [f'{arm} has not learnt its images'
-                    for arm in _low(result['training']) if arm in about]
+                    for arm in _low(result['training']) if arm in arms]
 
 
 def _control(result: Mapping) -> str | None:

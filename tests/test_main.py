@@ -211,6 +211,9 @@ def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp
     status, errors = interrupt(command(workdir), env, tmp_path, log, signal.SIGTERM)
     assert status == 75 and 'Traceback' not in errors, errors
     assert list((log.parent / 'checkpoints').glob('step_*'))
+    drawn = workdir / 'synthetic.unfinished' / 'drawn'
+    status, _ = interrupt(command(workdir), env, tmp_path, drawn, signal.SIGTERM)
+    assert status == 75 and list(drawn.glob('*.npz'))
     log = workdir / 'classifiers' / 'augmented' / 'seed_0.unfinished' / 'metrics.jsonl'
     status, _ = interrupt(command(workdir), env, tmp_path, log, signal.SIGKILL)
     assert status == -signal.SIGKILL

@@ -13,7 +13,7 @@ from models import cnn, resnet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-# Each network, and the fields of `config.classifier` that it alone reads.
+# Each network, and the fields of `config.classifier` that not all read.
 NETWORKS: dict[str, tuple[Callable, tuple]] = {
     'cnn': (cnn.CNN, ('widths', 'hidden', 'dropout', 'first_kernel')),
     'resnet32': (functools.partial(resnet.ResNet32, axis_name=parallel.AXIS), ()),

@@ -12,6 +12,7 @@ import json
 import shutil
 import zipfile
 
+import jax
 import numpy as np
 
 from data import splits
@@ -30,9 +31,6 @@ from train import (
     stages,
 )  # fmt: skip
 from train.progress import progress, say
-
-# Fields of `config.generator` that say what is seen of its training.
-WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
 
 
 def train_generator(folder, config, parts, judge_folder):
@@ -55,7 +53,7 @@ def generator_reads(config):
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
     if config.generator.select == 'last':  # it chooses nothing by what it sees
-        for name in WATCH:
+        for name in stages.WATCH:
             del reads[name]
     return reads
 
@@ -183,17 +181,21 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     """Fills every class with images that pass the quality check, and exports them."""
     # an image as drawn and its PNG, as much again for what is rejected, a block of the disk each
     size = 2 * int(plan.sum()) * (2 * parts.train.images[0].size + 4096)
-    processes.on_main(lambda: disk.require_space(folder, size))
+    drawn = folder / 'drawn'
+    there = sum(path.stat().st_size for path in drawn.glob('*')) if parallel.is_main() else 0
+    processes.on_main(lambda: disk.require_space(folder, max(0, size - there)))
     params, step = generator.load(generator_folder, config.generator.steps)
+    weights = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        weights.update(np.asarray(leaf).tobytes())
     draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
     check, thresholds = judging.make_check(config.quality, judge, reference, limits)
 
-    drawn = folder / 'drawn'
-
     def make(labels, seeds):
-        with progress('synthetic images') as update:
-            return draw(params, labels, seeds, update, functools.partial(_once, drawn))
+        with progress('synthetic images') as update, loop.StopSignal() as stop:
+            once = functools.partial(_once, drawn, weights, stop)
+            return draw(params, labels, seeds, update, once)
 
     rows = synthesize.fill(plan, make, check, rounds=config.synthesis.rounds)
     facts = {
@@ -223,12 +225,20 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
             f'{config.synthesis.rounds} rounds')
 
 
-def _once(folder, batch, draw):
-    """What draw() returns, or returned for the same batch before the run was interrupted."""
-    described = b''.join(batch[name].tobytes() for name in sorted(batch))
-    path = folder / f'{hashlib.sha256(described).hexdigest()}.npz'
-    if processes.on_main(lambda: _read_drawn(path) is not None):
-        return _read_drawn(path)
+def _once(folder, weights, stop, batch, draw):
+    """What draw() returns, or returned for the same batch before the run was interrupted.
+
+    Args:
+        folder: of the batches that were drawn. weights: the SHA-256 of the generator's.
+        stop: a `loop.StopSignal`, by which drawing ends between two batches.
+    """
+    source = weights.copy()
+    for name in sorted(batch):
+        source.update(batch[name].tobytes())
+    path = folder / f'{source.hexdigest()}.npz'
+    images = _read_drawn(path)
+    if not parallel.any_process(images is None):
+        return images
     images = draw()
 
     def keep():
@@ -236,6 +246,8 @@ def _once(folder, batch, draw):
             np.savez(aside, images=images)
 
     processes.on_main(keep)
+    if parallel.any_process(stop.requested):
+        raise loop.Interrupted
     return images
 
 
@@ -244,7 +256,7 @@ def _read_drawn(path):
     try:
         with np.load(path) as stored:
             return stored['images']
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile):
         return None
 
 

@@ -10,7 +10,7 @@ from models import dit, unet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-BACKBONES = {  # each network, and the fields of `config.generator` that it alone reads
+BACKBONES = {  # each network, and the fields of `config.generator` that not all read
     'unet': (unet.UNet, ('channels', 'multipliers', 'blocks', 'attention', 'class_map')),
     'dit': (dit.DiT, ('width', 'depth')),
 }

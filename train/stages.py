@@ -25,6 +25,9 @@ from train import disk, lock, parallel, processes, provenance
 from train.progress import duration, say
 
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
+# Of a generator's settings those that say what is seen of it, by which it may be chosen.
+WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
+KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
 _SOURCES = ('.py', '.html', '.md')  # of code, templates of pages among it
@@ -144,7 +147,7 @@ class Runner:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
-        kept = begun if any(unfinished.glob('checkpoints/step_*')) else None
+        kept = begun if any(map(any, map(unfinished.glob, KEPT))) else None
         before = None if goes_on else done or kept
         if before and not (self.rerun or cheap):
             _refuse_change(final, before, fingerprint, guarded)
@@ -192,9 +195,9 @@ class Runner:
 
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
+        if not self._taken:  # a config may differ in what changes no stage
+            self._begin()
         if self.folders != places(self.workdir):
-            if not self._taken:
-                self._begin()
             self._list()
 
 
@@ -205,9 +208,9 @@ def reads(settings, networks, network):
 
     Args:
         settings: a frozen `config.generator` or `config.classifier`.
-        networks: {name: (network, the fields that it alone reads)}; network: the name of this one.
+        networks: {name: (network, the fields that not all read)}; network: the name of this one.
     """
-    others = {field for name, (_, own) in networks.items() if name != network for field in own}
+    others = {field for _, own in networks.values() for field in own} - {*networks[network][1]}
     fields = {k: v for k, v in settings.to_dict().items() if k not in others.union(HARMLESS)}
     return fields | {'dtype': parallel.compute_dtype(settings.dtype).name}
 

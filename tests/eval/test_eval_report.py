@@ -235,6 +235,7 @@ def test_the_answer_names_the_strongest_control(finished):
     known['classical'] = {'accuracy': {'per_seed': [0.1, 0.1]}}  # of which the answer says nothing
     found = result | {'seeds': 3, 'training': known}
     assert wording.answer(found) == clear and 'classical (10' in wording.caution(found)
+    assert wording.doubts(found, ['classical']) == ['classical has not learnt its images']
     assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
     low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
     assert 'Yes, augmented is better than oversampled: macro-F1 +' in answer

@@ -2,7 +2,7 @@ import ml_collections
 import pytest
 
 from configs import default
-from train import arms, experiment, parallel
+from train import arms, experiment, parallel, stages
 
 
 def reads(arm, **fields):
@@ -44,6 +44,14 @@ def test_a_network_that_has_no_such_part_does_not_read_its_fields():
     assert reads('original', network='resnet32', **others) == resnet
 
 
+def test_networks_may_share_a_field(tiny_config):
+    settings = tiny_config().classifier
+    networks = {'a': (None, ('hidden', 'widths')), 'b': (None, ('hidden',)), 'c': (None, ())}
+    own = {name: stages.reads(settings, networks, name).keys() & {'hidden', 'widths'}
+           for name in networks}  # fmt: skip
+    assert own == {'a': {'hidden', 'widths'}, 'b': {'hidden'}, 'c': set()}
+
+
 def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
     def read(backbone, **changes):
         fields = {'generator.backbone': backbone, **changes}
@@ -54,7 +62,7 @@ def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
     assert read('dit', **unet) == read('dit') != read('dit', **dit)
 
 
-@pytest.mark.parametrize('field', experiment.WATCH)
+@pytest.mark.parametrize('field', stages.WATCH)
 def test_what_is_seen_of_a_generator_changes_one_that_is_chosen_by_it(tiny_config, field):
     def read(select, **changes):
         fields = {'generator.select': select, **changes}
