@@ -195,7 +195,9 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     def make(labels, seeds):
         with progress('synthetic images') as update, loop.StopSignal() as stop:
             once = functools.partial(_once, drawn, weights, stop)
-            return draw(params, labels, seeds, update, once)
+            images = draw(params, labels, seeds, update, once)
+            _end_if_asked(stop)
+        return images
 
     rows = synthesize.fill(plan, make, check, rounds=config.synthesis.rounds)
     facts = {
@@ -232,6 +234,7 @@ def _once(folder, weights, stop, batch, draw):
         folder: of the batches that were drawn. weights: the SHA-256 of the generator's.
         stop: a `loop.StopSignal`, by which drawing ends between two batches.
     """
+    _end_if_asked(stop)
     source = weights.copy()
     for name in sorted(batch):
         source.update(batch[name].tobytes())
@@ -246,9 +249,12 @@ def _once(folder, weights, stop, batch, draw):
             np.savez(aside, images=images)
 
     processes.on_main(keep)
+    return images
+
+
+def _end_if_asked(stop):
     if parallel.any_process(stop.requested):
         raise loop.Interrupted
-    return images
 
 
 def _read_drawn(path):

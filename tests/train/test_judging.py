@@ -100,6 +100,12 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     kept = sorted((tmp_path / 'parts' / 'drawn').iterdir())
     assert whole > len(kept) == 2
     kept[0].write_bytes(kept[0].read_bytes()[:-200])
+    monkeypatch.setattr(experiment.loop.StopSignal, 'requested', True, raising=False)
+    monkeypatch.setattr(experiment.loop.StopSignal, '__enter__', lambda self: self)
+    monkeypatch.setattr(experiment.loop.StopSignal, '__exit__', lambda *_: None)
+    with pytest.raises(experiment.loop.Interrupted):  # whatever is there to be read
+        make('parts', np.inf)
+    monkeypatch.setattr(experiment.loop.StopSignal, 'requested', False)
     assert make('parts', np.inf) == whole - 1
     one, other = (
         {path.relative_to(tmp_path / name): path.read_bytes()
