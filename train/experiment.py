@@ -182,8 +182,12 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     # an image as drawn and its PNG, as much again for what is rejected, a block of the disk each
     size = 2 * int(plan.sum()) * (2 * parts.train.images[0].size + 4096)
     drawn = folder / 'drawn'
-    there = sum(path.stat().st_size for path in drawn.glob('*')) if parallel.is_main() else 0
-    processes.on_main(lambda: disk.require_space(folder, max(0, size - there)))
+
+    def require_space():
+        there = sum(path.stat().st_size for path in drawn.glob('*'))
+        disk.require_space(folder, max(0, size - there))
+
+    processes.on_main(require_space)
     params, step = generator.load(generator_folder, config.generator.steps)
     weights = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
@@ -196,7 +200,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         with progress('synthetic images') as update, loop.StopSignal() as stop:
             once = functools.partial(_once, drawn, weights, stop)
             images = draw(params, labels, seeds, update, once)
-            _end_if_asked(stop)
+            stop.end_if_asked()
         return images
 
     rows = synthesize.fill(plan, make, check, rounds=config.synthesis.rounds)
@@ -234,7 +238,7 @@ def _once(folder, weights, stop, batch, draw):
         folder: of the batches that were drawn. weights: the SHA-256 of the generator's.
         stop: a `loop.StopSignal`, by which drawing ends between two batches.
     """
-    _end_if_asked(stop)
+    stop.end_if_asked()
     source = weights.copy()
     for name in sorted(batch):
         source.update(batch[name].tobytes())
@@ -250,11 +254,6 @@ def _once(folder, weights, stop, batch, draw):
 
     processes.on_main(keep)
     return images
-
-
-def _end_if_asked(stop):
-    if parallel.any_process(stop.requested):
-        raise loop.Interrupted
 
 
 def _read_drawn(path):

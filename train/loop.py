@@ -86,8 +86,7 @@ def fit(state, step, batches, config, *, folder, update, evaluate=None, sample=N
                 checkpoints.save(folder / 'checkpoints', state)
             if stops:
                 raise Interrupted
-    if parallel.any_process(stop.requested):  # while the last step was being saved
-        raise Interrupted
+    stop.end_if_asked()  # while the last step was being saved
     return state
 
 
@@ -154,6 +153,11 @@ class StopSignal:
         """Whether to stop after this step: the same in all processes, whichever got the signal."""
         alone = parallel.process()[1] == 1
         return self.requested if alone else step % 10 == 0 and parallel.any_process(self.requested)
+
+    def end_if_asked(self):
+        """Raises `Interrupted` in all processes if any of them got the signal; all must ask."""
+        if parallel.any_process(self.requested):
+            raise Interrupted
 
     def __exit__(self, *_):
         for number, handler in self._before.items():

@@ -147,7 +147,7 @@ class Runner:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
-        kept = begun if any(map(any, map(unfinished.glob, KEPT))) else None
+        kept = begun if any(path for one in KEPT for path in unfinished.glob(one)) else None
         before = None if goes_on else done or kept
         if before and not (self.rerun or cheap):
             _refuse_change(final, before, fingerprint, guarded)
