@@ -94,7 +94,8 @@ def main():
     name, size = provenance.dataset_name(config.data), config.data.image_size
     batch = config.generator.batch_size
     common.report(
-        f'backbones_{options.variant or "glyphs"}', rows, out=options.out, notes=[*NOTES, load],
+        'backbones', rows, out=options.out, notes=[*NOTES, load],
+        variant=options.variant or 'glyphs',
         title=f'{name}: backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
     )  # fmt: skip
 

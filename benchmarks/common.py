@@ -15,6 +15,7 @@ from train import parallel, provenance
 
 RESULTS = pathlib.Path(__file__).resolve().parent / 'results'
 PEERS = ('torch', 'diffusers')
+PEERS_MISSING = 'PyTorch or diffusers is missing: pip install -r benchmarks/requirements.txt'
 
 
 def arguments(description, **options):
@@ -73,10 +74,14 @@ def environment():
     return facts
 
 
-def report(name, rows, *, out, title, notes=()):
-    """Prints `rows` ([{column: value}]) as a table and writes out/<name>.json, on one process."""
+def report(name, rows, *, out, title, notes=(), variant=''):
+    """Prints `rows` ([{column: value}]) as a table and writes out/<name>[_<variant>].json.
+
+    On one process, whole or not at all.
+    """
     if not parallel.is_main():
         return
+    name += f'_{variant}' * bool(variant)
     table = Table(title=title, box=None)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     for i, column in enumerate(columns):

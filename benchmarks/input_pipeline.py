@@ -193,7 +193,7 @@ def main():
         notes.append('PyTorch is not installed: no DataLoader to compare with')
     notes.append('ms are of a batch; of_appetite is images/s over those of the step alone')
     common.report(
-        'input_pipeline', rows, out=options.out, notes=notes,
+        'input_pipeline', rows, out=options.out, notes=notes, variant=options.variant,
         title=f'{options.images:,} images of {config.data.image_size} px, medians of '
               f'{options.rounds} epochs and of {options.rounds} x {options.steps} steps',
     )  # fmt: skip

@@ -1,28 +1,39 @@
 #!/usr/bin/env bash
-# What a lent GPU is asked first, in one call of under ten minutes, from the repository's root:
-#     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh [VARIANT...]
-# Peers are measured where torch and diffusers are installed and see the GPU. A part that fails or runs
-# out of its time is named, and the next one starts.
+# What a lent GPU is asked, in two calls of under ten minutes each, from the repository's root:
+#     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh step [VARIANT]   # training steps, drawing
+#     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh start [VARIANT]  # wait for data, start-up
+# VARIANT is one of configs/augmented.py, grocery unless named. Needs requirements.txt; peers are measured
+# where torch and diffusers are installed and see the GPU. Each part writes when it ends: one that fails or
+# runs out of its time is named, and the next one starts.
 set -uo pipefail
 out=${OUT:-benchmarks/results/gpu}
 python=${PYTHON:-.venv/bin/python}
-variants=("$@")
-[ ${#variants[@]} -gt 0 ] || variants=(grocery)  # each takes three to four minutes, most of them compiling
+variant=${2:-grocery}
+case ${1:-} in step | start) ;; *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 mkdir -p "$out"
 
 part() {  # seconds, module, arguments
   local seconds=$1 start=$SECONDS
   shift
-  timeout "$seconds" "$python" -m "$@"
+  timeout "$seconds" "$python" -m "$@" --variant "$variant"
   local status=$?
   echo "== $* : status $status after $((SECONDS - start)) s"
 }
 
-"$python" -c 'import jax; print(jax.__version__, jax.devices())'
-for variant in "${variants[@]}"; do
-  part 250 benchmarks.train_throughput --variant "$variant" --rounds 5 --steps 10 \
-    --out "$out" --only 'U-Net, (ours|torch$|diff)|CNN, (ours|torch$)'
-done
-part 90 benchmarks.sampling --variant "${variants[0]}" --rounds 3 --out "$out"
-part 90 benchmarks.input_pipeline --variant "${variants[0]}" --rounds 3 --out "$out"
-part 130 benchmarks.startup --rounds 1 --out "$out"
+"$python" -c 'import diffusers, torch' 2> /dev/null || echo '== no torch or no diffusers: our own rows alone'
+"$python" -c 'import grain, jax, ml_collections, rich; print(jax.__version__, jax.devices())' || exit 1
+
+case $1 in
+  step)  # most of the time is spent compiling
+    part 250 benchmarks.train_throughput --rounds 5 --steps 10 --out "$out" \
+      --only 'U-Net, (ours|torch$|diff)|CNN, (ours|torch$)'
+    part 90 benchmarks.sampling --rounds 3 --out "$out"
+    # XLA's own level of optimisation, where train/parallel.py asks for 1: is the step faster?
+    XLA_FLAGS="${XLA_FLAGS:-} --xla_backend_optimization_level=3" part 200 \
+      benchmarks.train_throughput --rounds 5 --steps 10 --out "$out/level_3" --only '(U-Net|CNN), ours'
+    ;;
+  start)
+    part 240 benchmarks.input_pipeline --rounds 3 --out "$out"
+    part 300 benchmarks.startup --rounds 1 --out "$out"
+    ;;
+esac

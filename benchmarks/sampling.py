@@ -159,10 +159,9 @@ def main():
         'evaluation is of twice the batch.',
     ]
     if torch is None:
-        notes.append('PyTorch or diffusers is missing: pip install -r benchmarks/requirements.txt')
-    suffix = f'_{options.variant}' * bool(options.variant)
+        notes.append(common.PEERS_MISSING)
     common.report(
-        f'sampling{suffix}', speed(config, options), out=options.out, notes=notes,
+        'sampling', speed(config, options), out=options.out, notes=notes, variant=options.variant,
         title=f'Sampling, {parallel.describe()}',
     )  # fmt: skip
     if not options.run:

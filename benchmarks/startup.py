@@ -96,7 +96,7 @@ def main():
         return
     rows = measure(options.variant, rounds=options.rounds)
     common.report(
-        'startup', rows, out=options.out, notes=NOTES,
+        'startup', rows, out=options.out, notes=NOTES, variant=options.variant,
         title=f'From the command line to the end of the first step, {options.rounds} starts each',
     )  # fmt: skip
 

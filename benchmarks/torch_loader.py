@@ -1,6 +1,6 @@
 """PyTorch's DataLoader over decoded arrays: what the input pipeline is compared with.
 
-A module of its own because the workers import it, and must not wait for JAX.
+A module of its own, because workers find what they are sent by the name of its module.
 """
 
 import torch

@@ -33,9 +33,13 @@ from train import classifier, generator, parallel
 try:
     import torch
 
-    from benchmarks import peer_steps, peer_unet, peers
+    from benchmarks import peer_steps, peers
 except ImportError:  # then ours alone is measured
     torch = None
+try:
+    from benchmarks import peer_unet
+except ImportError:  # no diffusers, or no PyTorch
+    peer_unet = None
 
 NUM_CLASSES = 37
 EAGER, COMPILED = 'torch', 'torch.compile'
@@ -158,7 +162,9 @@ def builders(name, task, steps):
     """{case: function that builds it}, ours first."""
     found = {f'{name}, ours': functools.partial(ours, task, steps)}
     if torch is not None:
-        kinds = [EAGER, COMPILED] + [DIFFUSERS, DIFFUSERS_COMPILED] * (name == 'U-Net')
+        kinds = [EAGER, COMPILED]
+        if name == 'U-Net' and peer_unet is not None:
+            kinds += [DIFFUSERS, DIFFUSERS_COMPILED]
         found |= {f'{name}, {kind}': functools.partial(theirs, task, steps, kind) for kind in kinds}
     return found
 
@@ -254,6 +260,8 @@ def report(found, options):
         common.load(),
         f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.',
     ]
+    if torch is None or peer_unet is None:
+        notes.append(common.PEERS_MISSING)
     rows = []
     with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again
         os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache
@@ -265,8 +273,8 @@ def report(found, options):
     sizes = ', '.join(f'{name} {task.config.batch_size}' for name, task in found.items())
     notes += [f'Images a step: {sizes}. {options.rounds} turns of {options.steps} steps.']
     common.report(
-        'train_throughput' + f'_{options.variant}' * bool(options.variant), rows,
-        out=options.out, title=f'Training step, {parallel.describe()}', notes=notes,
+        'train_throughput', rows, out=options.out, notes=notes, variant=options.variant,
+        title=f'Training step, {parallel.describe()}',
     )  # fmt: skip
 
 

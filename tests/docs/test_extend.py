@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from configs import default
+from train import classifier
+
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'extend.md'
 SECTIONS = PAGE.read_text('utf-8').split('\n## ')[1:]
 PACKAGES = 'configs|data|eval|generation|models|train'
@@ -21,9 +24,21 @@ def test_there_is_one_for_each_thing_to_add():
     assert all(len(program.splitlines()) < 40 for program in PROGRAMS.values())
 
 
+def run(name):
+    """What a program has defined, by name."""
+    found = {'__name__': 'example'}
+    exec(compile(PROGRAMS[name], f'docs/extend.md, {name}', 'exec'), found)
+    return found
+
+
 @pytest.mark.parametrize('name', PROGRAMS)
-def test_a_program_runs(name):
-    exec(compile(PROGRAMS[name], f'docs/extend.md, {name}', 'exec'), {'__name__': 'example'})
+def test_a_program_runs(name, monkeypatch):
+    defined = run(name)
+    if name == 'A network':
+        monkeypatch.setitem(classifier.NETWORKS, 'perceptron', (defined['Perceptron'], ()))
+        settings = default.get_config().classifier
+        settings.update(network='perceptron', dtype='bfloat16')
+        assert classifier.make_model(settings, 10).num_classes == 10
 
 
 @pytest.mark.parametrize('name', sorted(set(NAMES)))
