@@ -82,9 +82,10 @@ def require_space(folder, state, *, keep=2):
 
 
 def restore(folder, template):
-    """The newest readable checkpoint in the form of `template`, or None if there is none.
+    """The newest undamaged checkpoint in the form of `template`, or None if there is none.
 
     Raises:
+        OSError: it cannot be read, though it is as it was written.
         stages.Changed: the newest checkpoint belongs to another network or optimizer.
     """
     newest = _newest(folder)
@@ -110,40 +111,43 @@ def load(folder, step=None):
             folder.parent, f'{path} cannot be used ({damage}); the command that made the run, '
             'given again, trains again from the checkpoint before'
         )
-    saved, failure = _read(path)
-    if failure:
-        raise OSError(f'{path} cannot be read ({failure})')
-    return flax.traverse_util.unflatten_dict(saved, sep='/')
+    return flax.traverse_util.unflatten_dict(_read(path), sep='/')
 
 
 def _newest(folder):
     """(arrays by name, path) of the newest good checkpoint, or None.
 
-    All processes read the same one, and none that one of them cannot read.
+    All processes read the same one.
     """
     folder = pathlib.Path(folder).resolve()
     while (step := processes.on_main(lambda: max(steps(folder), default=None))) is not None:
         path = _path(folder, step)
         damage = processes.on_main(lambda: _damage(path))  # noqa: B023
         if not damage:
-            saved, damage = _read(path)
-            if not damage:
-                return saved, path
+            return _read(path), path
         # so that this step can be saved again
         processes.on_main(lambda: _set_aside(path, damage))  # noqa: B023
     return None
 
 
 def _read(path):
-    """(arrays by name, '') of a checkpoint, or ({}, why it cannot be read here or elsewhere)."""
-    saved, damage = {}, ''
+    """Arrays by name of a checkpoint that is as it was written; all processes must ask.
+
+    Raises:
+        OSError: one of them cannot read it, for want of memory, of the file system, or of an orbax
+            that knows it: not for its files, so no older one takes its place.
+    """
+    saved, failure = {}, ''
     try:
         saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
-    except Exception as error:  # orbax raises many kinds; each means "not this one"
-        damage = str(error) or type(error).__name__
-    if parallel.any_process(bool(damage)):
-        return {}, damage or 'another process cannot read it'
-    return saved, ''
+    except Exception as error:  # orbax raises many kinds
+        failure = str(error) or type(error).__name__
+    if parallel.any_process(bool(failure)):
+        raise OSError(
+            f'{path} is as it was written but cannot be read ({failure or "by another process"}); '
+            'the same command tries again; without the folder it goes on from the checkpoint before'
+        )
+    return saved
 
 
 def _set_aside(path, damage):

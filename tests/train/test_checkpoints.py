@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import subprocess
+from unittest import mock
 
 import jax
 import numpy as np
@@ -140,6 +141,20 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch, 
     monkeypatch.setattr(checkpoints, '_manifest', manifest)
     assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(10, seed=0))
     assert 'step_00000020: Input/output error' in caplog.text
+
+
+def test_a_whole_checkpoint_that_cannot_be_read_now_is_not_thrown_away(tmp_path, monkeypatch):
+    """Too little memory, or another orbax: training does not begin again for it."""
+    checkpoints.save(tmp_path, make_state(10, seed=0))
+    checkpoints.save(tmp_path, make_state(20, seed=1))
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.ocp, 'load', mock.Mock(side_effect=MemoryError))
+        for read in (lambda: checkpoints.restore(tmp_path, make_state()),
+                     lambda: checkpoints.load(tmp_path)):  # fmt: skip
+            with pytest.raises(OSError, match='step_00000020 .* cannot be read .MemoryError.;'):
+                read()
+    assert checkpoints.steps(tmp_path) == [10, 20]
+    assert_same(checkpoints.restore(tmp_path, make_state(seed=2)), make_state(20, seed=1))
 
 
 def files_of(folder):
