@@ -19,6 +19,7 @@ if __name__ == '__main__':
     hugepages.ask()
 
 import json
+import os
 import pathlib
 import sys
 
@@ -165,18 +166,25 @@ def run(config, workdir, command, rerun=False, shared=None):
             synthetic = experiment.read_synthetic(synthetic_folder)
 
     folders, trained = {}, []
-    for arm in config.arms:
-        for seed in seeds(config.classifier):
-            folder, digest = stage.run(
-                f'classifiers/{arm}/seed_{seed}',
-                lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
-                    out, config, parts, synthetic, arm, seed),
-                reads={'classifier': experiment.arm_reads(config, parts, arm, seed)},
-                after=[synthesis if ARMS[arm].synthetic else data],
-                code=[*_CLASSIFY, 'train/experiment.py'],
-            )  # fmt: skip
-            folders.setdefault(arm, []).append(folder)
-            trained.append(digest)
+    classifiers = {
+        (arm, seed): {
+            'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
+            'after': [synthesis if ARMS[arm].synthetic else data],
+            'code': [*_CLASSIFY, 'train/experiment.py'],
+        }
+        for arm in config.arms for seed in seeds(config.classifier)
+    }  # fmt: skip
+    for (arm, seed), depends in classifiers.items():  # before any of them is trained
+        stage.refuse_changed(f'classifiers/{arm}/seed_{seed}', **depends)
+    for (arm, seed), depends in classifiers.items():
+        folder, digest = stage.run(
+            f'classifiers/{arm}/seed_{seed}',
+            lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
+                out, config, parts, synthetic, arm, seed),
+            **depends,
+        )  # fmt: skip
+        folders.setdefault(arm, []).append(folder)
+        trained.append(digest)
 
     folder, _ = stage.run(
         'report',
@@ -247,7 +255,7 @@ def main(argv):
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:
             name = f'{name}-{pathlib.PurePath(_SWEEP.value).stem}'
-        workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
+        workdir = pathlib.Path(os.path.expanduser(_WORKDIR.value or f'runs/{name}'))
         command = sweeps.command(sys.argv)
         with guard.mistakes():  # a ValueError is the user's until something is computed
             for line in preparing.choose_settings(configs, points, given):

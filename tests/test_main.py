@@ -269,6 +269,8 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
         ({'generator__steps': 151}, 'generator.steps 150 -> 151'),
         ({'synthesis__guidance_scale': 3.0}, 'guidance_scale 2.0 -> 3.0'),
         ({'quality__min_contrast': 1.0}, 'quality.min_contrast 0.0 -> 1.0'),
+        # though `original` reads it not, and seed 1 is new
+        ({'classifier__synthetic_weight': 0.3, 'classifier__seeds': 2}, '1.0 -> 0.3'),
     )
     commands = [small_run.arguments(workdir, **fields) for fields, _ in cases]
     commands.append(small_run.arguments(blocked))

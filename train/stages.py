@@ -93,17 +93,14 @@ class Runner:
         Raises:
             Changed: see the class.
         """
-        fingerprint = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
-        fingerprint = json.loads(json.dumps(fingerprint, sort_keys=True, default=_plain))
-        digest = _digest(json.dumps(fingerprint))
+        fingerprint, digest = _fingerprint(reads, after, code)
         if parallel.any_process(processes.on_main(lambda: digest) != digest):
             raise Changed(
                 f'{name}: the processes have other settings or code than each other; give all the '
                 'same command, checkout and Python'
             )
         shared = self.shared and not cheap
-        final = self.shared / name / digest[:16] if shared else self.workdir / name
-        unfinished = final.with_name(final.name + '.unfinished')
+        final, unfinished = self._places(name, digest, shared)
         with contextlib.ExitStack() as stack:
             if shared:
                 processes.on_main(lambda: stack.enter_context(_turn(final, name)))
@@ -119,6 +116,31 @@ class Runner:
             if self._taken:
                 self._list()
         return final, digest
+
+    def refuse_changed(self, name, *, reads, after, code):
+        """Raises Changed, and does nothing, where `run` would for this stage.
+
+        For those that come after hours of others which do not depend on what was changed.
+        """
+        fingerprint, digest = _fingerprint(reads, after, code)
+        final, unfinished = self._places(name, digest, self.shared)
+        before = processes.on_main(lambda: self._replaced(final, unfinished, digest))
+        if before and not self.rerun:
+            _refuse_change(final, before, fingerprint, ())
+
+    def _places(self, name, digest, shared):
+        """The folders of a stage when it is done, and until then."""
+        final = self.shared / name / digest[:16] if shared else self.workdir / name
+        return final, final.with_name(final.name + '.unfinished')
+
+    @staticmethod
+    def _replaced(final, unfinished, digest):
+        """What stage.json says of what a stage of this digest would be done instead of, or None."""
+        done, begun = _read(final), _read(unfinished)
+        if any(one and one['digest'] == digest for one in (done, begun)):
+            return None
+        kept = any(path for one in KEPT for path in unfinished.glob(one))
+        return done or (begun if kept else None)
 
     def _work(self, name, final, unfinished, begun, work, guarded):
         """work(unfinished), which then gets its final name; what stage.json says of it."""
@@ -147,8 +169,7 @@ class Runner:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
-        kept = begun if any(path for one in KEPT for path in unfinished.glob(one)) else None
-        before = None if goes_on else done or kept
+        before = self._replaced(final, unfinished, digest)
         if before and not (self.rerun or cheap):
             _refuse_change(final, before, fingerprint, guarded)
         if not alone:  # which fails before it has changed anything, as at a path that is wrong
@@ -199,6 +220,13 @@ class Runner:
             self._begin()
         if self.folders != places(self.workdir):
             self._list()
+
+
+def _fingerprint(reads, after, code):
+    """(what a stage depends on, as JSON has it; its digest)."""
+    found = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
+    found = json.loads(json.dumps(found, sort_keys=True, default=_plain))
+    return found, _digest(json.dumps(found))
 
 
 def reads(settings, networks, network):

@@ -169,6 +169,20 @@ def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
 
 
+def test_what_would_be_refused_later_can_be_asked_before(tmp_path):
+    run(tmp_path, Work(), name='later', reads=BEFORE)
+    files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+    runner = stages.Runner(tmp_path)
+    with pytest.raises(stages.Changed, match='later was made with other settings: '):
+        runner.refuse_changed('later', reads=AFTER, after=(), code=())
+    for name, depends in (('later', {'reads': BEFORE, 'after': ()}),
+                          ('later', {'reads': BEFORE, 'after': ('x',)}),
+                          ('new', {'reads': AFTER, 'after': ()})):  # fmt: skip
+        runner.refuse_changed(name, code=(), **depends)
+    stages.Runner(tmp_path, rerun=True).refuse_changed('later', reads=AFTER, after=(), code=())
+    assert files == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')} and not runner.worked
+
+
 def test_what_failed_before_it_made_anything_is_no_other_run(tmp_path):
     """A stage for one process keeps nothing for later: a wrong path, put right, is no change."""
     work = Work()
