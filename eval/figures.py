@@ -4,6 +4,7 @@ Colours: Okabe and Ito's palette, which readers with any colour vision can tell 
 """
 
 import io
+import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from matplotlib.colors import PowerNorm
 
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#882255')
 GREY = '#6b6b6b'
+MOST_LABELS = 160  # of a confusion matrix: more would lie on each other
 
 
 def class_counts(class_names: Sequence[str], real: np.ndarray,
@@ -79,7 +81,7 @@ def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
                  f1: Mapping[str, Sequence[float] | np.ndarray]) -> bytes:
     """F1 of each class under each arm as joined dots, largest training class on top.
 
-    Args: train_counts: [C]; f1: arm -> [C] in [0, 1], one to three arms.
+    Args: train_counts: [C]; f1: arm -> [C] in [0, 1], one to three arms; NaN has no dot.
     """
     order = by_count(train_counts)
     rows = np.arange(len(order))
@@ -117,7 +119,9 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1e-12)
         image = axes.imshow(share, cmap='BuPu', norm=norm, interpolation='nearest')
         size = float(np.clip(72 * side / len(order) * 0.62, 4, 8))
-        ticks, names = range(len(order)), shortened(class_names, order)
+        every = math.ceil(len(order) / MOST_LABELS)
+        ticks = range(0, len(order), every)
+        names = shortened(class_names, order)[::every]
         axes.set_xticks(ticks, names, rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(ticks, names, fontsize=size, parse_math=False)
         axes.set_title(arm, fontsize=10, parse_math=False)

@@ -190,6 +190,7 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
         'Synthetic images used': dose,
         'Synthetic share of a batch': dose_of_a_batch,
         'Loss weight of a synthetic image (of a real one: 1)': quality.get('weight'),
+        'Weights of the generator': quality.get('checkpoint'),
         'Sampler': quality.get('sampler'), 'Sampling steps': quality.get('sampling_steps'),
         'Guidance scale (1 = off)': quality.get('guidance_scale'),
         'Guided for t in': quality.get('guidance_interval'),
@@ -262,7 +263,8 @@ def _given(**pictures: Path | bytes | None) -> dict[str, bytes]:
 def _class_pictures(class_names, train_counts, synthetic_counts, result,
                     confusion) -> dict[str, bytes]:
     """Name -> PNG of what is drawn by class; confusion: of the arms to show, counts [C, C]."""
-    f1 = {arm: [result['arms'][arm]['per_class'][name]['f1'] for name in class_names]
+    f1 = {arm: [row['f1'] if row['support'] else np.nan for row in
+                (result['arms'][arm]['per_class'][name] for name in class_names)]
           for arm in confusion}
     return {
         'class_counts': figures.class_counts(class_names, train_counts, synthetic_counts),

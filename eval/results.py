@@ -1,6 +1,8 @@
 """From saved predictions to the numbers of metrics.json. Every rate is a fraction in [0, 1]."""
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -103,14 +105,14 @@ def read(predictions: Mapping[str, Sequence[Path]],
     """Labels int [N] and, for each arm, probabilities float [S, N, C].
 
     Args: predictions: arm -> one predictions.npz a seed.
-    Raises: ValueError, with the file's name, if test sets differ or a file does not fit.
+    Raises: ValueError, with the file's name, if test sets differ or a file does not fit; OSError
+        if one cannot be read.
     """
     labels, first, arms = np.zeros(0, int), None, {}
     for arm, paths in predictions.items():
         arms[arm] = []
         for path in paths:
-            with np.load(path) as stored:
-                own_labels, probabilities = stored['labels'], stored['probabilities']
+            own_labels, probabilities = _stored(path)
             labels, first = (own_labels, path) if first is None else (labels, first)
             if not np.array_equal(own_labels, labels):
                 raise ValueError(f'{path}: its test labels are not those of {first}, so the '
@@ -125,6 +127,15 @@ def read(predictions: Mapping[str, Sequence[Path]],
         raise ValueError('every arm needs one predictions file for each seed, got '
                          f'{ {arm: len(paths) for arm, paths in arms.items()} }')
     return labels, {arm: np.stack(stack) for arm, stack in arms.items()}
+
+
+def _stored(path):
+    try:
+        with np.load(path) as stored:
+            return stored['labels'], stored['probabilities']
+    except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise OSError(f'{path} is damaged; delete {Path(path).parent} and give the command that '
+                      'made it again') from error
 
 
 def jsonable(value):

@@ -113,7 +113,7 @@ def _blind(synthetic: Mapping) -> str:
 
 def _unseen(synthetic: Mapping) -> str:
     return ' '.join(
-        f'{arm} has seen no image of {_some(names)}, of which none was drawn or none passed the '
+        f'{arm} has seen no image of {some(names)}, of which none was drawn or none passed the '
         'check, and cannot name it, whatever the other images are worth; '
         "--config.synthesis.fill=largest draws none of the largest class, '2x' does."
         for arm, names in synthetic.get('unseen', {}).items() if names)
@@ -125,7 +125,7 @@ def _untested(arms: Mapping[str, Mapping]) -> str:
     if not names:
         return ''
     return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
-            f'image, and nothing here is said of {_some(names)}.')
+            f'image, and nothing here is said of {some(names)}.')
 
 
 def _no_control(result: Mapping) -> str:
@@ -133,12 +133,13 @@ def _no_control(result: Mapping) -> str:
     if not gain or results.strongest_control(result['arms']) or max(
             end(gain[score]['ci95'][0]) for score in ('accuracy', 'macro_f1')) <= 0:
         return ''
-    arms = ','.join((BASELINE, CLAIM, *results.CONTROLS))
+    arms = ','.join([*result['arms'], *results.CONTROLS])
     return ('No control was run, and what is cheaper may give as much: the same command with '
             f'--config.arms={arms} adds them.')
 
 
-def _some(items: Sequence[str], most: int = 5) -> str:
+def some(items: Sequence[str], most: int = 5) -> str:
+    """'a, b, c, d, e and 3 more'."""
     rest = f' and {len(items) - most} more' if len(items) > most else ''
     return f'{", ".join(items[:most])}{rest}'
 
@@ -154,7 +155,7 @@ def judge(synthetic: Mapping) -> str:
             f'{percent(found["accuracy"])}% of {found["validation_images"]:,} validation images; '
             f'always to name the largest class would be on {percent(found["largest_class"])}%.')
     if names := synthetic.get('unasked'):
-        said += (f' It was not asked about {_some(names)}, of which it knows too few images, so '
+        said += (f' It was not asked about {some(names)}, of which it knows too few images, so '
                  'theirs had to pass the other rules only.')
     return said
 
@@ -189,11 +190,12 @@ def evidence(result: Mapping) -> str:
     made = result['synthetic'] or {}
     clauses += _quality(made)
     copies = made.get('copies') or {}
-    accepted, real = ((copies.get(images) or {}).get('either')
-                      for images in ('accepted', 'real_held_out'))
-    if None not in (accepted, real):
-        clauses.append(f'{percent(accepted)}% of the accepted synthetic images count as copies of '
-                       f'training images, and {percent(real)}% of real held-out ones')
+    drawn, real = ((copies.get(images) or {}).get('either')
+                   for images in ('made', 'real_held_out'))
+    if None not in (drawn, real):
+        clauses.append(f'{percent(drawn)}% of the synthetic images drawn count as copies of '
+                       f'training images, which were dropped, and {percent(real)}% of real '
+                       'held-out ones')
     seconds = list((result['seconds'] or {}).values())
     if seconds and None not in seconds:
         where = f' on {result["hardware"]}' if result['hardware'] else ''
@@ -232,7 +234,7 @@ def _beyond_chance(difference: Mapping, arm: str, limits: Mapping) -> str:
     for verb, sign in (('gained', 1), ('lost', -1)):
         own = sorted((row for row in found if sign * row[1] > 0), key=lambda row: -abs(row[1]))
         if own:
-            listed = _some([f'{name} ({points(mean)} points)' for name, mean in own])
+            listed = some([f'{name} ({points(mean)} points)' for name, mean in own])
             clauses.append(f'{verb} beyond chance on {listed}')
     if not clauses:
         return ('on no class and no group of classes is there a change beyond chance, corrected '

@@ -214,7 +214,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     }
     found, sheets = judging.measure(config, parts, rows, judge, reference)
     summary = quality.summarise(rows, plan, parts.class_names) | facts
-    summary |= {'thresholds': thresholds} | found
+    summary |= {'generator_step': step, 'thresholds': thresholds} | found
 
     def write():
         export.write(folder, rows, parts.class_names, facts)

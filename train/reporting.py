@@ -33,7 +33,8 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
         copies = copies if copies.exists() else None  # no training image has a second to compare
         rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
         curves['generator'] = [rows := results.read_log(generator_folder / 'metrics.jsonl')]
-        summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row]
+        used = summary.get('generator_step', config.generator.steps)
+        summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row and row['step'] <= used]
         summary['unseen'] = _unseen(classifier_folders, synthetic_counts, parts.class_names)
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,

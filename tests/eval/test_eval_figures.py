@@ -22,6 +22,7 @@ def opened(png: bytes) -> Image.Image:
     lambda: figures.class_counts(NAMES, COUNTS),
     lambda: figures.class_counts(NAMES, COUNTS, 40 - COUNTS),
     lambda: figures.per_class_f1(NAMES, COUNTS, {'original': np.zeros(3), 'augmented': np.ones(3)}),
+    lambda: figures.per_class_f1(NAMES, COUNTS, {'original': [0.5, np.nan, 1]}),
     lambda: figures.confusion_matrices(NAMES, COUNTS, {'original': np.zeros((3, 3), int),
                                                        'augmented': np.eye(3)}),
     lambda: figures.generator_curve([[{'step': i, 'loss': 1 / (i + 1)} for i in range(90)]
@@ -32,8 +33,8 @@ def opened(png: bytes) -> Image.Image:
                       []]}),
     lambda: figures.reliability({arm: {'images': np.array([0, 30, 5]), 'accuracy': np.ones(3),
                                        'confidence': np.ones(3)} for arm in ('$a', 'b')}),
-], ids=['counts', 'counts-synthetic', 'f1', 'confusion', 'generator', 'generator-nan', 'curves',
-        'reliability'])
+], ids=['counts', 'counts-synthetic', 'f1', 'f1-untested', 'confusion', 'generator',
+        'generator-nan', 'curves', 'reliability'])
 def test_figures_are_pictures_of_readable_size(png):
     width, height = opened(png()).size
     assert 400 < width < 2000 and 100 < height < 1500

@@ -340,7 +340,8 @@ def test_few_seeds_are_said_to_be_few(seeds, said):
 
 
 @pytest.mark.parametrize(('right', 'arms', 'said'), [
-    (90, ['augmented'], True), (50, ['augmented'], False), (90, ['augmented', 'classical'], False),
+    (90, ['augmented'], True), (90, ['augmented', 'synthetic_only'], True),
+    (50, ['augmented'], False), (90, ['augmented', 'classical'], False),
     (90, ['augmented_classical'], False)])
 def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
     """`right` of 100 images under every arm but the original's, which has 50."""
@@ -350,7 +351,8 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
                             ['a', 'b'], np.array([9, 9]), {'many': 40, 'few': 25})
     caution = wording.caution({'seeds': 5, 'training': {}, **found})
     assert ('No control was run' in caution) == said
-    assert not said or '--config.arms=original,augmented,oversampled,classical' in caution
+    all_of_them = ','.join(['original', *arms, 'oversampled', 'classical', 'logit_adjusted'])
+    assert not said or f'--config.arms={all_of_them} ' in caution
 
 
 @pytest.mark.parametrize('low, said', [(0.01, True), (1e-17, False)])
@@ -414,13 +416,14 @@ def test_the_evidence_names_five_classes_and_counts_the_rest():
 
 
 def test_the_evidence_leaves_out_what_is_unknown():
-    copies = {'accepted': {'either': 0.0}, 'real_held_out': {'either': 0.021}}
+    copies = {'made': {'either': 0.013}, 'accepted': {'either': 0.0},
+              'real_held_out': {'either': 0.021}}  # fmt: skip
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
-    assert known.endswith('; 0.0% of the accepted synthetic images count as copies of training '
-                          'images, and 2.1% of real held-out ones; all of it took 1.1 minutes on '
-                          '1 GPU.')
-    unknown = {'accepted': {'either': 0.0}, 'real_held_out': {'either': None}}
+    assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
+                          'images, which were dropped, and 2.1% of real held-out ones; all of it '
+                          'took 1.1 minutes on 1 GPU.')
+    unknown = {'made': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
     assert 'cop' not in text and 'minutes' not in text
     alone = {'arms': {'original': {}}, 'differences': {}, 'synthetic': None, 'seconds': {},
@@ -598,6 +601,17 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=f'augmented_1.npz.*{message}'):
         report.write(tmp_path / 'report', **given)
     assert not (tmp_path / 'report').exists()
+
+
+@pytest.mark.parametrize('damage', [lambda data: b'', lambda data: data[: len(data) // 2],
+                                    lambda data: b'no zip',
+                                    lambda data: data[:300] + b'?' + data[301:]])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
+    given = arguments(tmp_path, original=0.6, augmented=0.6)
+    path = given['predictions']['augmented'][1]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(OSError, match=f'augmented_1.npz is damaged; delete {path.parent} '):
+        report.write(tmp_path / 'report', **given)
 
 
 def test_arms_need_the_same_number_of_seeds(tmp_path):
