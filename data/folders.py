@@ -12,7 +12,7 @@ import numpy as np
 
 from data.decode import BadImage, EncodedSource
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp')
 LEFT_BEHIND = ('Thumbs.db', 'desktop.ini')
 MAX_FILE_BYTES = 2**28
 
@@ -90,7 +90,7 @@ def open_images(root, image_size):
 
 
 def _existing(root):
-    root = pathlib.Path(root).expanduser()
+    root = pathlib.Path(os.path.expanduser(root))
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
     return root

@@ -113,9 +113,10 @@ def _stream(pool, seed, count):
         .random_map(lambda _, rng: rng.permutation(renew(rng)))
     )
     epoch = functools.lru_cache(maxsize=1)(epochs.__getitem__)
+    size = len(pool)
 
     def draw(step):
-        first, last, size = step * count, (step + 1) * count, len(pool)
+        first, last = step * count, (step + 1) * count
         return np.concatenate([
             epoch(e)[max(first - e * size, 0) : last - e * size]
             for e in range(first // size, (last - 1) // size + 1)

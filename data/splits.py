@@ -60,13 +60,29 @@ class Splits:
         """Whether a training image shows a picture that another one before it shows, bool [N].
 
         A given test set has names of its own, and a group that holds one of its images has no other
-        left in train.
+        left in train. Near copies that are most of a class are how the class looks, and no repeats.
         """
-        again = {
-            name.partition(':')[2] for entry in self.duplicates for name in entry['names'][1:]
-            if entry['action'].startswith(MOVED) or name.startswith('train:')
+        again = np.zeros(len(self.train), bool)
+        row_of = {name: row for row, name in enumerate(self.train.names)}
+        for entry in self.duplicates:
+            moved = entry['action'].startswith(MOVED)
+            parted = (name.partition(':') for name in entry['names'])
+            rows = [row_of[name] for split, _, name in parted
+                    if (moved or split == 'train') and name in row_of]
+            sizes = self.train_counts[self.train.labels[rows]]
+            if entry['pixels'] == 'equal' or not (len(rows) > 2 and 2 * len(rows) > sizes.max()):
+                again[rows[1:]] = True
+        return again
+
+    @property
+    def untested_for_copies(self):
+        """Names of the classes all of whose test images were moved to train, as copies."""
+        label_of = dict(zip(self.train.names, self.train.labels.tolist()))
+        moved = {
+            label_of[name.partition(':')[2]] for entry in self.leaks for name in entry['names']
+            if entry['action'].startswith(MOVED) and name.startswith('test:')
         }  # fmt: skip
-        return np.array([name in again for name in self.train.names], bool)
+        return [self.class_names[label] for label in sorted(moved - {*self.test.labels.tolist()})]
 
     @property
     def leaks(self):
@@ -119,7 +135,7 @@ def prepare(
     sets, records = part_duplicates(
         sets, class_names, test_source is not None, duplicate_correlation
     )
-    _check(sets, class_names, records)
+    _check(sets, class_names, missing_hint(records, bad or []))
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
 
 
@@ -196,14 +212,20 @@ def near_parted(records):
     return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
 
 
-def copies_hint(records):
-    """For a message on missing images: how many were taken out as copies; '' if none was."""
+def missing_hint(records, bad_images):
+    """For a message on missing images: how many are unusable, or were taken out as copies."""
+    hint = ''
+    if bad_images:
+        first = bad_images[0]
+        hint = (f'; unusable images: {len(bad_images)}, the first {first["name"]}: '
+                f'{first["error"]}')
     parted = [entry for entry in records if entry['parted']]
     if not parted:
-        return ''
+        return hint
     count, names = sum(entry['parted'] for entry in parted), parted[0]['names']
     way_out = f': {NO_COPIES}' if near_parted(records) else ''
-    return f'; {count} images were taken out as copies, as of {names[0]} and {names[1]}{way_out}'
+    return (f'{hint}; {count} images were taken out as copies, as of {names[0]} and {names[1]}'
+            f'{way_out}')
 
 
 def _regroup(sets, leave, join):
@@ -224,17 +246,16 @@ def _regroup(sets, leave, join):
     return {split: one if len(one) else empty for split, one in result.items()}
 
 
-def _check(sets, class_names, records):
+def _check(sets, class_names, hint):
     counts = np.bincount(sets['train'].labels, minlength=len(class_names))
     missing = [name for name, n in zip(class_names, counts) if n == 0]
-    hint = copies_hint(records)
     if missing:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
             f'lower the split fractions or remove the class{hint}'
         )
     if not len(sets['test']):
-        raise ValueError(f'no test image is left; give a test set or more images per class{hint}')
+        raise ValueError(f'no test image is left; give a test set, or more images a class{hint}')
 
 
 # Cache ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from PIL import Image
 from configs import auto
 from data import cuts, folders, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
-from eval import figures
+from eval import figures, wording
 from generation import export
 from train import processes
 from train.progress import plural, progress, say
@@ -38,8 +38,11 @@ def prepare_data(folder, config):
         say(f'  {plural(len(bad), "unusable image")} left out, see data/bad_images.json; the '
             f'first: {bad[0]["name"]}: {bad[0]["error"]}')
     near = splits.near_parted(parts.duplicates)
-    if near > NEAR * (len(parts.validation) + len(parts.test)):
-        say(f'  {near} images were taken for copies, see data/duplicates.json; {splits.NO_COPIES}')
+    lost = parts.untested_for_copies
+    if near > NEAR * (len(parts.validation) + len(parts.test)) or lost:
+        none = f', and no test image is left of {wording.some(lost)}' if lost else ''
+        say(f'  {near} images were taken for copies, see data/duplicates.json{none}; '
+            f'{splits.NO_COPIES}')
 
 
 def data_reads(config):
@@ -86,7 +89,7 @@ def read_splits(config, **options):
     if not len(parts.validation):
         raise ValueError(
             'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
-            f'config.data.test{splits.copies_hint(parts.duplicates)}'
+            f'config.data.test{splits.missing_hint(parts.duplicates, parts.bad_images)}'
         )
     return parts
 
@@ -95,9 +98,11 @@ def say_ignored(source):
     """Names the files in a source's folder that are no part of it: images that lie elsewhere than
     right in a class folder, and what is none."""
     ignored = getattr(source, 'ignored', ())
-    elsewhere = [path for path in ignored if folders.is_image(path)]
+    hidden = [path for path in ignored if folders.is_image(path) and folders.is_hidden(path)]
+    elsewhere = [path for path in ignored if folders.is_image(path) and path not in hidden]
     others = [path for path in ignored if not folders.is_image(path)]
     for found, what, why in (
+        (hidden, 'image', 'in a folder whose name begins with a dot'),
         (elsewhere, 'image', 'not right in a class folder'),
         (others, 'file', 'no JPEG, PNG, WebP or BMP'),
     ):

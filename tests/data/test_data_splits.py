@@ -211,6 +211,28 @@ def test_a_training_image_repeats_others_of_its_own_source_alone():
     assert moved and all(one.repeats.sum() == 1 for one in moved)
 
 
+def test_near_copies_that_are_most_of_a_class_do_not_repeat_each_other():
+    """Frames of a fixed camera: else hardly one would be left to compare a synthetic image with."""
+    images = random_images(24)
+    noise = np.random.default_rng(1).integers(-3, 4, images[:12].shape)
+    images[:12] = (images[0].astype(int) + noise).clip(0, 255)
+    alike = prepare(fake(np.repeat([0, 1], 12), images=images), duplicate_correlation=0.99)
+    assert alike.leaks and alike.train_counts[0] == 12 and not alike.repeats.any()
+    assert alike.untested_for_copies == ['a']
+    images[3:12] = random_images(12, seed=2)[3:]
+    few = prepare(fake(np.repeat([0, 1], 12), images=images), duplicate_correlation=0.99)
+    assert few.repeats.sum() == 2 and not few.untested_for_copies
+
+
+def test_a_class_of_unusable_images_alone_is_refused_with_the_first_one():
+    source = fake([0] * 6 + [1] * 6, bad=range(6, 12))
+    with pytest.raises(ValueError, match=r"\['b'\].*unusable images: 6, the first b/\d+: ca"):
+        prepare(source, on_bad_image='skip')
+    test = fake([0, 1], bad=(0, 1))
+    with pytest.raises(ValueError, match='no test image is left.*unusable images: 2, the first'):
+        prepare(fake([0] * 6 + [1] * 6), test, on_bad_image='skip')
+
+
 def test_images_that_all_look_alike_are_refused_with_the_way_out():
     images = random_images(24)
     images[1:12], images[13:] = near_copies(images[0], 11), near_copies(images[12], 11)

@@ -101,11 +101,13 @@ def test_files_that_are_passed_over_are_named(config, heard):
         archive.writestr('rare/photo.heic', b'')
         archive.writestr('rare/.DS_Store', b'')
         archive.writestr('rare/more/1.jpg', b'')
+        archive.writestr('.22lr/1.jpg', b'')
     config.data.on_bad_image = 'skip'
     preparing.read_splits(config)
     said = heard.getvalue()
     assert '1 file passed over, no JPEG, PNG, WebP or BMP: rare/photo.heic' in said
     assert '1 image passed over, not right in a class folder: rare/more/1.jpg' in said
+    assert '1 image passed over, in a folder whose name begins with a dot: .22lr/1.jpg' in said
 
 
 def test_a_sweeps_settings_are_chosen_to_fit_each_of_its_runs(config):
