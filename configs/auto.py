@@ -16,6 +16,7 @@ from configs.default import flat
 from generation.synthesize import fill_plan
 
 IMAGES = 1000  # training images, about, for which `:folder` and `:grocery` have their steps
+MODELS = 'generator', 'judge', 'classifier'
 MOST = 10  # synthetic images to a real one, at most, with which classes are filled to '4x'
 
 
@@ -34,6 +35,16 @@ class Facts:
     side: int
     grey: bool
     accelerator: bool
+
+
+def names():
+    """The fields that `choose` may set."""
+    usual, on_a_gpu = (flat(augmented.get_config(name)) for name in ('folder', 'grocery'))
+    return {name for name, value in on_a_gpu.items() if value != usual[name]} | {
+        'data.image_size', 'generator.patch_size', 'generator.steps', 'generator.sample_every',
+        'judge.steps', 'classifier.steps', 'classifier.seeds', 'synthesis.fill', 'report.few',
+        'report.many', *(f'{model}.augment_flip' for model in MODELS),
+    }  # fmt: skip
 
 
 def choose(facts, given):
@@ -87,9 +98,8 @@ def choose(facts, given):
         why = 'the third of the classes with the fewest images, and that with the most'
         chosen.append(({'report.few': few, 'report.many': many}, why))
     if facts.grey:
-        models = 'generator', 'judge', 'classifier'
         why = 'no colour, perhaps writing, which is not mirrored'
-        chosen.append(({f'{model}.augment_flip': False for model in models}, why))
+        chosen.append(({f'{model}.augment_flip': False for model in MODELS}, why))
     chosen.append(({'classifier.seeds': 5}, 'classifiers an arm, as a claim needs'))
     return chosen
 

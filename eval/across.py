@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from configs import auto
 from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
@@ -23,8 +24,13 @@ def replicates(points: Sequence[Mapping]) -> bool:
 
 
 def alike(found: Sequence[Mapping]) -> bool:
-    """Whether the configs are the same, but for what the sweep sets and what changes nothing."""
+    """Whether the configs are the same, but for what the sweep sets and what changes nothing.
+
+    Under `:auto` also but for what follows from what the sweep sets.
+    """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
+    if all(row['config'].get('auto') for row in found):
+        varied |= auto.names()
     watched = {f'generator.{name}' for name in stages.WATCH}  # where no sample chooses its weights
     rest = [{name: value for name, value in row['config'].items()
              if name not in varied and name.split('.')[-1] not in HARMLESS

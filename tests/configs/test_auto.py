@@ -1,3 +1,5 @@
+import itertools
+
 import ml_collections
 import numpy as np
 import pytest
@@ -32,6 +34,8 @@ def test_what_is_chosen_can_be_run(name, devices):
     differ = {name for name, value in config.judge.items() if config.classifier[name] != value}
     assert differ <= {'steps'}
     assert lines and all(line.startswith('auto: ') for line in lines)
+    chosen = itertools.chain(*(fields for fields, _ in auto.choose(CASES[name], {})))
+    assert set(chosen) <= auto.names()
 
 
 def test_the_choice_follows_the_images_and_the_device():

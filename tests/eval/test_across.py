@@ -179,3 +179,17 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
         change(tmp_path, {'generator.steps': 7}, RATES[0])
     assert across.tuned(leaderboard.rows(tmp_path, points), points) == {}
     assert 'Each arm' not in pages(tmp_path, points)['md']
+
+
+def test_what_auto_makes_of_a_point_is_no_other_setting():
+    rows = [{'point': {'generator.steps': steps},
+             'config': {'auto': True, 'generator.steps': steps, 'classifier.steps': 9,
+                        'generator.sample_every': steps // 8,
+                        'generator.select': 'best_validation'}} for steps in (8000, 16_000)]
+    assert across.alike(rows)
+    rows[0]['config']['data.imbalance'] = 10.0  # which auto never sets
+    assert not across.alike(rows)
+    del rows[0]['config']['data.imbalance']
+    for row in rows:
+        row['config']['auto'] = False
+    assert not across.alike(rows)
