@@ -37,9 +37,11 @@ try:
 except ImportError:  # then ours alone is measured
     torch = None
 try:
+    import diffusers
+
     from benchmarks import peer_unet
-except ImportError:  # no diffusers, or no PyTorch
-    peer_unet = None
+except ImportError:
+    diffusers = None
 
 NUM_CLASSES = 37
 EAGER, COMPILED = 'torch', 'torch.compile'
@@ -163,7 +165,7 @@ def builders(name, task, steps):
     found = {f'{name}, ours': functools.partial(ours, task, steps)}
     if torch is not None:
         kinds = [EAGER, COMPILED]
-        if name == 'U-Net' and peer_unet is not None:
+        if name == 'U-Net' and diffusers is not None:
             kinds += [DIFFUSERS, DIFFUSERS_COMPILED]
         found |= {f'{name}, {kind}': functools.partial(theirs, task, steps, kind) for kind in kinds}
     return found
@@ -260,7 +262,7 @@ def report(found, options):
         common.load(),
         f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.',
     ]
-    if torch is None or peer_unet is None:
+    if torch is None or diffusers is None:
         notes.append(common.PEERS_MISSING)
     rows = []
     with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again

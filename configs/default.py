@@ -4,6 +4,7 @@ Any field is set on the command line as --config.generator.steps=2000. Config fi
 that is executed: run only those you trust.
 """
 
+import os
 import pathlib
 
 import ml_collections
@@ -161,4 +162,4 @@ def flat(config):
 
 def absolute(path):
     """The path as it is found from any directory; '' as it is."""
-    return path and str(pathlib.Path(path).expanduser().absolute())
+    return path and str(pathlib.Path(os.path.expanduser(path)).absolute())

@@ -109,12 +109,20 @@ def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_co
 def neighbours(images, features, reference):
     """What the copy test rests on, in each space: {'pixels', 'features': (ratio [N], rows [N, 2])}.
 
-    Rows of the two nearest training images; see `distances.neighbour_ratio`. In pixels an image
-    counts as it is or mirrored, whichever has the lower ratio: a generator that was told of flips
-    can do either.
+    Rows of the two nearest training images; see `distances.neighbour_ratio`.
     """
-    distinct = reference.distinct
-    rows = np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
+    rows = _compared(reference)
+    ratio, found = distances.neighbour_ratio(features, reference.features, rows)
+    return {'pixels': pixel_neighbours(images, reference), 'features': (ratio, rows[found])}
+
+
+def pixel_neighbours(images, reference):
+    """(ratio [N], rows [N, 2]) of `neighbours` in pixels.
+
+    An image counts as it is or mirrored, whichever has the lower ratio: a generator that was told
+    of flips can do either.
+    """
+    rows = _compared(reference)
     ratio, found = distances.neighbour_ratio(images, reference.images, rows)
     for start in range(0, len(images), _CHUNK):
         some = slice(start, start + _CHUNK)
@@ -122,8 +130,13 @@ def neighbours(images, features, reference):
         lower = mirrored[0] < ratio[some]
         ratio[some] = np.where(lower, mirrored[0], ratio[some])
         found[some] = np.where(lower[:, None], mirrored[1], found[some])
-    feature_ratio, feature_found = distances.neighbour_ratio(features, reference.features, rows)
-    return {'pixels': (ratio, rows[found]), 'features': (feature_ratio, rows[feature_found])}
+    return ratio, rows[found]
+
+
+def _compared(reference):
+    """The rows of the training images that images are compared with."""
+    distinct = reference.distinct
+    return np.arange(len(reference.labels)) if distinct is None else np.flatnonzero(distinct)
 
 
 def distance_limit(reference, quantile):

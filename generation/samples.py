@@ -21,7 +21,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
     validation split.
 
     Args:
-        folder: gets samples/step_00001000.png, one column a class.
+        folder: gets samples/step_00001000.png, one column a class, of up to COLUMNS classes.
         draw: (params, labels [N], seeds [N]) -> uint8 images [N, H, W, 3].
         judge: (images, labels) -> (probabilities [N, C], features [N, F]).
         reference: a `quality.Reference`.
@@ -37,11 +37,11 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
     held_out = np.random.default_rng(0).permutation(len(reference.held_out_labels))[:HELD_OUT]
     drawn_of_them = each * len(np.unique(reference.held_out_labels[held_out]))
 
-    def copy_rate(images, features):
-        ratio, _ = quality.neighbours(images, features, reference)['pixels']
+    def copy_rate(images):
+        ratio, _ = quality.pixel_neighbours(images, reference)
         return float((ratio < copy_ratio).mean())
 
-    real_rate = copy_rate(reference.held_out_images, reference.held_out_features)
+    real_rate = copy_rate(reference.held_out_images[np.sort(held_out)])
 
     def watch(params, step):
         images = draw(params, labels, seeds)
@@ -51,7 +51,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
             Image.fromarray(sheet(images, min(num_classes, COLUMNS))).save(path)
         probabilities, features = judge(images, labels)
         row = {
-            'sample_copy_rate': copy_rate(images, features),
+            'sample_copy_rate': copy_rate(images),
             'sample_accuracy': float((probabilities.argmax(-1) == labels).mean()),
         }
         if step == first_step:

@@ -136,7 +136,8 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
     )
     for key in ('arms', 'differences', 'synthetic', 'validation'):
         assert alone[key] == point[key], key
-    assert '--config.synthesis.fill=2x' in point['command'] and '--sweep' not in point['command']
+    assert '--config.synthesis.fill=2x' in point['command']
+    assert not {'--sweep', '--workdir'} & {word.split('=')[0] for word in point['command'].split()}
 
 
 def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 
@@ -29,7 +30,7 @@ def digest(path):
 
     Hidden ones are left out: a look at the folder makes some.
     """
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.path.expanduser(path))
     if path.is_file():
         with path.open('rb') as file:
             return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -112,10 +113,33 @@ def is_main():
 
 
 def describe():
-    """The hardware in words, such as '2 x cpu (Intel Xeon ...)'."""
-    kind = jax.devices()[0].device_kind
-    cores = f', {os.cpu_count()} cores' if jax.default_backend() == 'cpu' else ''
-    return f'{jax.device_count()} x {jax.default_backend()} ({kind}{cores})'
+    """The hardware in words, such as '2 x cpu (AMD EPYC 7B13, 2 cores)'.
+
+    Raises:
+        ValueError: JAX finds no device, as of a platform that JAX_PLATFORMS names.
+    """
+    try:
+        kind = jax.devices()[0].device_kind
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get('JAX_PLATFORMS', '')
+        raise ValueError(
+            f'JAX finds no device to compute on (JAX_PLATFORMS={platforms!r}): '
+            f'{(str(error).splitlines() or [type(error).__name__])[0]}; unset it, or install what '
+            'JAX needs for the device'
+        ) from error
+    if jax.default_backend() == 'cpu':
+        kind = f'{_processor() or kind}, {os.cpu_count()} cores'
+    return f'{jax.device_count()} x {jax.default_backend()} ({kind})'
+
+
+def _processor():
+    """The processor's name, '' where the system does not tell: JAX has none for it."""
+    try:
+        facts = pathlib.Path('/proc/cpuinfo').read_text('utf-8')
+    except OSError:
+        return ''
+    found = re.search(r'^model name\s*:\s*(\S.*)$', facts, re.MULTILINE)
+    return found[1].strip() if found else ''
 
 
 def compute_dtype(name):

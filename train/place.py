@@ -1,5 +1,6 @@
 """Can a run be made in this folder? Asked before anything is written."""
 
+import os
 import pathlib
 
 from train import lock, runs, stages
@@ -39,7 +40,7 @@ def check(workdir, configs, sweep=False):
         )
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:
-        if place.is_relative_to(pathlib.Path(path).expanduser().resolve()):
+        if place.is_relative_to(pathlib.Path(os.path.expanduser(path)).resolve()):
             raise ValueError(
                 f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
                 'another'

@@ -53,9 +53,12 @@ def write_config(workdir, config):
     """Writes config.json, the resolved config and the facts, unless this config stands there."""
     path = workdir / 'config.json'
     plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
-    if path.exists() and json.loads(path.read_text('utf-8'))['config'] == plain:
-        return
-    disk.write_json(path, {'config': plain, **facts()})
+    try:
+        stands = json.loads(path.read_text('utf-8'))['config'] == plain
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
+        stands = False
+    if not stands:
+        disk.write_json(path, {'config': plain, **facts()})
 
 
 def input_digests(data):
@@ -69,5 +72,7 @@ def dataset_name(data):
     if data.source != 'folder':
         return data.source
     path = pathlib.Path(data.train)
+    if path.name in ('', '..'):
+        path = path.resolve()
     name = path.stem if path.suffix == '.zip' else path.name
     return '/'.join([*path.parts[-2:-1], name]).lstrip('/')

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 
 import jax
@@ -30,6 +31,8 @@ FLAGS = {
     'out': MODES, 'images': ('predict', 'evaluate'), 'views': ('predict', 'evaluate'),
     'split': ('evaluate',), 'classes': ('sample',), 'count': ('sample',), 'seed': ('sample',),
     'guidance': ('sample',), 'what': ('export',),
+    **dict.fromkeys(
+        ('distributed', 'coordinator_address', 'num_processes', 'process_id'), ('run', 'doctor')),
 }  # fmt: skip
 CHUNK = 4096  # images decoded at a time
 TOP = 5
@@ -59,7 +62,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         'sample': 'samples',
         'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
     }  # fmt: skip
-    out = pathlib.Path(out or run.folder / names[mode]).expanduser()
+    out = pathlib.Path(os.path.expanduser(out or run.folder / names[mode]))
     if out.is_dir() and pathlib.PurePath(names[mode]).suffix:  # a file's, into that folder
         out /= names[mode]
     if out.is_file() and not pathlib.PurePath(names[mode]).suffix:

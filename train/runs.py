@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 
 import ml_collections
@@ -109,7 +110,7 @@ def open_run(checkpoint, arm='augmented'):
     Raises:
         ValueError: it is neither.
     """
-    path = pathlib.Path(checkpoint).expanduser()
+    path = pathlib.Path(os.path.expanduser(checkpoint))
     folder, named, seeds = path, None, None
     if not (path / CONFIG).exists():
         if len(path.parts) >= 3 and path.parts[-3] == 'classifiers':

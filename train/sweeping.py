@@ -1,5 +1,7 @@
 """Many runs, one after another, and their leaderboard."""
 
+import shlex
+
 from configs import sweeps
 from eval import leaderboard
 from train import guard, lock, parallel, processes
@@ -14,6 +16,8 @@ def run_all(run, configs, points, chosen, workdir, command):
         workdir: the sweep's folder. command: the one that each run's report adds its fields to.
     """
     failed, tables = [], []
+    # a run's own command makes it alone, so not in the folder of a sweep
+    command = shlex.join(sweeps.without_flags(shlex.split(command), ('workdir',), ()))
     for turn, i in enumerate(chosen, 1):
         folder = leaderboard.folder(workdir, i)
         say(f'Run {i} ({turn} of {len(chosen)}): {leaderboard.words(points[i])}')

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,14 @@ def test_eight_devices():
     assert [parallel.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
     assert parallel.process() == (0, 1) and parallel.is_main()
     assert '8 x cpu' in parallel.describe()
+
+
+@pytest.mark.parametrize('kind', [RuntimeError, AssertionError])
+def test_a_device_that_is_not_there_is_said_in_one_line(monkeypatch, kind):
+    monkeypatch.setenv('JAX_PLATFORMS', 'tpu')
+    monkeypatch.setattr(jax, 'devices', mock.Mock(side_effect=kind("Unknown backend: 'tpu'\n...")))
+    with pytest.raises(ValueError, match="JAX_PLATFORMS='tpu'.: Unknown backend: 'tpu'; unset it"):
+        parallel.describe()
 
 
 def test_shard_and_back():

@@ -1,3 +1,5 @@
+import json
+
 import ml_collections
 import pytest
 from PIL import Image
@@ -13,6 +15,27 @@ from train import preparing, provenance
 def test_a_data_set_is_called_what_its_owner_calls_it(source, train, name):
     data = ml_collections.ConfigDict({'source': source, 'train': train})
     assert provenance.dataset_name(data) == name
+
+
+def test_the_working_directory_is_called_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / 'pets' / 'dog').mkdir(parents=True)
+    for here, way in (('pets', '.'), ('pets/dog', '..')):
+        monkeypatch.chdir(tmp_path / here)
+        data = ml_collections.ConfigDict({'source': 'folder', 'train': way})
+        assert provenance.dataset_name(data).endswith('/pets')
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"config": {"a"'])
+def test_a_damaged_record_of_the_config_is_made_again(tmp_path, content):
+    config = ml_collections.FrozenConfigDict({'arms': ('original',)})
+    path = tmp_path / 'config.json'
+    path.write_text(content)
+    provenance.write_config(tmp_path, config)
+    written = path.read_text('utf-8')
+    assert json.loads(written)['config'] == {'arms': ['original']}
+    path.write_text(written.replace('"date": "', '"date": "then: '))
+    provenance.write_config(tmp_path, config)  # it stands there: who made it, and when, stays
+    assert '"date": "then: ' in path.read_text('utf-8')
 
 
 def test_however_a_path_is_written_it_is_one_setting(tiny_config):
