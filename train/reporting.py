@@ -1,5 +1,6 @@
 """What the stage `report` puts together, from the files of the stages before it."""
 
+import itertools
 import json
 import urllib.parse
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from eval import report, results, sheets
-from train import arms, experiment, provenance
+from train import arms, experiment, parallel, provenance, stages
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -18,6 +19,8 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     synthetic_counts = summary = sheet = copies = rejected = None
     curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
               for arm, fs in classifier_folders.items()}
+    trained = [generator_folder, *itertools.chain(*classifier_folders.values())]
+    trained = [folder for folder in trained if folder]
     validation = results.validation(curves, config.classifier.select)
     training = results.training(curves)
     if synthetic_folder:
@@ -52,7 +55,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'near': config.splits.duplicate_correlation < 1,
             },
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
-            **provenance.facts(),
+            **provenance.facts(), 'hardware': stages.made_on(trained) or parallel.describe(),
         },
     )  # fmt: skip
 

@@ -184,7 +184,8 @@ class Runner:
             _remove(unfinished)
             unfinished.mkdir(parents=True)
             commit = provenance.commit()
-            begun = {'digest': digest, 'seconds': 0.0, 'commit': commit, **fingerprint}
+            begun = {'digest': digest, 'seconds': 0.0, 'commit': commit,
+                     'hardware': parallel.describe(), **fingerprint}  # fmt: skip
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
@@ -250,6 +251,12 @@ def places(workdir):
     except (FileNotFoundError, ValueError):
         return {}
     return {name: workdir / place for name, place in listed.items()}
+
+
+def made_on(folders):
+    """The hardware on which the finished stages in `folders` were begun, in words."""
+    found = ((_read(folder) or {}).get('hardware') for folder in folders)
+    return ' and '.join(dict.fromkeys(filter(None, found)))
 
 
 def _turn(final, name):

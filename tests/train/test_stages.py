@@ -396,6 +396,16 @@ def test_the_fingerprint_says_what_was_read(tmp_path):
     assert found['reads'] == {'steps': 3} and found['after'] == ['abc']
 
 
+def test_what_a_stage_was_done_on_is_said_when_another_machine_reports(tmp_path, monkeypatch):
+    gpu, cpu = '1 x gpu (H200)', '2 x cpu (EPYC)'
+    for name, hardware in (('a', gpu), ('b', cpu), ('c', gpu)):
+        monkeypatch.setattr(stages.parallel, 'describe', lambda hardware=hardware: hardware)
+        run(tmp_path, Work(), name=name)
+    (tmp_path / 'older').mkdir()
+    made = [tmp_path / name for name in ('a', 'b', 'c', 'older')]
+    assert stages.made_on(made) == f'{gpu} and {cpu}'
+
+
 def test_seconds_of_an_interrupted_stage_add_up(tmp_path):
     class Slow(Work):
         def __call__(self, folder):
