@@ -124,14 +124,13 @@ def _refuse(image, name):
 
 def _to_colour(image):
     """Any Pillow image -> mode RGB, or RGBA where it has transparency."""
-    if image.mode == 'F' or image.mode.startswith('I'):
-        # convert() would clip 16 bits at 255 and turn floats in [0, 1] to black.
-        values = np.nan_to_num(np.array(image, np.float32), copy=False)
-        if image.mode != 'F':
-            values /= 257  # 65535 -> 255
-        elif np.max(values) <= 1:
-            values *= 255
+    if image.mode.startswith('I'):  # 16 bits a value, which convert() would clip at 255
+        values, clear = np.array(image, np.float32), image.info.get('transparency')
+        opaque = None if clear is None else Image.fromarray(values != clear)
+        values /= 257  # 65535 -> 255
         np.clip(np.rint(values, out=values), 0, 255, out=values)
         image = Image.fromarray(values.astype(np.uint8))
+        if opaque:
+            image.putalpha(opaque.convert('L'))
     mode = 'RGBA' if image.has_transparency_data else 'RGB'
     return image if image.mode == mode else image.convert(mode)

@@ -54,12 +54,6 @@ def test_sixteen_bits_are_scaled():
     np.testing.assert_array_equal(decoded(white), 255)
 
 
-@pytest.mark.parametrize(('value', 'expected'), [(0.5, 128), (200.0, 200), (np.nan, 0)])
-def test_floats_are_scaled(value, expected):
-    image = decode._to_colour(Image.fromarray(np.full((4, 4), value, np.float32)))
-    np.testing.assert_array_equal(np.asarray(image), expected)
-
-
 def test_transparency_lies_on_white():
     clear_red = flat((255, 0, 0, 0), mode='RGBA')
     np.testing.assert_array_equal(decoded(clear_red), 255)
@@ -70,6 +64,9 @@ def test_transparency_lies_on_white():
     np.testing.assert_array_equal(decoded(palette)[0, 0], [10, 20, 30])
     np.testing.assert_array_equal(decoded(palette, transparency=palette.getpixel((0, 0))), 255)
     np.testing.assert_array_equal(decoded(flat(7, mode='L'), transparency=7), 255)
+    deep = Image.fromarray(np.full((9, 9), 2570, np.uint16))
+    np.testing.assert_array_equal(decoded(deep, transparency=2570), 255)
+    np.testing.assert_array_equal(decoded(deep, transparency=2571), 10)
 
 
 def test_other_modes_become_rgb():
