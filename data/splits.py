@@ -12,6 +12,7 @@ from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
 MOVED = 'moved to train'  # how the action on a group of copies begins that now lies there
+LOOK = 6  # near copies: fewer are some photographs, encoded anew or mirrored
 NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=1'
 
 
@@ -60,17 +61,19 @@ class Splits:
         """Whether a training image shows a picture that another one before it shows, bool [N].
 
         A given test set has names of its own, and a group that holds one of its images has no other
-        left in train. Near copies that are most of a class are how the class looks, and no repeats.
+        left in train. LOOK near copies or more that are most of a class are how it looks, and no
+        repeats.
         """
         again = np.zeros(len(self.train), bool)
+        counts = self.train_counts
         row_of = {name: row for row, name in enumerate(self.train.names)}
         for entry in self.duplicates:
             moved = entry['action'].startswith(MOVED)
             parted = (name.partition(':') for name in entry['names'])
             rows = [row_of[name] for split, _, name in parted
                     if (moved or split == 'train') and name in row_of]
-            sizes = self.train_counts[self.train.labels[rows]]
-            if entry['pixels'] == 'equal' or not (len(rows) > 2 and 2 * len(rows) > sizes.max()):
+            most = 2 * len(rows) > counts[self.train.labels[rows]].max(initial=0)
+            if entry['pixels'] == 'equal' or len(rows) < LOOK or not most:
                 again[rows[1:]] = True
         return again
 

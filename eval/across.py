@@ -26,10 +26,11 @@ def replicates(points: Sequence[Mapping]) -> bool:
 def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing.
 
-    Under `:auto` also but for what follows from what the sweep sets.
+    Under `:auto` also but for what this may choose, as some of it follows from what the sweep sets.
     """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
-    if all(row['config'].get('auto') for row in found):
+    seeds_alone = replicates([row['point'] for row in found])  # of which nothing follows
+    if not seeds_alone and all(row['config'].get('auto') for row in found):
         varied |= auto.names()
     watched = {f'generator.{name}' for name in stages.WATCH}  # where no sample chooses its weights
     rest = [{name: value for name, value in row['config'].items()

@@ -133,7 +133,7 @@ def _stored(path):
     try:
         with np.load(path) as stored:
             return stored['labels'], stored['probabilities']
-    except (EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise OSError(f'{path} is damaged; delete {Path(path).parent} and give the command that '
                       'made it again') from error
 

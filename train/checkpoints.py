@@ -141,11 +141,12 @@ def _read(path):
     try:
         saved = {name: np.asarray(x) for name, x in ocp.load(str(path)).items()}
     except Exception as error:  # orbax raises many kinds
-        failure = str(error) or type(error).__name__
+        failure = (str(error).splitlines() or [type(error).__name__])[0]
     if parallel.any_process(bool(failure)):
         raise OSError(
             f'{path} is as it was written but cannot be read ({failure or "by another process"}); '
-            'the same command tries again; without the folder it goes on from the checkpoint before'
+            'the same command tries again; if it never can, delete that folder and give the '
+            'command that made the run, which trains again from the checkpoint before'
         )
     return saved
 

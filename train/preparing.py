@@ -40,9 +40,10 @@ def prepare_data(folder, config):
     near = splits.near_parted(parts.duplicates)
     lost = parts.untested_for_copies
     if near > NEAR * (len(parts.validation) + len(parts.test)) or lost:
+        taken = sum(entry['parted'] for entry in parts.leaks)
         none = f', and no test image is left of {wording.some(lost)}' if lost else ''
-        say(f'  {near} images were taken for copies, see data/duplicates.json{none}; '
-            f'{splits.NO_COPIES}')
+        way_out = f'; {splits.NO_COPIES}' if near else ''
+        say(f'  {taken} images were taken for copies, see data/duplicates.json{none}{way_out}')
 
 
 def data_reads(config):
@@ -99,7 +100,7 @@ def say_ignored(source):
     right in a class folder, and what is none."""
     ignored = getattr(source, 'ignored', ())
     hidden = [path for path in ignored if folders.is_image(path) and folders.is_hidden(path)]
-    elsewhere = [path for path in ignored if folders.is_image(path) and path not in hidden]
+    elsewhere = [path for path in ignored if folders.is_image(path) and not folders.is_hidden(path)]
     others = [path for path in ignored if not folders.is_image(path)]
     for found, what, why in (
         (hidden, 'image', 'in a folder whose name begins with a dot'),

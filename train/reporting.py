@@ -19,8 +19,8 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     synthetic_counts = summary = sheet = copies = rejected = None
     curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
               for arm, fs in classifier_folders.items()}
-    trained = [generator_folder, *itertools.chain(*classifier_folders.values())]
-    trained = [folder for folder in trained if folder]
+    made = [generator_folder, synthetic_folder, *itertools.chain(*classifier_folders.values())]
+    made = [folder for folder in made if folder]
     validation = results.validation(curves, config.classifier.select)
     training = results.training(curves)
     if synthetic_folder:
@@ -55,7 +55,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'near': config.splits.duplicate_correlation < 1,
             },
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
-            **provenance.facts(), 'hardware': stages.made_on(trained) or parallel.describe(),
+            **provenance.facts(), 'hardware': stages.made_on(made) or parallel.describe(),
         },
     )  # fmt: skip
 

@@ -124,9 +124,13 @@ class Runner:
         """
         fingerprint, digest = _fingerprint(reads, after, code)
         final, unfinished = self._places(name, digest, self.shared)
-        before = processes.on_main(lambda: self._replaced(final, unfinished, digest))
-        if before and not self.rerun:
-            _refuse_change(final, before, fingerprint, ())
+
+        def refuse():
+            before = self._replaced(final, unfinished, digest)
+            if before and not self.rerun:
+                _refuse_change(final, before, fingerprint, ())
+
+        processes.on_main(refuse)
 
     def _places(self, name, digest, shared):
         """The folders of a stage when it is done, and until then."""
@@ -254,9 +258,11 @@ def places(workdir):
 
 
 def made_on(folders):
-    """The hardware on which the finished stages in `folders` were begun, in words."""
-    found = ((_read(folder) or {}).get('hardware') for folder in folders)
-    return ' and '.join(dict.fromkeys(filter(None, found)))
+    """The hardware on which the finished stages in `folders` were begun, in words; '' if one of
+    them, of before this was kept, does not say it.
+    """
+    found = [(_read(folder) or {}).get('hardware') for folder in folders]
+    return ' and '.join(dict.fromkeys(found)) if all(found) else ''
 
 
 def _turn(final, name):

@@ -193,3 +193,7 @@ def test_what_auto_makes_of_a_point_is_no_other_setting():
     for row in rows:
         row['config']['auto'] = False
     assert not across.alike(rows)
+    for seed, row in enumerate(rows):
+        row['config'].update({'auto': True, 'splits.seed': seed})
+        row['point'] = {'splits.seed': seed}
+    assert not across.alike(rows)  # of a seed no other number of steps follows

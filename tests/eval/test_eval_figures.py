@@ -22,7 +22,6 @@ def opened(png: bytes) -> Image.Image:
     lambda: figures.class_counts(NAMES, COUNTS),
     lambda: figures.class_counts(NAMES, COUNTS, 40 - COUNTS),
     lambda: figures.per_class_f1(NAMES, COUNTS, {'original': np.zeros(3), 'augmented': np.ones(3)}),
-    lambda: figures.per_class_f1(NAMES, COUNTS, {'original': [0.5, np.nan, 1]}),
     lambda: figures.confusion_matrices(NAMES, COUNTS, {'original': np.zeros((3, 3), int),
                                                        'augmented': np.eye(3)}),
     lambda: figures.generator_curve([[{'step': i, 'loss': 1 / (i + 1)} for i in range(90)]
@@ -33,8 +32,8 @@ def opened(png: bytes) -> Image.Image:
                       []]}),
     lambda: figures.reliability({arm: {'images': np.array([0, 30, 5]), 'accuracy': np.ones(3),
                                        'confidence': np.ones(3)} for arm in ('$a', 'b')}),
-], ids=['counts', 'counts-synthetic', 'f1', 'f1-untested', 'confusion', 'generator',
-        'generator-nan', 'curves', 'reliability'])
+], ids=['counts', 'counts-synthetic', 'f1', 'confusion', 'generator', 'generator-nan', 'curves',
+        'reliability'])
 def test_figures_are_pictures_of_readable_size(png):
     width, height = opened(png()).size
     assert 400 < width < 2000 and 100 < height < 1500
@@ -49,6 +48,15 @@ def test_a_figure_grows_with_the_classes():
     small = opened(figures.class_counts(names[:5], np.arange(5)))
     large = opened(figures.class_counts(names, np.arange(20)))
     assert large.height > small.height + 15 * 12
+
+
+def test_no_more_classes_are_labelled_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(figures, '_png', lambda figure, **_: figure.axes[0])
+    for count, labelled in ((3, 3), (figures.MOST_LABELS, 160), (figures.MOST_LABELS + 1, 81)):
+        names = [f'class {i}' for i in range(count)]
+        axes = figures.confusion_matrices(names, np.arange(count), {'a': np.eye(count)})
+        shown = [label.get_text() for label in axes.get_xticklabels()]
+        assert len(shown) == labelled and shown[1] == names[-1 - (count > figures.MOST_LABELS) - 1]
 
 
 def test_by_count_is_stable():

@@ -372,6 +372,15 @@ def test_classes_without_test_images_are_named():
     assert found['arms']['original']['macro_f1']['mean'] == 1
 
 
+def test_a_class_without_test_images_has_no_dot(tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(report.figures, 'per_class_f1',
+                        lambda names, counts, f1: shown.update(f1) or b'png')
+    report.write(tmp_path / 'report', **arguments(tmp_path, original=0.6, augmented=0.8))
+    for f1 in shown.values():
+        assert np.isnan(f1).tolist() == [name == 'absent' for name in NAMES]
+
+
 def test_a_group_of_few_test_images_has_the_exact_p():
     """Four of four images turn right: by the bootstrap sure, by McNemar p is 2 * 0.5^4."""
     labels = np.array([0] * 100 + [1] * 100 + [2] * 4)

@@ -402,8 +402,9 @@ def test_what_a_stage_was_done_on_is_said_when_another_machine_reports(tmp_path,
         monkeypatch.setattr(stages.parallel, 'describe', lambda hardware=hardware: hardware)
         run(tmp_path, Work(), name=name)
     (tmp_path / 'older').mkdir()
-    made = [tmp_path / name for name in ('a', 'b', 'c', 'older')]
+    made = [tmp_path / name for name in ('a', 'b', 'c')]
     assert stages.made_on(made) == f'{gpu} and {cpu}'
+    assert stages.made_on([*made, tmp_path / 'older']) == ''
 
 
 def test_seconds_of_an_interrupted_stage_add_up(tmp_path):
