@@ -261,7 +261,7 @@ def made_on(folders):
     """The hardware on which the finished stages in `folders` were begun, in words; '' if one of
     them, of before this was kept, does not say it.
     """
-    found = [(_read(folder) or {}).get('hardware') for folder in folders]
+    found: list[str] = [(_read(folder) or {}).get('hardware', '') for folder in folders]
     return ' and '.join(dict.fromkeys(found)) if all(found) else ''
 
 
