@@ -194,8 +194,7 @@ def evidence(result: Mapping) -> str:
                    for images in ('made', 'real_held_out'))
     if None not in (drawn, real):
         clauses.append(f'{percent(drawn)}% of the synthetic images drawn count as copies of '
-                       f'training images, which were dropped, and {percent(real)}% of real '
-                       'held-out ones')
+                       f'training images (dropped), as {percent(real)}% of real held-out ones do')
     seconds = list((result['seconds'] or {}).values())
     if seconds and None not in seconds:
         where = f' on {result["hardware"]}' if result['hardware'] else ''

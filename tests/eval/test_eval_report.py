@@ -430,8 +430,8 @@ def test_the_evidence_leaves_out_what_is_unknown():
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
     assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
-                          'images, which were dropped, and 2.1% of real held-out ones; all of it '
-                          'took 1.1 minutes on 1 GPU.')
+                          'images (dropped), as 2.1% of real held-out ones do; all of it took 1.1 '
+                          'minutes on 1 GPU.')
     unknown = {'made': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
     assert 'cop' not in text and 'minutes' not in text
