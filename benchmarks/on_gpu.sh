@@ -2,9 +2,9 @@
 # What a lent GPU is asked, in two calls of under ten minutes each, from the repository's root:
 #     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh step [VARIANT]   # training steps, drawing
 #     OUT=some/folder PYTHON=python3 bash benchmarks/on_gpu.sh start [VARIANT]  # wait for data, start-up
-# VARIANT is one of configs/augmented.py ('' for the glyphs), grocery unless named. Needs requirements.txt; peers are measured
-# where torch and diffusers are installed and see the GPU. Each part writes when it ends: one that fails or
-# runs out of its time is named, and the next one starts.
+# VARIANT is one of configs/augmented.py ('' for the glyphs), grocery unless named. Needs requirements.txt;
+# peers are measured where torch and diffusers are installed and see the GPU. Each part writes when it ends:
+# one that fails or runs out of its time is named, and the next one starts.
 set -uo pipefail
 out=${OUT:-benchmarks/results/gpu}
 python=${PYTHON:-.venv/bin/python}

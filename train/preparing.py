@@ -99,8 +99,9 @@ def say_ignored(source):
     """Names the files in a source's folder that are no part of it: images that lie elsewhere than
     right in a class folder, and what is none."""
     ignored = getattr(source, 'ignored', ())
-    hidden = [path for path in ignored if folders.is_image(path) and folders.is_hidden(path)]
-    elsewhere = [path for path in ignored if folders.is_image(path) and not folders.is_hidden(path)]
+    images = [path for path in ignored if folders.is_image(path)]
+    hidden = [path for path in images if folders.is_hidden(path)]
+    elsewhere = [path for path in images if not folders.is_hidden(path)]
     others = [path for path in ignored if not folders.is_image(path)]
     for found, what, why in (
         (hidden, 'image', 'in a folder whose name begins with a dot'),

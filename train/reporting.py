@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from eval import report, results, sheets
-from train import arms, experiment, parallel, provenance, stages
+from train import arms, experiment, provenance, stages
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -20,7 +20,8 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
               for arm, fs in classifier_folders.items()}
     made = [generator_folder, synthetic_folder, *itertools.chain(*classifier_folders.values())]
-    made = [folder for folder in made if folder]
+    facts = provenance.facts()
+    facts['hardware'] = stages.made_on(filter(None, made)) or facts['hardware']
     validation = results.validation(curves, config.classifier.select)
     training = results.training(curves)
     if synthetic_folder:
@@ -55,7 +56,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'near': config.splits.duplicate_correlation < 1,
             },
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
-            **provenance.facts(), 'hardware': stages.made_on(made) or parallel.describe(),
+            **facts,
         },
     )  # fmt: skip
 
