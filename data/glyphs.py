@@ -67,30 +67,35 @@ def train_counts(seed=0):
 
 def draw(character, size, rng):
     """One photograph-like picture of `character`, uint8 [size, size, 3]."""
-    ink = _ink_mask(character, size, rng)[..., None]
+    ink = _ink_mask(character, size, rng)
     y, x = _grid(size)
     angle = rng.uniform(0, 2 * np.pi)
-    light = 1 + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)[..., None]
+    light = 1 + rng.uniform(0, 0.35) * (np.cos(angle) * x + np.sin(angle) * y)
     warmth = rng.uniform(-1, 1) * np.array([0.06, 0.0, -0.06])  # one colour axis: lamp to daylight
     stone = rng.uniform(0.6, 0.8) + warmth
-    picture = (stone - rng.uniform(0.15, 0.45) * ink) * light
-    picture = picture + rng.uniform(0.13, 0.21) * _roughness(size, rng)[..., None]
-    picture = picture + rng.normal(0, 0.02, (size, size, 1))  # grey grain of the sensor
-    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+    shade = -rng.uniform(0.15, 0.45) * ink * light
+    shade += rng.uniform(0.13, 0.21) * _roughness(size, rng)
+    shade += rng.normal(0, 0.02, (size, size))  # grey grain of the sensor
+    picture = light[..., None] * stone + shade[..., None]
+    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def _roughness(size, rng):
     """Random bumps of a stroke's width, float [size, size], with standard deviation 1."""
-    bumps = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * _band(size), (size, size))
-    return bumps / bumps.std()
+    noise = rng.normal(size=(size, size))
+    fine, coarse = _blurs(size)
+    bumps = fine @ noise @ fine - coarse @ noise @ coarse  # their mean is 0
+    return bumps * (size / np.linalg.norm(bumps))
 
 
 @functools.lru_cache(maxsize=8)
-def _band(size):
-    """What a blur by 1.3 pixels of 16 leaves and one by 4 takes away, [size, size // 2 + 1]."""
-    y, x = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)
-    squared = (2 * np.pi) ** 2 * (y**2 + x**2) * (size / 16) ** 2
-    return np.exp(-(1.3**2) * squared / 2) - np.exp(-(4.0**2) * squared / 2)
+def _blurs(size):
+    """Blurs along one side, which closes to a ring, by 1.3 and 4 pixels of 16, [2, size, size]."""
+    squared = (2 * np.pi * np.fft.fftfreq(size) * size / 16) ** 2
+    distance = np.arange(size) - np.arange(size)[:, None]
+    return np.stack([
+        np.fft.ifft(np.exp(-(pixels**2) * squared / 2)).real[distance] for pixels in (1.3, 4.0)
+    ])
 
 
 def _ink_mask(character, size, rng):
@@ -101,10 +106,10 @@ def _ink_mask(character, size, rng):
     rotation, shear = rng.uniform(-0.045, 0.045), rng.uniform(-0.03, 0.03)
     shift = rng.uniform(-0.021, 0.021, 2) * side
     cos, sin = np.cos(rotation), np.sin(rotation)
-    forward = scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]])
-    inverse = np.linalg.inv(forward)  # Pillow asks where each output pixel comes from
-    offset = centre - inverse @ (np.array([side / 2, side / 2]) + shift)
-    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+    # sheared, rotated, scaled; backwards, as Pillow asks where each output pixel comes from
+    back = np.array([[1, -shear], [0, 1]]) @ np.array([[cos, sin], [-sin, cos]]) / scale
+    offset = centre - back @ (side / 2 + shift)
+    matrix = (*back[0], offset[0], *back[1], offset[1])
     posed = canvas.transform(
         (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
     )
