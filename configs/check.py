@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 from configs.default import flat
 from data import augment, cuts
@@ -111,6 +112,7 @@ def check(config, device_count):
             'than the other many'
         )
     _check_arms(config)
+    _check_splits(config)
     _check_network('classifier', config)
     _check_mixture(config)
     fill_plan([10**6], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
@@ -178,10 +180,25 @@ def _check_arms(config):
             f'config.classifier.seed={config.classifier.seed} is too large: with '
             f'config.classifier.seeds={config.classifier.seeds} all must be below {JUDGE_SEED:,}'
         )
+
+
+def _check_splits(config):
     if config.splits.validation_fraction == 0:
         raise ValueError(
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
         )
+    if pattern := config.splits.group_by:
+        if config.data.source != 'folder':
+            raise ValueError(
+                f'config.splits.group_by={pattern!r} goes by the names of files, and '
+                f'config.data.source={config.data.source!r} has none; leave it empty'
+            )
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f'config.splits.group_by={pattern!r} is no regular expression: {error}'
+            ) from error
 
 
 def _check_network(name, config):

@@ -33,6 +33,8 @@ def get_config():
     c.splits.seed = 0  # which images are held out
     c.splits.test_fraction = 0.3  # of each class, where no test set is given
     c.splits.validation_fraction = 0.1  # of each class of the training images
+    # folder: regular expression; images in whose <class>/<file> it finds the same stay in one split
+    c.splits.group_by = ''
     c.splits.duplicate_correlation = 0.995  # of two images' thumbnails, above which they are copies
 
     c.generator = g = ml_collections.ConfigDict()

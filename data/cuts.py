@@ -1,24 +1,54 @@
-"""Which rows are train, validation and test, and which a long tail leaves: from labels alone."""
+"""Which rows are train, validation and test, and what a long tail leaves, before any is read."""
+
+import re
 
 import numpy as np
 
 
-def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed):
+def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed,
+                groups=None):  # fmt: skip
     """{split: row numbers}, before duplicates are parted; see `splits.prepare`.
 
-    The rows of a given test set count in `test_source`.
+    The rows of a given test set count in `test_source`. `groups`: see `group`; None: each row is
+    on its own.
     """
     if test_source is None and not test_fraction > 0:
         raise ValueError('without a test set, test_fraction must be above 0')
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
     labels = np.asarray(labels)
+
+    def cut(rows, fraction, seed):
+        if groups is None:
+            return stratified_cut(labels[rows], fraction, seed)
+        return grouped_cut(labels[rows], groups[rows], fraction, seed)
+
+    pool = np.arange(len(labels))
     if test_source is None:
-        pool, test = stratified_cut(labels, test_fraction, seeds[0])
+        pool, test = cut(pool, test_fraction, seeds[0])
     else:
-        pool, test = np.arange(len(labels)), np.arange(len(test_source))
+        test = np.arange(len(test_source))
     pool = pool[long_tail(labels[pool], imbalance, seeds[1])]
-    kept, cut = stratified_cut(labels[pool], validation_fraction, seeds[2])
-    return {'train': pool[kept], 'validation': pool[cut], 'test': test}
+    kept, held_out = cut(pool, validation_fraction, seeds[2])
+    return {'train': pool[kept], 'validation': pool[held_out], 'test': test}
+
+
+def group(names, pattern):
+    """Which images belong together, int [N]: those in whose names `pattern` finds the same.
+
+    Args:
+        names: of their files, [N].
+        pattern: a regular expression; what counts is the parts in brackets or, without any, all
+            that it finds. A name in which it finds nothing is a group of its own. '': returns None.
+    """
+    if not pattern:
+        return None
+    found = (re.search(pattern, name) for name in names)
+    keys = [match and (match.groups() or match.group()) for match in found]
+    number = {}
+    return np.array(
+        [number.setdefault(i if key is None else key, len(number)) for i, key in enumerate(keys)],
+        np.int64,
+    )
 
 
 def stratified_cut(labels, fraction, seed):
@@ -27,6 +57,51 @@ def stratified_cut(labels, fraction, seed):
     A class of two or more gives at least one row and keeps at least one; a class of one keeps it.
     What is cut from a class depends on its own rows and the seed only.
     """
+    chosen = [np.zeros(0, np.int64)]
+    for k, size in _sizes(labels, fraction).items():
+        chosen.append(_choose(labels, k, size, seed))
+    cut = np.sort(np.concatenate(chosen))
+    return np.setdiff1d(np.arange(len(labels)), cut), cut
+
+
+def grouped_cut(labels, groups, fraction, seed):
+    """As `stratified_cut`, but rows of a group stay together: sizes come near the fraction only.
+
+    Groups are taken in random order where that brings their classes nearer to it, all in all. Every
+    class keeps rows; of one that has two groups or more and lost none, a smallest one goes as well,
+    where no other class needs it.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    wanted = np.array(list(_sizes(labels, fraction).values()))
+    left, taken = counts.copy(), []
+    order = np.argsort(groups, kind='stable')
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    members = np.split(order, starts[1:])
+    inside = [np.unique(np.searchsorted(classes, labels[rows]), return_counts=True)
+              for rows in members]  # fmt: skip
+
+    def take(i):
+        k, n = inside[i]
+        if np.all(left[k] > n):
+            wanted[k] -= n
+            left[k] -= n
+            taken.append(members[i])
+
+    shuffled = np.random.default_rng(seed).permutation(len(members))
+    for i in shuffled:
+        k, n = inside[i]
+        if np.abs(wanted[k] - n).sum() < np.abs(wanted[k]).sum():
+            take(i)
+    for i in sorted(shuffled, key=lambda i: len(members[i])):
+        k, _ = inside[i]
+        if fraction > 0 and np.any(left[k] == counts[k]):
+            take(i)
+    cut = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]))
+    return np.setdiff1d(np.arange(len(labels)), cut), cut
+
+
+def _sizes(labels, fraction):
+    """{class: how many of its rows the fraction is}: at least one, but never all of them."""
     if not 0 <= fraction < 1:
         raise ValueError(
             f'a split fraction must be in [0, 1), not {fraction}: training images would be gone'
@@ -36,12 +111,10 @@ def stratified_cut(labels, fraction, seed):
         raise ValueError(
             f'a classifier needs two classes with images, a folder each; found {len(classes)}'
         )
-    chosen = [np.zeros(0, np.int64)]
-    for k, n in zip(classes, counts):
-        size = min(max(round(fraction * n), 1), n - 1) if fraction > 0 else 0
-        chosen.append(_choose(labels, k, size, seed))
-    cut = np.sort(np.concatenate(chosen))
-    return np.setdiff1d(np.arange(len(labels)), cut), cut
+    return {
+        k: min(max(round(fraction * n), 1), n - 1) if fraction > 0 else 0
+        for k, n in zip(classes.tolist(), counts.tolist())
+    }
 
 
 def long_tail(labels, imbalance, seed):

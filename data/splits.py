@@ -103,6 +103,7 @@ def prepare(
     seed=0,
     on_bad_image='error',
     duplicate_correlation=1.0,
+    group_by='',
     progress=None,
     folder=None,
 ):
@@ -115,6 +116,8 @@ def prepare(
         imbalance: see `cuts.long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
         duplicate_correlation: see `duplicates.find`.
+        group_by: images in whose names (of files) it finds the same stay in one split; see
+            `cuts.group`. '': each is on its own.
         progress: called as progress(images done, images in all).
         folder: where the decoded images are put, for sets larger than memory; None: memory.
 
@@ -124,8 +127,9 @@ def prepare(
     if on_bad_image not in ('error', 'skip'):
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
     rows = cuts.choose_rows(
-        train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed
-    )
+        train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed,
+        cuts.group(getattr(train_source, 'names', ()), group_by),
+    )  # fmt: skip
     total, done = sum(map(len, rows.values())), itertools.count(1)
     step = progress and (lambda: progress(next(done), total))
     bad = [] if on_bad_image == 'skip' else None
@@ -136,7 +140,7 @@ def prepare(
         sets |= _decode(test_source, given, step, bad, place('test_images.npy'))
     class_names = tuple(train_source.class_names)
     sets, records = part_duplicates(
-        sets, class_names, test_source is not None, duplicate_correlation
+        sets, class_names, test_source is not None, duplicate_correlation, grouped=bool(group_by)
     )
     _check(sets, class_names, missing_hint(records, bad or []))
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
@@ -174,11 +178,12 @@ def _decode(source, rows, progress, bad_images, path):
     }
 
 
-def part_duplicates(sets, class_names, test_given, correlation):
+def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
     """No picture in two splits: (the new {split: ImageSet}, a record of every group of copies).
 
-    When we cut the splits, all copies go to train. A given test set stays as it is: its copies
-    leave the training pool.
+    When we cut the splits, all copies go to train or, if they were `grouped` by name, and what they
+    belong to lies elsewhere, away. A given test set stays as it is: its copies leave the training
+    pool.
     """
     leave, join = ({split: [] for split in SPLITS} for _ in range(2))
     records = []
@@ -194,10 +199,11 @@ def part_duplicates(sets, class_names, test_given, correlation):
         if len(found) == 1:
             action, outside = f'kept: all in {members[0][0]}', []
         else:
-            action = MOVED if stays == 'train' else 'dropped from the training pool'
+            moves = stays == 'train' and not grouped
+            action = MOVED if moves else f'dropped: one lies in {stays}'
             for split, row in outside:
                 leave[split].append(row)
-                if stays == 'train':
+                if moves:
                     join[split].append(row)
         labels = sorted({class_names[sets[split].labels[row]] for split, row in members})
         if len(labels) > 1:

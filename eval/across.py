@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from configs import auto
+from data import cuts
 from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
@@ -100,10 +101,21 @@ def _tell(runs, pair, key):
     return all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs)
 
 
+def _test_images(row):
+    """[name, digest, label] of each."""
+    listing = row['places']['data'] / 'splits.json'
+    return json.loads(listing.read_text('utf-8'))['test']
+
+
 def _same_test_images(found):
-    listings = (row['places']['data'] / 'splits.json' for row in found)
-    tests = [json.loads(path.read_text('utf-8'))['test'] for path in listings]
+    tests = [_test_images(row) for row in found]
     return all(test == tests[0] for test in tests)
+
+
+def _clusters(row):
+    """Which test images belong together, see `statistics`; None: none do."""
+    pattern = row['config'].get('splits.group_by')  # runs before there was one have none
+    return cuts.group([name for name, *_ in _test_images(row)], pattern)
 
 
 def _images_errors(found, pairs):
@@ -122,7 +134,8 @@ def _images_errors(found, pairs):
     for pair in pairs:
         arm, other = pair.split('-')
         error = statistics.images_error(
-            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups)
+            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups,
+            clusters=_clusters(found[0]))
         errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
     return errors
 
@@ -150,7 +163,8 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         if arm == BASELINE:
             continue
         pair = statistics.paired_bootstrap(
-            labels, predicted[BASELINE], predicted[arm], found[0]['classes'])
+            labels, predicted[BASELINE], predicted[arm], found[0]['classes'],
+            clusters=_clusters(found[0]))
         differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
         answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
     return {'best': best, 'differences': differences, 'answers': answers}

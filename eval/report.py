@@ -30,7 +30,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
           predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
           curves: Mapping[str, Sequence[list[dict]]], training: Mapping, sheet: Path | None,
           facts: Mapping, copies: Path | None = None, rejected: bytes | None = None,
-          validation: Mapping | None = None) -> dict:
+          validation: Mapping | None = None, clusters: np.ndarray | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
@@ -39,7 +39,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
         rows of each metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a
         PNG of rejected ones; training, validation: what each arm reached there, by the functions
-        of these names in `results`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
+        of these names in `results`; clusters: int [N], which test images belong together, see
+        `statistics`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
         `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -52,7 +53,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'schema': 1, 'dataset': dataset, 'classes': len(class_names),
         'train_images': train_counts.sum(), 'test_images': len(labels),
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
-        **results.compare(labels, probabilities, class_names, train_counts, groups),
+        'test_clusters': None if clusters is None else len(np.unique(clusters)),
+        **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
         'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in ('duplicates', 'seconds', 'hardware', 'versions',
                                            'commit', 'date', 'command')}})
@@ -127,6 +129,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
         'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
+        'together': wording.together(result),
         'judge': wording.judge(result['synthetic'] or {}),
         'answer': wording.answer(result), 'caution': wording.caution(result),
         'evidence': wording.evidence(result),

@@ -55,14 +55,22 @@ def each(labels, predictions, num_classes, groups) -> dict[str, np.ndarray]:
 
 
 def resampled(labels, predictions, num_classes, groups, samples, seed,
-              vary=True) -> dict[str, np.ndarray]:
-    """Every metric [..., samples], averaged over the seeds of each draw, or all if not `vary`."""
+              vary=True, clusters=None) -> dict[str, np.ndarray]:
+    """Every metric [..., samples], averaged over the seeds of each draw, or all if not `vary`.
+
+    Args: clusters: int [N] below their number, of test images that are drawn together; None: each
+        is drawn on its own.
+    """
     rng = np.random.default_rng(seed)
     seeds, images = predictions.shape
+    count = 0 if clusters is None else clusters.max() + 1
     parts = []
     for start in range(0, samples, CHUNK):
         size = min(CHUNK, samples - start)
-        image_weights = _draws(rng, images, images, size)
+        if clusters is None:
+            image_weights = _draws(rng, images, images, size)
+        else:
+            image_weights = _draws(rng, count, count, size)[clusters]
         if vary:
             drawn_seeds = max(1, seeds - 1)
             seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds

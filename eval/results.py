@@ -21,23 +21,23 @@ METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
 
 def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             class_names: Sequence[str], train_counts: np.ndarray,
-            groups: Mapping[str, int]) -> dict:
+            groups: Mapping[str, int], clusters: np.ndarray | None = None) -> dict:
     """Scores of every arm, and what separates the arms: `arms` and `differences`.
 
     Differences are every other arm minus `original`, `augmented` minus each control, and `ON_TOP`.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
-        groups: {'many': above, 'few': up to} in training images.
+        groups: {'many': above, 'few': up to} in training images; clusters: see `statistics`.
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
     pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
     pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
     pairs += [ON_TOP] if set(ON_TOP) <= set(predicted) else []
-    return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks)
+    return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks, clusters)
                      for arm, p in probabilities.items()},
             'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
-                                                          class_names, masks)
+                                                          class_names, masks, clusters)
                             for arm, other in pairs}}
 
 
@@ -151,11 +151,12 @@ def jsonable(value):
     return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 
-def _arm(labels, probabilities, class_names, train_counts, masks) -> dict:
+def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> dict:
     """One arm's entry in metrics.json."""
     num_classes, predictions = len(class_names), probabilities.argmax(-1)
     seeds = [metrics.summary(labels, p, num_classes) for p in predictions]
-    interval = statistics.bootstrap_interval(labels, predictions, num_classes, groups=masks)
+    interval = statistics.bootstrap_interval(
+        labels, predictions, num_classes, groups=masks, clusters=clusters)
     keys = [key for key in seeds[0] if key not in ('per_class', 'confusion')]
     arm = {key: _over_seeds([s[key] for s in seeds], interval.get(key)) for key in keys}
     error = _over_seeds([metrics.expected_calibration_error(labels, p) for p in probabilities])
@@ -191,10 +192,11 @@ def _exact(difference, pair, rows) -> dict:
     return difference | {'p': max(difference['p'], exact)}
 
 
-def _difference(labels, predicted, arm, other, class_names, masks) -> dict:
+def _difference(labels, predicted, arm, other, class_names, masks, clusters) -> dict:
     """The entry of arm - other in metrics.json."""
     pair = labels, predicted[other], predicted[arm]
-    found = statistics.paired_bootstrap(*pair, len(class_names), groups=masks)
+    found = statistics.paired_bootstrap(
+        *pair, len(class_names), groups=masks, clusters=clusters)
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names))
     error = found['per_class_recall']['standard_error']

@@ -17,12 +17,13 @@ FEWEST = 6  # test images on which arms must differ for p < 0.05: 2 * 0.5^5 is 0
 
 
 def bootstrap_interval(labels, predictions, num_classes: int, *,
-                       groups: Mapping[str, np.ndarray] | None = None,
+                       groups: Mapping[str, np.ndarray] | None = None, clusters=None,
                        samples: int = 2000, seed: int = 0) -> dict[str, dict]:
     """Mean over seeds of every metric of one arm, with its 95% interval.
 
     Args: labels: int [N]; predictions: int [S, N]; groups: name -> bool [C], each of which adds
-        `<name>_accuracy`.
+        `<name>_accuracy`; clusters: int [N], the same for test images that belong together, as of
+        one person, and are drawn so; None: each is drawn on its own.
     Returns: metric -> {'mean', 'ci95': (low, high)}: floats, and arrays [C] and [C, 2] for
         `per_class_f1` and `per_class_recall`. Metrics as in `resampling.scores`.
     Raises: ValueError on shapes that do not fit.
@@ -35,13 +36,13 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     """
     labels, predictions = _checked(labels, predictions, num_classes)
     own = each(labels, predictions, num_classes, groups)
-    draws = resampled(labels, predictions, num_classes, groups, samples, seed)
+    draws = resampled(labels, predictions, num_classes, groups, samples, seed, clusters=clusters)
     result = {}
     for name, values in own.items():
         mean, error = values.mean(axis=0), np.nanstd(draws[name], axis=-1)
         ci95 = np.clip(_student(percentiles(draws[name]), values, error), 0, 1)
         if not mean.ndim and error < TINY:
-            unseen = _unseen(_inside(name, labels, num_classes, groups))
+            unseen = _unseen(_count(_inside(name, labels, num_classes, groups), clusters))
             ci95 = (mean * (1 - unseen), mean) if mean else (0.0, unseen)
         ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
         result[name] = {'mean': _plain(mean), 'ci95': ci95}
@@ -49,7 +50,7 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
 
 
 def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
-                     groups: Mapping[str, np.ndarray] | None = None,
+                     groups: Mapping[str, np.ndarray] | None = None, clusters=None,
                      samples: int = 2000, seed: int = 0) -> dict[str, dict]:
     """Difference b - a of every metric, with its 95% interval and two-sided p.
 
@@ -57,15 +58,16 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
     Returns: metric -> {'mean', 'ci95', 'p', 'standard_error'}. `p` cannot fall below
         2 / (samples + 1), and is too small for a class, or a group, of under about ten test images:
         prefer `mcnemar_over_seeds` there. Where the arms differ in being right on under `FEWEST`
-        test images (of the group, or the class), no exact test tells them apart: the interval is
-        made to hold 0, as it would if the difference were known to within what `FEWEST` images
-        could make it. Where all draws are alike it reaches as far as so many images fail to show in
-        one of 40 cases.
+        test images or clusters (of the group, or the class), no exact test tells them apart: the
+        interval is made to hold 0, as it would if the difference were known to within what `FEWEST`
+        images could make it. Where all draws are alike it reaches as far as so many images fail to
+        show in one of 40 cases.
     """
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     each_a, each_b = (each(labels, arm, num_classes, groups) for arm in arms)
     # The same seed makes the same draws: this is what pairs the arms.
-    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed) for arm in arms)
+    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed,
+                                  clusters=clusters) for arm in arms)
     differ = ((arms[0] == labels) != (arms[1] == labels)).any(axis=0)
     result = {}
     for name in each_a:
@@ -80,8 +82,8 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         if len(differences) > 1:
             p = np.maximum(p, _student_p(differences, error))
         inside = _inside(name, labels, num_classes, groups)
-        count = (inside & differ).sum(axis=-1)
-        ci95 = _widened(ci95, mean, count, np.where(error < TINY, _unseen(inside), 0.0))
+        count, unseen = _count(inside & differ, clusters), _unseen(_count(inside, clusters))
+        ci95 = _widened(ci95, mean, count, np.where(error < TINY, unseen, 0.0))
         p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
         result[name] = {'mean': _plain(mean), 'ci95': ci95, 'p': _plain(p),
                         'standard_error': _plain(error)}
@@ -89,15 +91,15 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
 
 
 def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
-                 groups: Mapping[str, np.ndarray] | None = None,
+                 groups: Mapping[str, np.ndarray] | None = None, clusters=None,
                  samples: int = 2000, seed: int = 0) -> dict:
     """Standard error of the difference b - a, mean over the seeds, that test images contribute.
 
     Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class.
     """
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
-    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed, vary=False)
-                        for arm in arms)
+    draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed, vary=False,
+                                  clusters=clusters) for arm in arms)
     return {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
 
 
@@ -242,9 +244,18 @@ def _inside(name, labels, num_classes, groups) -> np.ndarray:
     return masks[name][labels] if name in masks else np.ones(len(labels), bool)
 
 
-def _unseen(inside: np.ndarray) -> np.ndarray:
-    """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of these show."""
-    return 1 - 0.025 ** (1 / np.maximum(1, inside.sum(axis=-1)))
+def _count(mask: np.ndarray, clusters) -> np.ndarray:
+    """How many test images the mask [..., N] holds, or clusters of them."""
+    if clusters is not None:
+        order = np.argsort(clusters, kind='stable')
+        starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+        mask = np.logical_or.reduceat(mask[..., order], starts, axis=-1)
+    return mask.sum(axis=-1)
+
+
+def _unseen(count: np.ndarray) -> np.ndarray:
+    """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of so many show."""
+    return 1 - 0.025 ** (1 / np.maximum(1, count))
 
 
 def _widened(ci95, mean, count, unseen):

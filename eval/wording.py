@@ -178,6 +178,17 @@ def repeats(found: Mapping | None) -> str:
     return f'Groups of copies ({kind}) among the real images: {found["groups"]:,}; {across}'
 
 
+def together(result: Mapping) -> str:
+    """Sentences on test images that belong together; '' where each is on its own."""
+    count = result.get('test_clusters')
+    if not count:
+        return ''
+    return (f'Images that belong together (config.splits.group_by) lie in one split. The '
+            f'{result["test_images"]:,} test images are {count:,} such groups, which is what the '
+            'intervals go by; the exact tests take images for independent, and their p may be too '
+            'small.')
+
+
 def evidence(result: Mapping) -> str:
     """A sentence: what changed beyond chance, how many are copies, the cost; '' if none is known.
 

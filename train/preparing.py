@@ -75,12 +75,15 @@ def read_splits(config, **options):
         )
     for source in (train, test):
         say_ignored(source)
+    if config.splits.group_by:
+        _say_groups(train, test, config.splits.group_by)
     try:
         parts = splits.prepare(
             train, test, test_fraction=config.splits.test_fraction,
             validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
             seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
-            duplicate_correlation=config.splits.duplicate_correlation, **options,
+            duplicate_correlation=config.splits.duplicate_correlation,
+            group_by=config.splits.group_by, **options,
         )  # fmt: skip
     except BadImage as error:
         raise ValueError(
@@ -93,6 +96,27 @@ def read_splits(config, **options):
             f'config.data.test{splits.missing_hint(parts.duplicates, parts.bad_images)}'
         )
     return parts
+
+
+def _say_groups(train, test, pattern):
+    """How many groups the images are; refuses a pattern that makes none, or one of all."""
+    groups = cuts.group(train.names, pattern)
+    _, sizes = np.unique(groups, return_counts=True)
+    largest = max(sizes)
+    if largest in (1, len(groups)):
+        what = 'no two names' if largest == 1 else 'all names'
+        raise ValueError(
+            f'config.splits.group_by={pattern!r} finds the same in {what}, such as '
+            f'{train.names[0]} and {train.names[-1]}; it should in those of images that belong '
+            'together'
+        )
+    say(f'  {len(groups):,} images in {len(sizes):,} groups that share what config.splits.group_by '
+        f'finds in their names, the largest of {largest:,}')
+    of_class = np.unique(np.stack([train.labels, groups]), axis=1)[0]
+    alone = np.flatnonzero(np.bincount(of_class, minlength=len(train.class_names)) == 1)
+    if len(alone) and test is None:
+        names = wording.some([train.class_names[label] for label in alone])
+        say(f'  all images of {names} are one group: none of them will be tested')
 
 
 def say_ignored(source):
@@ -120,6 +144,7 @@ def facts(config):
     chosen = cuts.choose_rows(
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
+        cuts.group(getattr(source, 'names', ()), config.splits.group_by),
     )  # fmt: skip
     counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)

@@ -239,6 +239,15 @@ def test_validation_images_are_needed():
     assert 'use 0.1' in message
 
 
+def test_what_groups_images_is_a_regular_expression_for_names_of_files():
+    message = assert_refused(changed(splits__group_by='a'), 'splits.group_by')
+    assert "config.data.source='glyphs' has none" in message
+    folder = {'data.source': 'folder', 'data.train': 'x.zip'}
+    message = assert_refused(changed(**folder, splits__group_by='(a'), 'splits.group_by')
+    assert 'no regular expression: missing )' in message
+    check.check(changed(**folder, splits__group_by='(a)'), 1)
+
+
 @pytest.mark.parametrize(
     'interval', [(0.5, 0.5), (0.6, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.0, float('nan')), (0.3,)]
 )  # fmt: skip

@@ -71,3 +71,40 @@ def test_long_tail_never_takes_more_than_there_is():
 def test_malformed_imbalance_is_refused(imbalance):
     with pytest.raises(ValueError, match='exp:100 or range:12-60'):
         cuts.long_tail(LABELS, imbalance, 0)
+
+
+def test_groups_are_what_the_pattern_finds_the_same():
+    names = ['a/ann_1.png', 'a/bob_1.png', 'b/ann_2.png', 'b/x.png', 'b/y.png']
+    assert cuts.group(names, '/([a-z]+)_').tolist() == [0, 1, 0, 2, 3]  # the rest alone
+    assert cuts.group(names, '_[0-9]').tolist() == [0, 0, 1, 2, 3]  # without brackets, all of it
+    assert cuts.group(names, '^(.)/([a-z]+)_').tolist() == [0, 1, 2, 3, 4]  # both brackets
+    assert cuts.group(names, '') is None
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('fraction', [0.1, 0.3, 0.6])
+def test_a_grouped_cut_keeps_groups_whole_and_comes_near_the_fraction(fraction, seed):
+    rng = np.random.default_rng(seed)
+    groups = rng.permutation(np.repeat(np.arange(90), rng.integers(1, 9, 90)))
+    labels = rng.integers(0, 4, len(groups))  # most groups are of several classes
+    kept, cut = cuts.grouped_cut(labels, groups, fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, cut])), np.arange(len(labels)))
+    assert not set(groups[kept]) & set(groups[cut])
+    np.testing.assert_array_equal(cut, cuts.grouped_cut(labels, groups, fraction, seed)[1])
+    np.testing.assert_allclose(np.bincount(labels[cut]) / np.bincount(labels), fraction, atol=0.07)
+
+
+def test_a_grouped_cut_of_few_groups_leaves_every_class_some():
+    labels, groups = np.repeat([0, 1, 2], [20, 20, 5]), np.repeat(range(5), [8, 12, 15, 5, 5])
+    for seed in range(5):
+        _, cut = cuts.grouped_cut(labels, groups, 0.1, seed)
+        assert set(groups[cut]) == {0, 3}  # the smaller of two; class 2 is one group, and stays
+
+
+def test_rows_of_a_group_are_in_one_split():
+    labels = np.repeat([0, 1, 2], 60)
+    groups = np.arange(180) // 4
+    rows = cuts.choose_rows(labels, None, 0.3, 0.2, '', 0, groups)
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(180))
+    parts = [set(groups[part]) for part in rows.values()]
+    assert sum(map(len, parts)) == 45 and all(parts)

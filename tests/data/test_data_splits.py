@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -133,6 +134,22 @@ def test_copies_go_to_train_when_the_splits_are_ours():
         assert 'ab'[label] == name[0]
 
 
+def test_images_that_belong_together_stay_together_and_their_copies_are_dropped():
+    images = copies(random_images(48), (0, 25), (1, 30))  # of another class, and of other groups
+    source = fake(np.repeat([0, 1], 24), images=images)
+    source = dataclasses.replace(source, names=tuple(f'p{i // 3}_{i}' for i in range(48)))
+    object.__setattr__(source, 'reads', [])
+    object.__setattr__(source, 'bad', ())
+    for seed in range(4):
+        result = prepare(source, test_fraction=0.4, seed=seed, group_by='p[0-9]+')
+        people = [{name.partition('_')[0] for name in getattr(result, split).names}
+                  for split in splits.SPLITS]  # fmt: skip
+        assert all(people) and sum(map(len, people)) == 16
+        kept = sum(len(getattr(result, split)) for split in splits.SPLITS)
+        assert kept == 48 - sum(entry['parted'] for entry in result.duplicates)
+        assert all(entry['action'].startswith(('kept', 'dropped')) for entry in result.duplicates)
+
+
 def test_copies_leave_the_pool_when_the_test_set_is_given():
     images = random_images(20)
     test_images = copies(random_images(4, seed=1))
@@ -144,7 +161,7 @@ def test_copies_leave_the_pool_when_the_test_set_is_given():
     assert len(result.test) == 4 and len(result.train) + len(result.validation) == 19
     assert 'a/0' not in result.train.names + result.validation.names
     [entry] = result.duplicates
-    assert entry['action'] == 'dropped from the training pool'
+    assert entry['action'] == 'dropped: one lies in test'
     assert entry['names'][0] in ('train:a/0', 'validation:a/0')
     assert entry['names'][1] == 'test:t/a/0'
 
@@ -186,7 +203,7 @@ def test_near_copies_of_a_given_test_image_leave_the_pool():
         duplicate_correlation=0.99,
     )  # fmt: skip
     [entry] = result.leaks
-    assert entry['action'] == 'dropped from the training pool' and entry['pixels'] == 'near'
+    assert entry['action'] == 'dropped: one lies in test' and entry['pixels'] == 'near'
     assert len(result.train) + len(result.validation) == 23 and len(result.test) == 4
     assert 'a/3' not in result.train.names + result.validation.names
 

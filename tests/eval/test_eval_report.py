@@ -553,6 +553,21 @@ def test_a_group_without_classes_has_no_column(tmp_path):
     assert 'medium (26 to 60)' in page and 'many (' not in page + markdown
 
 
+def test_test_images_that_belong_together_are_drawn_together_and_said(tmp_path):
+    given = arguments(tmp_path, original=0.5, augmented=0.6)
+    alone = report.write(tmp_path / 'alone', **given)
+    whole = report.write(tmp_path / 'whole', **given, clusters=np.arange(90) // 5)
+    assert (alone['test_clusters'], whole['test_clusters']) == (None, 18)
+    for name, said in (('alone', False), ('whole', True)):
+        for page in ('report.md', 'index.html'):
+            text = (tmp_path / name / page).read_text('utf-8')
+            assert ('The 90 test images are 18 such groups' in text) is said
+    assert alone['arms']['original']['accuracy'] != whole['arms']['original']['accuracy']
+    pair = (result['differences']['augmented-original']['accuracy'] for result in (alone, whole))
+    one, other = pair
+    assert one['mean'] == other['mean'] and one['ci95'] != other['ci95']
+
+
 def test_one_arm_has_nothing_to_compare(tmp_path):
     result = report.write(tmp_path / 'report', **arguments(tmp_path, original=0.6))
     page = Page((tmp_path / 'report/index.html').read_text('utf-8'))

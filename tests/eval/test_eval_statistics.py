@@ -338,3 +338,40 @@ def test_what_images_contribute_is_known_of_accuracy():
 def test_runs_that_agree_exactly_prove_nothing():
     found = statistics.over_runs([1 / 300, 1 / 300])
     assert found['ci95'] == pytest.approx((0, 2 / 300)) and found['std'] == 0
+
+
+def test_clusters_count_as_what_they_are():
+    """Of 60 people with 5 alike images each there are 60 independent answers, not 300."""
+    rng = np.random.default_rng(3)
+    people = np.repeat(np.arange(60), 5)
+    labels = np.ones(300, int)
+    a, b = ((rng.random(60) < share).astype(int)[people][None] for share in (0.5, 0.7))
+    once = slice(None, None, 5)
+    for whole, alone in (
+        (statistics.bootstrap_interval(labels, a, 2, clusters=people),
+         statistics.bootstrap_interval(labels[once], a[:, once], 2)),
+        (statistics.paired_bootstrap(labels, a, b, 2, clusters=people),
+         statistics.paired_bootstrap(labels[once], a[:, once], b[:, once], 2)),
+    ):
+        for name in ('accuracy', 'weighted_f1'):
+            assert whole[name]['mean'] == pytest.approx(alone[name]['mean'])
+            assert whole[name]['ci95'] == pytest.approx(alone[name]['ci95'])
+    error = statistics.images_error(labels, a, b, 2, clusters=people)['accuracy']
+    assert error == pytest.approx(
+        statistics.images_error(labels[once], a[:, once], b[:, once], 2)['accuracy'])
+    plain = statistics.paired_bootstrap(labels, a, b, 2)['accuracy']
+    assert np.ptp(whole['accuracy']['ci95']) > 1.8 * np.ptp(plain['ci95'])
+
+
+def test_fewer_clusters_than_any_test_needs_hold_zero():
+    """b is right on 20 images more, all of four people: no exact test tells so few from chance."""
+    people = np.repeat(np.arange(40), 5)
+    labels, a = np.ones(200, int), np.ones((1, 200), int)
+    a[:, :20] = 0
+    b = np.ones((1, 200), int)
+    assert statistics.paired_bootstrap(labels, a, b, 2)['accuracy']['ci95'][0] > 0
+    low, high = statistics.paired_bootstrap(labels, a, b, 2, clusters=people)['accuracy']['ci95']
+    assert low <= 0 < high
+    right = statistics.bootstrap_interval(labels, b, 2, clusters=people)['accuracy']['ci95']
+    exact = binomtest(40, 40).proportion_ci(method='exact')
+    assert right == pytest.approx((exact.low, 1.0))

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from configs import augmented, sweeps
+from data import splits
 from train import preparing
 
 
@@ -126,3 +127,24 @@ def test_a_sweeps_settings_are_chosen_to_fit_each_of_its_runs(config):
     assert [one.generator.patch_size for one in configs[:3]] == [2, 2, 1]
     assert configs[3].generator.steps == 16_000  # as in `:folder`
     assert all(line.startswith('auto: ') for line in lines) and len(lines) == len(set(lines))
+
+
+def test_groups_of_images_are_counted_and_patterns_that_make_none_refused(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(preparing, 'say', lines.append)
+    files = {f'{name[:2]}ann{i // 3}_{name[2:]}': data
+             for i, (name, data) in enumerate(pictures(9).items())}  # fmt: skip
+    config = config_of(tmp_path, files)
+    config.splits.group_by = 'ann[0-9]+'
+    parts = preparing.read_splits(config)
+    people = [{name[2:6] for name in getattr(parts, split).names} for split in splits.SPLITS]
+    assert sum(map(len, people)) == 6 and all(people)
+    assert '18 images in 6 groups' in lines.pop()
+    config.splits.group_by = '^.'
+    with pytest.raises(ValueError, match='no test image|training image'):
+        preparing.read_splits(config)
+    assert 'all images of a, b are one group' in lines[-1]
+    for pattern, found in (('cat', 'in no two names'), ('ann', 'in all names')):
+        config.splits.group_by = pattern
+        with pytest.raises(ValueError, match=f'group_by={pattern!r} finds the same {found}'):
+            preparing.read_splits(config)
