@@ -29,7 +29,7 @@ def predict(model, variables, image_set, batch_size):
     forward, batch_size = _forward(model), parallel.round_up(batch_size)
     size = len(image_set.labels)
     batches = pipeline.eval_batches(image_set, batch_size=batch_size, **parallel.place())
-    found = []
+    variables, found = parallel.everywhere(variables), []
     outputs = (forward(variables, parallel.shard(batch['image'])) for batch in batches)
     for first, parts in zip(itertools.count(0, batch_size), _fetched(outputs)):
         found = found or [np.empty((size, *part.shape[1:]), part.dtype) for part in parts]

@@ -75,7 +75,7 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         return parallel.unshard(mapped(params, parallel.shard(batch)))
 
     def make(params, labels, seeds, progress=lambda done, total: None, once=lambda _, draw: draw()):
-        images = []
+        params, images = parallel.everywhere(params), []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],

@@ -16,6 +16,10 @@ from train import lock
 
 LIMIT = 240
 GENERATOR = 'generator.unfinished/metrics.jsonl'
+BEST = {  # what was best so far becomes part of the state, between two steps
+    'generator__select': 'best_validation', 'generator__sample_every': 50,
+    'generator__sample_size': 8, 'classifier__select': 'best_validation_loss',
+}  # fmt: skip
 # What the collectives' library prints in each process, piece by piece: its threads write at once,
 # so that lines may be torn between the pieces.
 GLOO = re.compile(
@@ -36,7 +40,7 @@ def start(workdir, env, count=2, joined=True, last=(), **changes):
         last: flags that the last of them alone is given.
     """
     arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
-                 *small_run.arguments(workdir, **{'cpu_devices': 2, **changes})]  # fmt: skip
+                 *small_run.arguments(workdir, **{'cpu_devices': 2, **BEST, **changes})]  # fmt: skip
     if joined:
         arguments += [f'--coordinator_address={small_run.free_address()}',
                       f'--num_processes={count}']

@@ -5,6 +5,7 @@ SHA256SUMS, in the format of `sha256sum`, lists every file in it: a file changed
 since makes the checkpoint damaged. It is then named, set aside, and the one before it is used.
 """
 
+import errno
 import logging
 import os
 import pathlib
@@ -65,6 +66,8 @@ def _make_way(final, arrays):
 
 
 def _put_in_place(unfinished, final, keep):
+    if not (unfinished / 'state' / 'manifest.ocdbt').exists():  # where orbax lists the arrays
+        raise OSError(errno.EIO, 'orbax has written no arrays; try another folder', str(final))
     (unfinished / _MANIFEST).write_text(_manifest(unfinished), 'utf-8')
     unfinished.rename(final)
     for old in steps(final.parent)[:-keep]:

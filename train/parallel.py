@@ -154,13 +154,20 @@ def train_step(step):
     return jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
 
 
+def everywhere(tree):
+    """`tree` on all devices of this process, sent once, for `mapped` to read in many calls."""
+    return jax.device_put(tree, _on_all())
+
+
 def replicate(tree):
     """Copies `tree` to all devices, laid out as `train_step` returns it: no second compilation."""
+    # on CPU all devices may share the memory of `tree` at first, and `train_step` reuses it
+    return jax.device_put(everywhere(tree), _on_all(), may_alias=False)
+
+
+def _on_all():
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    placed = jax.device_put(tree, everywhere)
-    # on CPU all devices may now share the memory of `tree`, and `train_step` reuses it
-    return jax.device_put(placed, everywhere, may_alias=False)
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 def mapped(function):

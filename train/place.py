@@ -16,11 +16,15 @@ def check(workdir, configs, sweep=False):
     place = workdir.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
-    if any(sign in str(place) for sign in '*?['):  # orbax lists its files by a pattern
+    if any(sign in str(place) for sign in '*?[\\'):  # orbax lists its files by a pattern
         raise ValueError(
-            f'--workdir={place} has *, ? or [ in it, which would be read as a pattern; '
+            f'--workdir={place} has *, ?, [ or \\ in it, which would be read as a pattern; '
             'use another'
         )
+    try:
+        str(place).encode()
+    except UnicodeEncodeError:  # orbax takes nothing else
+        raise ValueError(f'--workdir={str(place)!r} is not UTF-8; use another') from None
     for start in {one[part].init_from for one in configs for part in ('generator', 'classifier')}:
         run = start and runs.open_run(start).folder.resolve()
         if run and (run == place or run.is_relative_to(place / 'points')):

@@ -260,7 +260,8 @@ def keep_best(state, loss, params=None):
     best = {
         'params': copy(state.params if params is None else params),
         'model_state': copy(state.model_state),
-        'loss': jnp.array(loss, jnp.float32),
+        # where all of the state is, or the next step is compiled anew and, among processes, fails
+        'loss': parallel.replicate(jnp.array(loss, jnp.float32)),
         'step': jnp.copy(state.step),
     }
     return state.replace(best=best)

@@ -201,6 +201,14 @@ def test_an_empty_folder_in_the_way_does_not_stop_a_save(tmp_path):
     assert any(path.name.startswith('damaged_step_00000005') for path in tmp_path.iterdir())
 
 
+def test_no_checkpoint_without_arrays_is_called_whole(tmp_path):
+    """Orbax reads the sign as part of a pattern, finds nothing, and says that it has saved."""
+    folder = tmp_path / 'runs\\mine'
+    with pytest.raises(OSError, match='has written no arrays'):
+        checkpoints.save(folder, make_state(5))
+    assert checkpoints.restore(folder, make_state()) is None
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, value):
     checkpoints.save(tmp_path, make_state(1))

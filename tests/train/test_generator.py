@@ -122,6 +122,23 @@ def test_validation_draws_the_same_noise_every_time(trained, config, loss_fn, fa
     assert evaluate(Current)['val_loss'] == pytest.approx(logged(folder, 'val_loss')[60], rel=1e-3)
 
 
+def test_of_many_validation_images_some_of_all_classes_are_looked_at(fake_images, monkeypatch):
+    monkeypatch.setattr(generator, 'VALIDATED', 8)
+    images, seen = fake_images(32), []
+
+    def loss_fn(params, model_state, batch, keys, train):
+        jax.debug.callback(lambda labels: seen.extend(labels.tolist()), batch['label'])
+        return jnp.ones(len(batch['label'])), None
+
+    class Current:
+        ema = jnp.zeros(parallel.local_device_count())
+
+    evaluate = generator._make_evaluate(loss_fn, images, parallel.round_up(8), repeats=1)
+    assert evaluate(Current)['val_loss'] == pytest.approx(1.0)
+    jax.effects_barrier()
+    assert len(seen) == 8 and set(seen) == set(images.labels.tolist())
+
+
 def test_each_look_at_a_validation_image_has_noise_of_its_own(fake_images):
     """A loss that is a uniform number: one look at an image, and the mean of 64."""
 

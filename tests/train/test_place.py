@@ -51,7 +51,9 @@ def test_a_folder_of_the_users_own_is_not_replaced(name, mark, tmp_path):
 
 def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):
     """orbax looks for their files by a pattern, which such a name would be a part of."""
-    for name in ('b[1]x', 'a*', 'why?'):
+    for name in ('b[1]x', 'a*', 'why?', 'runs\\mine'):
         with pytest.raises(ValueError, match='would be read as a pattern'):
             place.check(tmp_path / name / 'run', [config()])
-    place.check(tmp_path / 'b (1) {x}' / 'run', [config()])
+    with pytest.raises(ValueError, match='is not UTF-8'):
+        place.check(tmp_path / '\udcff', [config()])
+    place.check(tmp_path / 'b (1) {x} ü' / 'run', [config()])

@@ -88,6 +88,8 @@ def test_the_best_survives_that_the_step_reuses_its_memory():
     current, _ = step(current, parallel.shard(batch(0)))
     kept = np.array(current.params['w'])
     current = state.keep_best(current, 1.0)
+    # as the rest of the state: else the next step is compiled anew and, among processes, fails
+    assert len({leaf.sharding for leaf in jax.tree.leaves(current)}) == 1
     for t in range(3):
         current, _ = step(current, parallel.shard(batch(t)))
     np.testing.assert_array_equal(current.best['params']['w'], kept)
