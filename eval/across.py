@@ -78,7 +78,7 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         these vary}; {} if no pair is in every finished run, and while some of the runs still are of
         other settings than the rest, as when a sweep is being done again, or share seeds of
         classifiers. A group of classes counts if every run has it, and with the same test images
-        the same classes in it. A column counts if any run has a difference there.
+        the same classes in it, and if any run has a difference there.
     """
     if len(found) < 2 or not (replicates(points) and alike(found) and apart(found)):
         return {}
@@ -98,7 +98,8 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
 
 def _tell(runs, pair, key):
     """Whether runs that agree on zero, as on a group of few test images, are not all there is."""
-    return all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs)
+    return key in DIFFERENCES or (
+        all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs))
 
 
 def _test_images(row):

@@ -104,7 +104,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'doubts': wording.doubts(metrics, metrics['arms']),
+            'doubts': wording.doubts(metrics, wording.judged(metrics)),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,

@@ -40,7 +40,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         rows of each metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a
         PNG of rejected ones; training, validation: what each arm reached there, by the functions
         of these names in `results`; clusters: int [N], which test images belong together, see
-        `statistics`; facts: `seeds`, `steps`, `duplicates`, `seconds`, `hardware`,
+        `statistics`; facts: `seeds`, `steps`, `duplicates`, `unusable`, `seconds`, `hardware`,
         `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -56,8 +56,10 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'test_clusters': None if clusters is None else len(np.unique(clusters)),
         **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
         'synthetic': quality, 'validation': validation, 'training': training,
-        **{key: facts.get(key) for key in ('duplicates', 'seconds', 'hardware', 'versions',
-                                           'commit', 'date', 'command')}})
+        **{key: facts.get(key) for key in ('duplicates', 'unusable', 'seconds', 'hardware',
+                                           'versions', 'commit', 'date', 'command')}})
+    for pair, difference in result['differences'].items():
+        difference['doubts'] = wording.doubts(result, pair.split('-'))
     probabilities = {arm: probabilities[arm] for arm in results.shown(result)}
     by_class = class_names, train_counts, synthetic_counts, result
     confusion = _confusion(labels, probabilities, len(class_names))
@@ -128,8 +130,9 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
         'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
-        'groups': _groups(result), 'repeats': wording.repeats(result['duplicates']),
-        'together': wording.together(result),
+        'groups': _groups(result), 'images': wording.images(result),
+        'verdicts': [wording.claimed(found['verdict'], found['doubts'])
+                     for found in result['differences'].values()],
         'judge': wording.judge(result['synthetic'] or {}),
         'answer': wording.answer(result), 'caution': wording.caution(result),
         'evidence': wording.evidence(result),
@@ -164,7 +167,7 @@ def _changes(class_names, confusion) -> list[dict]:
 
 def _class_rows(class_names, train_counts, synthetic_counts, result, shown) -> list[dict]:
     """The per-class table, largest training class first."""
-    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
+    difference = result['differences'].get('-'.join(reversed(shown)))
     rows = []
     for i in figures.by_count(train_counts):
         name = class_names[i]

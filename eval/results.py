@@ -87,11 +87,25 @@ def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
     return sentence(arm, other, headline, test_images)
 
 
+def asked(metrics: Mapping) -> list[str]:
+    """The pair of arms whose difference answers what synthetic images do; [] without any.
+
+    `augmented` less `original`, or less the strongest control; then `ON_TOP`, as `original` has
+    neither synthetic images nor RandAugment; then another arm less `original`, a control at last.
+    """
+    others = sorted(metrics['arms'], key=lambda arm: arm in CONTROLS)
+    pairs = [f'{CLAIM}-{BASELINE}', f'{CLAIM}-{strongest_control(metrics["arms"])}',
+             '-'.join(ON_TOP), *(f'{arm}-{BASELINE}' for arm in others)]
+    return next((pair.split('-') for pair in pairs if pair in metrics['differences']), [])
+
+
 def shown(metrics: Mapping) -> list[str]:
-    """The arms that figures and the class table compare: the baseline and `augmented`, if there."""
-    others = [arm for arm in metrics['arms'] if arm != BASELINE]
-    best = [CLAIM] if CLAIM in others else others[:1]
-    return [arm for arm in (BASELINE, *best) if arm in metrics['arms']]
+    """The arms that figures and the class table compare, the one that the other is `asked` of
+    first; or the only one.
+    """
+    if pair := asked(metrics):
+        return pair[::-1]
+    return [CLAIM] if CLAIM in metrics['arms'] else list(metrics['arms'])[:1]
 
 
 def strongest_control(arms: Mapping[str, Mapping]) -> str | None:

@@ -9,8 +9,9 @@ import numpy as np
 def images_needed(difference: float, ci95, n: int) -> int | None:
     """Test images at which the interval of a difference of this size would exclude zero.
 
-    The interval is taken to shrink as 1 / sqrt(images), so this is a lower bound where seeds
-    vary: more images do not make those agree. None for a difference of zero.
+    By more images alone: the interval is taken to shrink as 1 / sqrt(images), so this is a lower
+    bound where seeds vary, whom more images do not make agree, and where more seeds may do with
+    fewer images. None for a difference of zero.
     """
     if np.isclose(difference, 0):
         return None
@@ -53,7 +54,7 @@ def _clause(metric: str, difference: float, ci95, test_images: int | None) -> st
     if needed is None:
         return text
     rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
-    return text + f' (a difference of this size would need at least {rounded:,})'
+    return text + f' (by more of them alone, one of this size would need at least {rounded:,})'
 
 
 def end(value: float) -> float:

@@ -9,6 +9,8 @@ from eval.verdict import end, sentence
 CLAIM_SEEDS = 5  # fewer are said to be few
 LEAST_SEEDS = 3  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
+ABOVE = 0.02  # and so much more than who always names the largest class: a share of a few batches
+PAIR = 3  # test images of a class, of fewer of which little is known
 
 
 def answer(result: Mapping) -> str:
@@ -17,18 +19,24 @@ def answer(result: Mapping) -> str:
     Begins with the `doubts` that forbid a claim.
     """
     said = _answer(result)
-    about = *results.shown(result), _control(result)
-    if result['differences'] and (found := doubts(result, about)):
-        return f'Not yet a claim ({"; ".join(found)}). {said}'
-    return said
+    return claimed(said, doubts(result, judged(result)) if result['differences'] else [])
+
+
+def judged(result: Mapping) -> list[str]:
+    """The arms that `answer` is about."""
+    return [*results.shown(result), *filter(None, [_control(result)])]
+
+
+def claimed(said: str, found: Sequence[str]) -> str:
+    """A verdict, with the `doubts` that were found about its arms."""
+    return f'Not yet a claim ({"; ".join(found)}). {said}' if found else said
 
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """Why an answer about these arms is no claim yet, in a few words each; see `caution`."""
     seeds = result['seeds']
     found = [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < LEAST_SEEDS else []
-    return found + [f'{arm} has not learnt its images'
-                    for arm in _low(result['training']) if arm in arms]
+    return found + [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
 
 
 def _control(result: Mapping) -> str | None:
@@ -38,18 +46,21 @@ def _control(result: Mapping) -> str | None:
 
 
 def _answer(result: Mapping) -> str:
-    shown = results.shown(result)
-    difference = result['differences'].get(f'{shown[-1]}-{BASELINE}')
-    if difference:
-        if not (control := _control(result)):
-            return difference['verdict']
+    if pair := results.asked(result):
+        verdict, control = result['differences']['-'.join(pair)]['verdict'], _control(result)
+        if pair[0] in results.CONTROLS:
+            return ('No arm that sees synthetic images was trained, so nothing is said of them. '
+                    f'{verdict}')
+        if not control or control in pair:
+            return verdict
         against = result['differences'][f'{CLAIM}-{control}']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
         beaten = sentence(CLAIM, control, {'macro-F1': against['macro_f1']}, result['test_images'])
-        return (f'{difference["verdict"]} The strongest control is {control}, with a macro-F1 of '
-                f'{macro_f1}%. {beaten}')
-    accuracy = result['arms'][shown[0]]['accuracy']
-    return (f'Only {shown[0]} was trained, so nothing is compared: accuracy '
+        return (f'{verdict} The strongest control is {control}, with a macro-F1 of {macro_f1}%. '
+                f'{beaten}')
+    arm = results.shown(result)[0]
+    accuracy = result['arms'][arm]['accuracy']
+    return (f'Only {arm} was trained, so nothing is compared: accuracy '
             f'{percent(accuracy["mean"])}% (95% interval {interval(accuracy["ci95"], "{:.1f}")}) '
             f'on {result["test_images"]:,} test images.')
 
@@ -62,11 +73,12 @@ def caution(result: Mapping) -> str:
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
-    return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result['training']),
+    return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result),
                                   _alarmed(result.get('synthetic') or {}),
                                   _blind(result.get('synthetic') or {}),
                                   _unseen(result.get('synthetic') or {}),
-                                  _untested(result['arms']), _no_control(result))))
+                                  _untested(result), _hardly_tested(result),
+                                  _no_control(result))))
 
 
 def _few_seeds(seeds: int) -> str:
@@ -79,21 +91,36 @@ def _few_seeds(seeds: int) -> str:
     return f'{said} A claim needs --config.classifier.seeds={CLAIM_SEEDS}.'
 
 
-def _low(training: Mapping[str, Mapping]) -> dict[str, list[float]]:
-    """arm -> the shares of their training images that its seeds under `LEARNT` are right on."""
-    low = {arm: [one for one in scores['accuracy']['per_seed'] if one < LEARNT]
-           for arm, scores in training.items()}
+def _low(result: Mapping) -> dict[str, list[float]]:
+    """arm -> the shares of their training images that those of its seeds know that know little."""
+    low = {arm: [one for one in scores['accuracy']['per_seed'] if one < _least(result)]
+           for arm, scores in result['training'].items()}
     return {arm: own for arm, own in low.items() if own}
 
 
-def _not_learnt(training: Mapping[str, Mapping]) -> str:
+def _least(result: Mapping) -> float:
+    """What a classifier that has learnt is right on: `LEARNT`, and more than its largest class."""
+    counts = [row['train_count'] for row in _classes(result).values()]
+    largest = max(counts, default=0) / max(1, sum(counts))
+    return LEARNT if largest < LEARNT else largest + ABOVE
+
+
+def _classes(result: Mapping) -> Mapping[str, Mapping]:
+    """name -> what is the same for all arms of a class: its `support` and `train_count`."""
+    return next((arm.get('per_class', {}) for arm in result['arms'].values()), {})
+
+
+def _not_learnt(result: Mapping) -> str:
     found = {arm: dict.fromkeys((percent(min(own)), percent(max(own))))  # once, where they agree
-             for arm, own in _low(training).items()}
+             for arm, own in _low(result).items()}
     if not found:
         return ''
     listed = ', '.join(f'{arm} ({" to ".join(ends)}%)' for arm, ends in found.items())
+    least = _least(result)
+    why = '' if least == LEARNT else (
+        f'; always to name the largest class is right on {percent(least - ABOVE)}% of real ones')
     return ('Not learnt: when training ended, classifiers were right on less than '
-            f'{100 * LEARNT:.0f}% of their own training images, as they saw them, in {listed}. '
+            f'{100 * least:.0f}% of their own training images, as they saw them, in {listed}{why}. '
             'Such an arm says more of its settings than of its images: give all arms '
             'more steps, another learning rate, or less dropout or augmentation.')
 
@@ -108,7 +135,7 @@ def _blind(synthetic: Mapping) -> str:
     if not judge or judge['accuracy'] > judge['largest_class']:
         return ''
     return ('The judge of the synthetic images is right no more often than one who always names '
-            'the largest class: what the quality check says of classes is worth nothing.')
+            'the largest class: the quality check may know little of classes.')
 
 
 def _unseen(synthetic: Mapping) -> str:
@@ -119,13 +146,24 @@ def _unseen(synthetic: Mapping) -> str:
         for arm, names in synthetic.get('unseen', {}).items() if names)
 
 
-def _untested(arms: Mapping[str, Mapping]) -> str:
-    classes = next(iter(arms.values()))['per_class'] if arms else {}
+def _untested(result: Mapping) -> str:
+    classes = _classes(result)
     names = [name for name, row in classes.items() if not row['support']]
     if not names:
         return ''
     return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
             f'image, and nothing here is said of {some(names)}.')
+
+
+def _hardly_tested(result: Mapping) -> str:
+    """Of so few images of a class a resample cannot know what others would have given."""
+    supports = [row['support'] for row in _classes(result).values()]
+    few, tested = sum(0 < count < PAIR for count in supports), sum(map(bool, supports))
+    if few <= tested / 10:
+        return ''
+    return (f'{few} of {tested} classes ha{"s" if few == 1 else "ve"} one or two test images: '
+            'macro scores and their differences are known less well than their intervals say. Go '
+            'by the accuracy, or find more test images.')
 
 
 def _no_control(result: Mapping) -> str:
@@ -160,6 +198,15 @@ def judge(synthetic: Mapping) -> str:
     return said
 
 
+def images(result: Mapping) -> str:
+    """Sentences on what was found among the real images; '' if nobody looked."""
+    left_out = result.get('unusable')
+    found = (
+        repeats(result['duplicates']), _together(result),
+        f'Unusable image files that were left out: {left_out:,}.' if left_out else '')
+    return ' '.join(filter(None, found))
+
+
 def repeats(found: Mapping | None) -> str:
     """A sentence on copies among the real images; '' if nobody looked.
 
@@ -178,7 +225,7 @@ def repeats(found: Mapping | None) -> str:
     return f'Groups of copies ({kind}) among the real images: {found["groups"]:,}; {across}'
 
 
-def together(result: Mapping) -> str:
+def _together(result: Mapping) -> str:
     """Sentences on test images that belong together; '' where each is on its own."""
     count = result.get('test_clusters')
     if not count:
@@ -195,9 +242,9 @@ def evidence(result: Mapping) -> str:
     Classes and groups of classes count if their p-value, adjusted by Holm among their like, is
     under 0.05.
     """
-    clauses, shown = [], results.shown(result)
-    if difference := result['differences'].get(f'{shown[-1]}-{BASELINE}'):
-        clauses.append(_beyond_chance(difference, shown[-1], result['groups']))
+    clauses = []
+    if pair := results.asked(result):
+        clauses.append(_beyond_chance(result, *pair))
     made = result['synthetic'] or {}
     clauses += _quality(made)
     copies = made.get('copies') or {}
@@ -232,9 +279,10 @@ def bounds(limits: Mapping) -> dict[str, str]:
     return {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
 
 
-def _beyond_chance(difference: Mapping, arm: str, limits: Mapping) -> str:
+def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
     """The groups and classes whose accuracy `arm` changed beyond chance, the largest each way."""
-    images, groups, classes = bounds(limits), difference['groups'], difference['per_class']
+    difference, images = result['differences'][f'{arm}-{other}'], bounds(result['groups'])
+    groups, classes = difference['groups'], difference['per_class']
     adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
     found = [(f'the classes with {images[name]} training images', group['accuracy']['mean'])
              for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]
@@ -246,10 +294,15 @@ def _beyond_chance(difference: Mapping, arm: str, limits: Mapping) -> str:
         if own:
             listed = some([f'{name} ({points(mean)} points)' for name, mean in own])
             clauses.append(f'{verb} beyond chance on {listed}')
-    if not clauses:
-        return ('on no class and no group of classes is there a change beyond chance, corrected '
-                'for the number of classes and of groups')
-    return f'{arm} {" and ".join(clauses)}'
+    said = f'{arm} {" and ".join(clauses)}' if clauses else (
+        'on no class and no group of classes is there a change beyond chance, corrected for the '
+        'number of classes and of groups')
+    supports = [row['support'] for row in _classes(result).values()]
+    least = statistics.least_images(sum(map(bool, supports)), result['seeds'])
+    if few := sum(0 < count < least for count in supports):
+        said += (f' ({few} of {len(supports)} classes have under {least} test images, too few for '
+                 'a change in one of them to show)')
+    return said
 
 
 def percent(value: float | None) -> str:

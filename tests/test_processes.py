@@ -39,8 +39,9 @@ def start(workdir, env, count=2, joined=True, last=(), **changes):
     Args:
         last: flags that the last of them alone is given.
     """
+    fields = {'cpu_devices': 2, **BEST, **changes}
     arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
-                 *small_run.arguments(workdir, **{'cpu_devices': 2, **BEST, **changes})]  # fmt: skip
+                 *small_run.arguments(workdir, **fields)]  # fmt: skip
     if joined:
         arguments += [f'--coordinator_address={small_run.free_address()}',
                       f'--num_processes={count}']

@@ -57,6 +57,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'parted': sum(entry['parted'] for entry in parts.leaks),
                 'near': config.splits.duplicate_correlation < 1,
             },
+            'unusable': len(parts.bad_images),
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **facts,
         },

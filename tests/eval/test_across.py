@@ -1,5 +1,7 @@
 """What runs of a sweep say together, from made-up predictions."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
@@ -62,6 +64,19 @@ def test_with_the_same_test_images_a_group_counts_if_it_has_the_same_classes(tmp
     path.write_text(path.read_text().replace('"train_count": 30', '"train_count": 41'))
     pooled = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     assert set(pooled['differences']['augmented-original']) == {'accuracy', 'macro_f1', 'few'}
+
+
+def test_runs_that_agree_on_no_difference_in_accuracy_have_an_answer(tmp_path):
+    """What one class gains, another loses: accuracy is the same, and macro-F1 is not."""
+    runs(tmp_path, SEEDS)
+    for index in range(3):
+        path = leaderboard.folder(tmp_path, index) / 'report' / 'metrics.json'
+        metrics = json.loads(path.read_text('utf-8'))
+        metrics['differences']['augmented-original']['accuracy']['mean'] = 0.0
+        path.write_text(json.dumps(metrics), 'utf-8')
+    pooled = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    assert pooled['differences']['augmented-original']['accuracy']['mean'] == 0
+    assert 'accuracy +0.0 points' in pages(tmp_path, SEEDS)['md']
 
 
 def test_other_sweeps_are_ranked_and_not_pooled(tmp_path):

@@ -255,7 +255,7 @@ def evidence(groups=(), classes=(), **more):
                    for name, (mean, p) in dict(groups).items()},
         'per_class': {name: {'recall': {'mean': mean}, 'holm_p': p}
                       for name, (mean, p) in dict(classes).items()}}
-    result = {'differences': {'augmented-original': difference}, 'groups': GROUPS,
+    result = {'differences': {'augmented-original': difference}, 'groups': GROUPS, 'seeds': 5,
               'arms': {'original': {}, 'augmented': {}},
               'synthetic': None, 'seconds': None, 'hardware': None} | more
     return wording.evidence(result)
@@ -319,7 +319,7 @@ def test_how_much_the_judge_knows_is_said():
     assert '40.0% of 50 validation images' in said and 'would be on 10.0%' in said
     assert 'not asked about pug' in said and wording.judge({}) == ''
     blind = {'judge': made['judge'] | {'accuracy': 0.1}}
-    for one, expected in ((made, ''), (blind, 'worth nothing')):
+    for one, expected in ((made, ''), (blind, 'may know little of classes')):
         result = {'seeds': 5, 'training': {}, 'arms': {}, 'differences': {}, 'synthetic': one}
         said = wording.caution(result)
         assert expected in said and bool(expected) == bool(said)
@@ -365,11 +365,86 @@ def test_what_can_be_told_from_zero_is_the_same_in_answer_and_caution(low, said)
 
 def test_classes_without_test_images_are_named():
     counts = np.array([9, 9, 9, 9])
-    found = results.compare(np.array([0, 0, 1]), {'original': np.eye(4)[[[0, 0, 1]]]},
+    labels = np.repeat([0, 1], 4)
+    found = results.compare(labels, {'original': np.eye(4)[labels][None]},
                             ['a', 'b', 'c', 'd'], counts, {'many': 40, 'few': 25})
     said = wording.caution({'seeds': 5, 'training': {}, **found})
     assert said == '2 of 4 classes have no test image, and nothing here is said of c, d.'
     assert found['arms']['original']['macro_f1']['mean'] == 1
+
+
+def test_classes_of_one_or_two_test_images_are_counted():
+    """A resample cannot know what others of them would have given."""
+    names = [f'c{i}' for i in range(12)]
+    for few, said in (([9, 2], ''), ([1, 2], '2 of 12 classes have one or two test images: macro')):
+        labels = np.repeat(np.arange(12), [9] * 10 + few)
+        found = results.compare(labels, {'original': np.eye(12)[labels][None]}, names,
+                                np.full(12, 9), {'many': 40, 'few': 25})
+        caution = wording.caution({'seeds': 5, 'training': {}, **found})
+        assert caution.startswith(said) and bool(caution) == bool(said)
+
+
+def test_a_classifier_of_the_largest_class_alone_has_not_learnt():
+    arms = {'original': {'per_class': {'a': {'train_count': 90, 'support': 9},
+                                       'b': {'train_count': 10, 'support': 9}}}}
+    result = {'seeds': 5, 'arms': arms, 'differences': {},
+              'training': knowing(original=[0.9, 0.99])}
+    said = wording.caution(result)
+    assert 'less than 92% of their own' in said and '(90.0%); always to name the largest' in said
+    assert wording.doubts(result, ['original']) == ['original has not learnt its images']
+    assert wording.caution(result | {'training': knowing(original=[0.93, 0.99])}) == ''
+
+
+@pytest.mark.parametrize('arms, pair, said', [
+    (['classical', 'augmented_classical'], ['augmented_classical', 'classical'], 'Yes, augmented_'),
+    (['augmented_classical', 'classical'], ['augmented_classical', 'classical'], 'Yes, augmented_'),
+    (['classical'], ['classical', 'original'], 'No arm that sees synthetic images was trained, so'),
+    (['classical', 'synthetic_only'], ['synthetic_only', 'original'], 'Yes, synthetic_only is'),
+    (['synthetic_only', 'augmented', 'classical'], ['augmented', 'original'], 'Yes, augmented is')])
+def test_the_answer_is_about_synthetic_images_whatever_was_trained(tmp_path, arms, pair, said):
+    rates = {'classical': 0.5, 'synthetic_only': 0.9, 'augmented': 0.95, 'augmented_classical': 1}
+    given = arguments(tmp_path, original=0.1, **{arm: rates[arm] for arm in arms})
+    result = report.write(tmp_path / 'report', **given | {'facts': FACTS | {'seeds': [0, 1, 2]}})
+    assert results.asked(result) == pair and results.shown(result) == pair[::-1]
+    assert wording.answer(result).startswith(said)
+    page = (tmp_path / 'report' / 'report.md').read_text('utf-8')
+    assert f'F1 {pair[0]}' in page.replace('\\', '')
+
+
+def test_doubts_stand_with_every_verdict(finished):
+    folder, result = finished
+    doubts = {pair: found['doubts'] for pair, found in result['differences'].items()}
+    assert doubts['augmented-original'] == ['2 seeds', 'augmented has not learnt its images']
+    assert doubts['oversampled-original'] == ['2 seeds', 'oversampled has not learnt its images']
+    markdown = (folder / 'report.md').read_text('utf-8')
+    for pair, found in result['differences'].items():
+        assert f'- Not yet a claim ({"; ".join(doubts[pair])}). {found["verdict"]}' in markdown
+
+
+def test_what_was_left_out_is_said(finished, tmp_path):
+    assert 'Classes short of their target' in (finished[0] / 'report.md').read_text('utf-8')
+    given = arguments(tmp_path, original=0.6) | {'facts': FACTS | {'unusable': 3}}
+    result = report.write(tmp_path / 'report', **given)
+    assert result['unusable'] == 3
+    for page in ('report.md', 'index.html'):
+        assert 'Unusable image files that were left out: 3.' in (
+            tmp_path / 'report' / page).read_text('utf-8')
+
+
+def test_classes_too_small_for_any_change_to_show_are_counted():
+    """With 37 classes and several seeds 11 test images cannot do: 4 * 0.5^11 * 37 is 0.07."""
+    assert [statistics.least_images(37, seeds) for seeds in (1, 3)] == [11, 12]
+    labels = np.repeat(np.arange(37), [12, 11] + [20] * 35)
+    right = np.eye(37)[np.tile(labels, (2, 1))]
+    wrong = right.copy()
+    wrong[:, :23] = np.eye(37)[5]
+    found = results.compare(labels, {'original': wrong, 'augmented': right},
+                            [f'c{i}' for i in range(37)], np.full(37, 9), {'many': 40, 'few': 5})
+    classes = found['differences']['augmented-original']['per_class']
+    assert classes['c0']['mcnemar_p'] * 37 < 0.05 < classes['c1']['mcnemar_p'] * 37
+    said = wording.evidence({'seeds': 2, 'groups': {'many': 40, 'few': 5}, 'synthetic': None,
+                             'seconds': None, 'hardware': None, **found})
+    assert '(1 of 37 classes have under 12 test images' in said
 
 
 def test_a_class_without_test_images_has_no_dot(tmp_path, monkeypatch):

@@ -39,6 +39,15 @@ def test_where_every_image_is_right_the_interval_is_the_exact_one(images):
         assert wrong[name]['ci95'] == pytest.approx((0.0, 1 - exact.low))
 
 
+def test_where_no_draw_differs_the_interval_still_reaches_both_ways():
+    """One test image a class: no resample of a class differs, and a macro mean is between."""
+    labels = np.arange(10)
+    predictions = np.where(labels < 4, labels, (labels + 1) % 10)[None]
+    found = statistics.bootstrap_interval(labels, predictions, 10, samples=50)['macro_recall']
+    low, high = found['ci95']
+    assert low < found['mean'] == 0.4 < high
+
+
 def test_intervals_cover_the_truth():
     rng = np.random.default_rng(1)
     covered = np.zeros(2)
