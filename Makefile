@@ -39,7 +39,7 @@ $(VENV)/ready: requirements.txt
 	    fi; \
 	  done; \
 	done; \
-	echo "No working Python of $(VERSIONS) was found; install one and run make again."; exit 1
+	echo "No working Python of $(VERSIONS) was found (of Debian's, one with python3-venv); install one and run make again."; exit 1
 
 clean:
 	rm -rf $(VENV) .jax_cache

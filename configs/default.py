@@ -125,7 +125,7 @@ def get_config():
     k.randaugment_magnitude = 9.0  # their strength, of 30
     k.cutout = 0.25  # side of randaugment's grey square, of the image's; 0: off
     k.logit_adjustment = 0.0  # tau of the prior in the loss, in every arm; 0: off
-    k.synthetic_share = 0.0  # of a batch of the augmented arm; 0: in proportion to the set's size
+    k.synthetic_share = 0.0  # of a batch of arms that mix; 0: in proportion to the set's size
     k.synthetic_weight = 1.0  # of a synthetic image in the loss
     k.synthetic_until = 2 / 3  # share of the steps; after them it sees real images only
     k.dtype = 'auto'  # as the generator's

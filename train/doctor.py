@@ -24,7 +24,7 @@ HAVE = 'class has', 'classes have'
 RARE = 10  # images of a class, below which a classifier hardly ever names it
 DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
-GAIN = 7  # points of accuracy, as much as synthetic images gave in any run
+GAIN = 7  # points of accuracy, as much as synthetic images gave any photographs
 SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
@@ -90,8 +90,8 @@ def _show_counts(parts, found):
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:
-        say(f'  Of gains like those that README.md has, up to {GAIN} points, expect to hear that '
-            'they cannot be told from chance: find more images, or hold out more of them '
+        say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect to '
+            'hear that they cannot be told from chance: find more images, or hold out more of them '
             '(--config.splits.test_fraction=0.5)')
 
 

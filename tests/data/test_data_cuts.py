@@ -79,6 +79,8 @@ def test_groups_are_what_the_pattern_finds_the_same():
     assert cuts.group(names, '_[0-9]').tolist() == [0, 0, 1, 2, 3]  # without brackets, all of it
     assert cuts.group(names, '^(.)/([a-z]+)_').tolist() == [0, 1, 2, 3, 4]  # both brackets
     assert cuts.group(names, '') is None
+    files = ['big_cat/ann_1.png', 'big_cat/ann_2.png', 'x/big_dog/bob_b_1.png', 'big_dog/bob_2.png']
+    assert cuts.group(files, '([^/_]+)_[^/]*$').tolist() == [0, 0, 1, 1]  # README's
 
 
 @pytest.mark.parametrize('seed', range(5))
