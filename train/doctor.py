@@ -45,6 +45,13 @@ def examine(config, workdir, given):
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found)
     _show_trouble(parts)
+    if not found.grey:
+        flags = ' '.join(f'--config.{model}.augment_flip=False' for model in auto.MODELS)
+        say('A run mirrors images with colour, in every arm: where a mirrored one is of another '
+            f'class, or of none (text, left hands), add {flags}')
+    if not config.splits.group_by:
+        say('Are there several images of one person, object or day? They must lie in one split: '
+            'see config.splits.group_by')
     with parallel.memory_errors():
         _show_costs(parts, found, config.arms, given)
     usual = flat(augmented.get_config('auto'))
@@ -90,9 +97,9 @@ def _show_counts(parts, found):
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:
-        say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect to '
-            'hear that they cannot be told from chance: find more images, or hold out more of them '
-            '(--config.splits.test_fraction=0.5)')
+        say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect '
+            'to hear that they cannot be told from chance: find more images, or hold out more of '
+            'them (--config.splits.test_fraction=0.5)')
 
 
 def _show_trouble(parts):

@@ -41,6 +41,27 @@ def test_few_bits_in_files_of_many_are_said(tmp_path, heard, monkeypatch, bits, 
     config.data.train = str(tmp_path)
     doctor.examine(config, 'runs/mine', {})
     assert ('will look black' in heard.getvalue()) == said
+    assert 'mirrors' not in heard.getvalue()  # they are grey
+
+
+@pytest.mark.parametrize('pattern', ['', 'day[0-9]'])
+def test_what_a_run_does_to_photographs_is_said(tmp_path, heard, monkeypatch, pattern):
+    monkeypatch.setattr(doctor, '_show_costs', lambda *_: None)
+    rng = np.random.default_rng(0)
+    for name in ('cell', 'debris'):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(0, 256, (20, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f'day{i // 3}_{i}.png')
+    config = augmented.get_config('folder')
+    config.data.train, config.splits.group_by = str(tmp_path), pattern
+    doctor.examine(config, 'runs/mine', {})
+    said = heard.getvalue()
+    flags = [f'--config.{part}.augment_flip=False' for part in ('generator', 'judge', 'classifier')]
+    assert f'add {" ".join(flags)}' in said
+    assert ('see config.splits.group_by' in said) == (not pattern)
+    assert ('20 images in 4 groups' in said) == bool(pattern)
+    assert (f'group_by={pattern}' in said or f"group_by='{pattern}'" in said) == bool(pattern)
 
 
 def costs(heard, config, monkeypatch, preset, **given):
