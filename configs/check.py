@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 
 from configs.default import flat
 from data import augment, cuts
@@ -187,18 +186,12 @@ def _check_splits(config):
         raise ValueError(
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
         )
-    if pattern := config.splits.group_by:
-        if config.data.source != 'folder':
-            raise ValueError(
-                f'config.splits.group_by={pattern!r} goes by the names of files, and '
-                f'config.data.source={config.data.source!r} has none; leave it empty'
-            )
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(
-                f'config.splits.group_by={pattern!r} is no regular expression: {error}'
-            ) from error
+    cuts.group((), config.splits.group_by)
+    if config.splits.group_by and config.data.source != 'folder':
+        raise ValueError(
+            f'config.splits.group_by={config.splits.group_by!r} goes by the names of files, and '
+            f'config.data.source={config.data.source!r} has none; leave it empty'
+        )
 
 
 def _check_network(name, config):

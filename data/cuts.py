@@ -9,8 +9,8 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
                 groups=None):  # fmt: skip
     """{split: row numbers}, before duplicates are parted; see `splits.prepare`.
 
-    The rows of a given test set count in `test_source`. `groups`: see `group`; None: each row is
-    on its own.
+    The rows of a given test set count in `test_source`. `groups`: see `group`, of all of `labels`
+    and then of the given test set, whose groups leave the pool; None: each row is on its own.
     """
     if test_source is None and not test_fraction > 0:
         raise ValueError('without a test set, test_fraction must be above 0')
@@ -27,6 +27,8 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
         pool, test = cut(pool, test_fraction, seeds[0])
     else:
         test = np.arange(len(test_source))
+        if groups is not None:
+            pool = np.flatnonzero(~np.isin(groups[: len(labels)], groups[len(labels) :]))
     pool = pool[long_tail(labels[pool], imbalance, seeds[1])]
     kept, held_out = cut(pool, validation_fraction, seeds[2])
     return {'train': pool[kept], 'validation': pool[held_out], 'test': test}
@@ -36,19 +38,27 @@ def group(names, pattern):
     """Which images belong together, int [N]: those in whose names `pattern` finds the same.
 
     Args:
-        names: of their files, [N].
+        names: of their files, [N], of which <class>/<file> counts, however they are wrapped.
         pattern: a regular expression; what counts is the parts in brackets or, without any, all
             that it finds. A name in which it finds nothing is a group of its own. '': returns None.
+
+    Raises:
+        ValueError: `pattern` is no regular expression.
     """
     if not pattern:
         return None
-    found = (re.search(pattern, name) for name in names)
-    keys = [match and (match.groups() or match.group()) for match in found]
-    number = {}
-    return np.array(
-        [number.setdefault(i if key is None else key, len(number)) for i, key in enumerate(keys)],
-        np.int64,
-    )
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise ValueError(
+            f'config.splits.group_by={pattern!r} is no regular expression: {error}'
+        ) from error
+    number, groups = {}, []
+    for i, name in enumerate(names):
+        match = search('/'.join(name.replace('\\', '/').split('/')[-2:]))
+        found = match.groups() or (match.group(),) if match else ()
+        groups.append(number.setdefault(found if any(found) else i, len(number)))
+    return np.array(groups, np.int64)
 
 
 def stratified_cut(labels, fraction, seed):
@@ -68,23 +78,24 @@ def grouped_cut(labels, groups, fraction, seed):
     """As `stratified_cut`, but rows of a group stay together: sizes come near the fraction only.
 
     Groups are taken in random order where that brings their classes nearer to it, all in all. Every
-    class keeps rows; of one that has two groups or more and lost none, a smallest one goes as well,
-    where no other class needs it.
+    class keeps two groups, or all but one if it has fewer than three; of one that lost none, a
+    smallest one goes as well, where no other class needs it.
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    classes = np.unique(labels)
     wanted = np.array(list(_sizes(labels, fraction).values()))
-    left, taken = counts.copy(), []
     order = np.argsort(groups, kind='stable')
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     members = np.split(order, starts[1:])
     inside = [np.unique(np.searchsorted(classes, labels[rows]), return_counts=True)
               for rows in members]  # fmt: skip
+    held = np.bincount(np.concatenate([k for k, _ in inside]))  # groups that have rows of a class
+    left, least, taken = held.copy(), np.clip(held - 1, 1, 2), []
 
     def take(i):
         k, n = inside[i]
-        if np.all(left[k] > n):
+        if np.all(left[k] > least[k]):
             wanted[k] -= n
-            left[k] -= n
+            left[k] -= 1
             taken.append(members[i])
 
     shuffled = np.random.default_rng(seed).permutation(len(members))
@@ -94,7 +105,7 @@ def grouped_cut(labels, groups, fraction, seed):
             take(i)
     for i in sorted(shuffled, key=lambda i: len(members[i])):
         k, _ = inside[i]
-        if fraction > 0 and np.any(left[k] == counts[k]):
+        if fraction > 0 and np.any(left[k] == held[k]):
             take(i)
     cut = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]))
     return np.setdiff1d(np.arange(len(labels)), cut), cut

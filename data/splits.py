@@ -79,11 +79,12 @@ class Splits:
 
     @property
     def untested_for_copies(self):
-        """Names of the classes all of whose test images were moved to train, as copies."""
+        """Names of the classes all of whose test images were taken out as copies."""
         label_of = dict(zip(self.train.names, self.train.labels.tolist()))
         moved = {
-            label_of[name.partition(':')[2]] for entry in self.leaks for name in entry['names']
-            if entry['action'].startswith(MOVED) and name.startswith('test:')
+            label_of[bare] for entry in self.leaks
+            if any(name.startswith('test:') for name in entry['names'])
+            for bare in (name.partition(':')[2] for name in entry['names']) if bare in label_of
         }  # fmt: skip
         return [self.class_names[label] for label in sorted(moved - {*self.test.labels.tolist()})]
 
@@ -116,8 +117,9 @@ def prepare(
         imbalance: see `cuts.long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
         duplicate_correlation: see `duplicates.find`.
-        group_by: images in whose names (of files) it finds the same stay in one split; see
-            `cuts.group`. '': each is on its own.
+        group_by: images in whose names (of files) it finds the same stay in one split, and leave
+            the pool where they belong to those of a test_source; see `cuts.group`. '': each is on
+            its own.
         progress: called as progress(images done, images in all).
         folder: where the decoded images are put, for sets larger than memory; None: memory.
 
@@ -128,7 +130,7 @@ def prepare(
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
     rows = cuts.choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed,
-        cuts.group(getattr(train_source, 'names', ()), group_by),
+        groups(train_source, test_source, group_by),
     )  # fmt: skip
     total, done = sum(map(len, rows.values())), itertools.count(1)
     step = progress and (lambda: progress(next(done), total))
@@ -144,6 +146,24 @@ def prepare(
     )
     _check(sets, class_names, missing_hint(records, bad or []))
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
+
+
+def groups(train_source, test_source, group_by):
+    """`cuts.group` of all images, those of the test source last, if there is one.
+
+    Raises:
+        ValueError: `group_by` is no regular expression, or the images have no names.
+    """
+    if not group_by:
+        return None
+    given = [train_source] if test_source is None else [train_source, test_source]
+    names = [name for source in given for name in getattr(source, 'names', ())]
+    if len(names) < sum(map(len, given)):
+        raise ValueError(
+            f'config.splits.group_by={group_by!r} goes by the names of files, and these images '
+            'have none; leave it empty'
+        )
+    return cuts.group(names, group_by)
 
 
 def _decode(source, rows, progress, bad_images, path):
@@ -181,9 +201,9 @@ def _decode(source, rows, progress, bad_images, path):
 def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
     """No picture in two splits: (the new {split: ImageSet}, a record of every group of copies).
 
-    When we cut the splits, all copies go to train or, if they were `grouped` by name, and what they
-    belong to lies elsewhere, away. A given test set stays as it is: its copies leave the training
-    pool.
+    When we cut the splits, all copies go to train. If they were `grouped` by name they cannot, as
+    what they belong to lies elsewhere: those of one split stay, train or else test, and the others
+    leave. A given test set stays as it is: its copies leave the training pool.
     """
     leave, join = ({split: [] for split in SPLITS} for _ in range(2))
     records = []
@@ -195,6 +215,8 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
         members = [(SPLITS[part], row) for part, row in members]
         found = {split for split, _ in members}
         stays = 'test' if test_given and 'test' in found else 'train'
+        if grouped and stays not in found:
+            stays = 'test'
         outside = [(split, row) for split, row in members if split != stays]
         if len(found) == 1:
             action, outside = f'kept: all in {members[0][0]}', []

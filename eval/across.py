@@ -64,7 +64,7 @@ def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
         return ('Some runs were made with other settings than the rest, so none is said to be the '
                 f'best; {again}')
     varied = (name for name in set(itertools.chain(*points))
-              if len({repr(row['config'][name]) for row in found}) > 1)
+              if len({repr(row['config'].get(name)) for row in found}) > 1)
     if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
         return 'The runs have other images than each other, so none is the best.'
     return ''

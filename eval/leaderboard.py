@@ -104,7 +104,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'doubts': wording.doubts(metrics, wording.judged(metrics)),
+            'doubts': wording.doubts(metrics, metrics['arms']),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
@@ -201,6 +201,6 @@ def _csv(found, fields):
         for key in DIFFERENCES:
             difference = row['difference'].get(key)
             values += [difference['mean'], *difference['ci95']] if difference else ['', '', '']
-        writer.writerow([row['index'], *(row['config'][field] for field in fields), row['arm'],
-                         row['seeds'], *(row[name] for name in names), *values])
+        writer.writerow([row['index'], *(row['config'].get(field, '') for field in fields),
+                         row['arm'], row['seeds'], *(row[name] for name in names), *values])
     return text.getvalue()

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import figures, generative, metrics, results, wording
-from eval.results import BASELINE, METRICS
+from eval.results import METRICS
 from eval.wording import change, interval, mean_std, number, p_value, percent, points
 
 REASONS = {  # of the quality check, in a few words
@@ -129,7 +129,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
     return {
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
         'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
-        'outcomes': _outcomes(result['synthetic'] or {}), 'baseline': BASELINE,
+        'outcomes': _outcomes(result['synthetic'] or {}),
         'groups': _groups(result), 'images': wording.images(result),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],

@@ -90,12 +90,11 @@ def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
 def asked(metrics: Mapping) -> list[str]:
     """The pair of arms whose difference answers what synthetic images do; [] without any.
 
-    `augmented` less `original`, or less the strongest control; then `ON_TOP`, as `original` has
-    neither synthetic images nor RandAugment; then another arm less `original`, a control at last.
+    `augmented` less `original`; else `ON_TOP`, as `original` has neither synthetic images nor
+    RandAugment; else another arm less `original`, a control at last.
     """
     others = sorted(metrics['arms'], key=lambda arm: arm in CONTROLS)
-    pairs = [f'{CLAIM}-{BASELINE}', f'{CLAIM}-{strongest_control(metrics["arms"])}',
-             '-'.join(ON_TOP), *(f'{arm}-{BASELINE}' for arm in others)]
+    pairs = [f'{CLAIM}-{BASELINE}', '-'.join(ON_TOP), *(f'{arm}-{BASELINE}' for arm in others)]
     return next((pair.split('-') for pair in pairs if pair in metrics['differences']), [])
 
 
@@ -182,6 +181,9 @@ def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> d
     arm['per_class'] = {
         name: {**{key: mean[key][i] for key in mean}, 'support': support[i],
                'train_count': train_counts[i]} for i, name in enumerate(class_names)}
+    if clusters is not None:
+        for i, row in enumerate(arm['per_class'].values()):
+            row['clusters'] = len(np.unique(clusters[labels == i]))
     accuracy: list[dict] = [metrics.group_accuracy(labels, p, masks) for p in predictions]
     arm['groups'] = {
         group: {'classes': mask.sum(), 'test_images': support[mask].sum(),
@@ -212,7 +214,7 @@ def _difference(labels, predicted, arm, other, class_names, masks, clusters) -> 
     found = statistics.paired_bootstrap(
         *pair, len(class_names), groups=masks, clusters=clusters)
     tests = statistics.mcnemar_over_seeds(*pair)
-    p = statistics.mcnemar_per_class(*pair, len(class_names))
+    p = statistics.mcnemar_per_class(*pair, len(class_names), clusters)
     error = found['per_class_recall']['standard_error']
     either = np.maximum(p, statistics.student_per_class(*pair, len(class_names), error))
     tested = np.isin(np.arange(len(class_names)), labels)  # of the others nothing could be found
@@ -221,7 +223,7 @@ def _difference(labels, predicted, arm, other, class_names, masks, clusters) -> 
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
-        'verdict': verdict(found, arm, other, len(labels)),
+        'verdict': verdict(found, arm, other, len(labels) if clusters is None else None),
         'groups': {group: {'accuracy': _exact(found[f'{group}_accuracy'], pair, own)}
                    for group, mask in masks.items() if (own := mask[labels]).any()},
         'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],

@@ -124,11 +124,18 @@ def mcnemar_over_seeds(labels, predictions_a, predictions_b) -> dict:
     return {'per_seed': per_seed, 'combined': combined}
 
 
-def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int) -> np.ndarray:
-    """`mcnemar_over_seeds` among each class's own test images: a test of its recall. float [C]."""
+def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int,
+                      clusters=None) -> np.ndarray:
+    """`mcnemar_over_seeds` among each class's own test images: a test of its recall. float [C].
+
+    Where the arms differ on under `FEWEST` of the `clusters` it is that of so few images or larger.
+    """
     labels, a, b = _checked_pair(labels, predictions_a, predictions_b, num_classes)
-    own = [labels == c for c in range(num_classes)]
-    return np.array([mcnemar_over_seeds(labels[i], a[:, i], b[:, i])['combined'] for i in own])
+    own = labels == np.arange(num_classes)[:, None]
+    p = [mcnemar_over_seeds(labels[i], a[:, i], b[:, i])['combined'] for i in own]
+    differ = ((a == labels) != (b == labels)).any(axis=0)
+    few = clusters is not None and _count(own & differ, clusters) < FEWEST
+    return np.where(few, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
 
 
 def student_per_class(labels, predictions_a, predictions_b, num_classes: int,

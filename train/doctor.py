@@ -12,7 +12,7 @@ from rich.text import Text
 from configs import augmented, auto, sweeps
 from configs.check import check
 from configs.default import flat
-from data import splits
+from data import cuts, splits
 from generation import synthesize
 from train import classifier, flops, generator, parallel, preparing
 from train.arms import ARMS
@@ -43,12 +43,12 @@ def examine(config, workdir, given):
     found = preparing.facts(config)
     with progress('images') as update:
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
-    _show_counts(parts, found)
+    _show_counts(parts, found, config.splits.group_by)
     _show_trouble(parts)
     if not found.grey:
-        flags = ' '.join(f'--config.{model}.augment_flip=False' for model in auto.MODELS)
+        unmirrored = ' '.join(f'--config.{model}.augment_flip=False' for model in auto.MODELS)
         say('A run mirrors images with colour, in every arm: where a mirrored one is of another '
-            f'class, or of none (text, left hands), add {flags}')
+            f'class, or of none (text, left hands), add {unmirrored}')
     if not config.splits.group_by:
         say('Are there several images of one person, object or day? They must lie in one split: '
             'see config.splits.group_by')
@@ -66,7 +66,7 @@ def examine(config, workdir, given):
     say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())
 
 
-def _show_counts(parts, found):
+def _show_counts(parts, found, group_by):
     counts, order = parts.train_counts, np.argsort(parts.train_counts, kind='stable')
     table = Table(box=box.SIMPLE_HEAD, title='Images')
     for name in ('', 'Train', 'Validation', 'Test'):
@@ -91,9 +91,12 @@ def _show_counts(parts, found):
     if untested := int((tests < RARE).sum()):
         say(f'  {plural(untested, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
-    least = 100 / len(parts.test) ** 0.5
+    groups = cuts.group(parts.test.names, group_by)
+    known = len(parts.test if groups is None else np.unique(groups))
+    least = 100 / known**0.5
+    of = '' if groups is None else f' of {plural(known, "group")}'
     say(
-        f'  {plural(len(parts.test), "test image")}: a difference of less than '
+        f'  {plural(len(parts.test), "test image")}{of}: a difference of less than '
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:

@@ -91,8 +91,9 @@ def read_splits(config, **options):
             'such images out; --mode=doctor lists them'
         ) from error
     if not len(parts.validation):
+        one = 'a group of images (config.splits.group_by)' if config.splits.group_by else 'an image'
         raise ValueError(
-            'no class has an image to spare for validation; give 3 or more a class, or 2 and a '
+            f'no class has {one} to spare for validation; give 3 or more a class, or 2 and a '
             f'config.data.test{splits.missing_hint(parts.duplicates, parts.bad_images)}'
         )
     return parts
@@ -100,11 +101,12 @@ def read_splits(config, **options):
 
 def _say_groups(train, test, pattern):
     """How many groups the images are; refuses a pattern that makes none, or one of all."""
-    groups = cuts.group(train.names, pattern)
+    both = splits.groups(train, test, pattern)
+    groups, tested = both[: len(train)], both[len(train) :]
     _, sizes = np.unique(groups, return_counts=True)
     largest = max(sizes)
-    if largest in (1, len(groups)):
-        what = 'no two names' if largest == 1 else 'all names'
+    if len(np.unique(both)) == len(both) or largest == len(groups):
+        what = 'all names' if largest == len(groups) else 'no two names'
         raise ValueError(
             f'config.splits.group_by={pattern!r} finds the same in {what}, such as '
             f'{train.names[0]} and {train.names[-1]}; it should in those of images that belong '
@@ -117,6 +119,8 @@ def _say_groups(train, test, pattern):
     if len(alone) and test is None:
         names = wording.some([train.class_names[label] for label in alone])
         say(f'  all images of {names} are one group: none of them will be tested')
+    if known := int(np.isin(groups, tested).sum()):
+        say(f'  {plural(known, "image")} left out, whose group lies in config.data.test')
 
 
 def say_ignored(source):
@@ -144,7 +148,7 @@ def facts(config):
     chosen = cuts.choose_rows(
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
-        cuts.group(getattr(source, 'names', ()), config.splits.group_by),
+        splits.groups(source, test, config.splits.group_by),
     )  # fmt: skip
     counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)

@@ -13,10 +13,10 @@ from jax import export as jax_export
 from PIL import Image
 
 from configs import check
-from data import augment, folders, sources, splits
+from data import augment, cuts, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
-from eval import metrics, predict, report, results, sheets
+from eval import metrics, predict, report, results, sheets, wording
 from generation import export
 from generation.samples import COLUMNS
 from train import arms, disk, experiment, parallel, preparing, runs
@@ -99,6 +99,7 @@ def _say_if_worse(run):
     found = json.loads(path.read_text('utf-8'))['differences'] if path.exists() else {}
     said = found.get(f'{run.arm}-original', {}).get('verdict', '')
     if said.startswith('No, '):  # 'No difference ...' is none
+        said = wording.claimed(said, found[f'{run.arm}-original'].get('doubts', ()))
         say(f'  Its report says: {said} For original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')
 
@@ -192,7 +193,7 @@ def evaluate(run, images=None, split='test', views=1):
     else:
         source = getattr(parts, split)
         learnt, read = set(), lambda whole, rows: (whole.take(rows), [])
-    predicted, labelled, bad, seen = [], [], [], 0
+    predicted, labelled, names, bad, seen = [], [], [], [], 0
     with progress('images') as update:
         for image_set, unusable in _in_chunks(source, read, update):
             bad += unusable
@@ -201,6 +202,7 @@ def evaluate(run, images=None, split='test', views=1):
             if len(image_set):
                 predicted.append(probabilities(run, models, image_set, views))
                 labelled.append(image_set.labels)
+                names += image_set.names
             if learnt:
                 seen += sum(digest(image) in learnt for image in image_set.images)
     if not predicted:
@@ -214,7 +216,8 @@ def evaluate(run, images=None, split='test', views=1):
             'this run: the scores are too good')
     groups = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
-        labels, {run.arm: found}, parts.class_names, parts.train_counts, groups
+        labels, {run.arm: found}, parts.class_names, parts.train_counts, groups,
+        cuts.group(names, config.splits.get('group_by', '')),  # which older runs lack
     )['arms'][run.arm]
     scores |= {'images': len(labels), 'of': of, 'seen': seen}
     if len(found) > 1:

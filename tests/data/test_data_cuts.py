@@ -79,8 +79,13 @@ def test_groups_are_what_the_pattern_finds_the_same():
     assert cuts.group(names, '_[0-9]').tolist() == [0, 0, 1, 2, 3]  # without brackets, all of it
     assert cuts.group(names, '^(.)/([a-z]+)_').tolist() == [0, 1, 2, 3, 4]  # both brackets
     assert cuts.group(names, '') is None
-    files = ['big_cat/ann_1.png', 'big_cat/ann_2.png', 'x/big_dog/bob_b_1.png', 'big_dog/bob_2.png']
-    assert cuts.group(files, '([^/_]+)_[^/]*$').tolist() == [0, 0, 1, 1]  # README's
+    files = ['x/big_cat/1_1.png', 'x/big_cat/1_2.png', 'big_dog\\1_1.png', 'big_dog/2.png']
+    assert cuts.group(files, '(.*/.*)_').tolist() == [0, 0, 1, 2]  # README's, of each class
+    assert cuts.group(files, '/(.*)_').tolist() == [0, 0, 0, 1]  # and of all
+    assert cuts.group(files, '^big_cat').tolist() == [0, 0, 1, 2]  # however classes are wrapped
+    assert cuts.group(files, '(z)?').tolist() == [0, 1, 2, 3]  # finds nothing, everywhere
+    with pytest.raises(ValueError, match='no regular expression: missing'):
+        cuts.group(files, '(a')
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -101,6 +106,20 @@ def test_a_grouped_cut_of_few_groups_leaves_every_class_some():
     for seed in range(5):
         _, cut = cuts.grouped_cut(labels, groups, 0.1, seed)
         assert set(groups[cut]) == {0, 3}  # the smaller of two; class 2 is one group, and stays
+
+
+def test_of_three_groups_each_split_has_one():
+    labels, groups = np.repeat([0, 1], 100), np.repeat(range(6), [10, 10, 80] * 2)
+    for seed in range(4):
+        rows = cuts.choose_rows(labels, None, 0.3, 0.1, '', seed, groups)
+        assert [len(set(groups[part])) for part in rows.values()] == [2, 2, 2]
+
+
+def test_groups_of_a_given_test_set_leave_the_pool():
+    labels, groups = np.repeat([0, 1], 6), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 9, 1, 4])
+    rows = cuts.choose_rows(labels, np.zeros(3), 0.3, 0.3, '', 0, groups)
+    pool = np.concatenate([rows['train'], rows['validation']])
+    assert sorted(groups[pool]) == [0, 0, 2, 2, 3, 3, 5, 5] and rows['test'].tolist() == [0, 1, 2]
 
 
 def test_rows_of_a_group_are_in_one_split():

@@ -342,7 +342,7 @@ def test_few_seeds_are_said_to_be_few(seeds, said):
 @pytest.mark.parametrize(('right', 'arms', 'said'), [
     (90, ['augmented'], True), (90, ['augmented', 'synthetic_only'], True),
     (50, ['augmented'], False), (90, ['augmented', 'classical'], False),
-    (90, ['augmented_classical'], False)])
+    (90, ['augmented_classical'], True), (90, ['augmented_classical', 'classical'], False)])
 def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
     """`right` of 100 images under every arm but the original's, which has 50."""
     labels = np.zeros(100, int)
@@ -390,9 +390,14 @@ def test_a_classifier_of_the_largest_class_alone_has_not_learnt():
     result = {'seeds': 5, 'arms': arms, 'differences': {},
               'training': knowing(original=[0.9, 0.99])}
     said = wording.caution(result)
-    assert 'less than 92% of their own' in said and '(90.0%); always to name the largest' in said
+    assert 'less than half, or hardly more than the largest class is, of their own' in said
+    assert '(90.0%); the largest class is 90.0% of the real ones' in said
     assert wording.doubts(result, ['original']) == ['original has not learnt its images']
     assert wording.caution(result | {'training': knowing(original=[0.93, 0.99])}) == ''
+    arms['original']['per_class']['a']['train_count'] = 9990  # of 10,000: to know all is enough
+    assert wording.caution(result | {'training': knowing(original=[1.0, 1.0])}) == ''
+    even = knowing(oversampled=[0.9, 0.9], synthetic_only=[0.8, 0.8])  # which see other shares
+    assert wording.caution(result | {'training': even}) == ''
 
 
 @pytest.mark.parametrize('arms, pair, said', [
@@ -409,6 +414,8 @@ def test_the_answer_is_about_synthetic_images_whatever_was_trained(tmp_path, arm
     assert wording.answer(result).startswith(said)
     page = (tmp_path / 'report' / 'report.md').read_text('utf-8')
     assert f'F1 {pair[0]}' in page.replace('\\', '')
+    html = Page((tmp_path / 'report' / 'index.html').read_text('utf-8')).text
+    assert 'of recall from' not in html or f'of recall from {pair[1]} to {pair[0]}' in html
 
 
 def test_doubts_stand_with_every_verdict(finished):
@@ -445,6 +452,10 @@ def test_classes_too_small_for_any_change_to_show_are_counted():
     said = wording.evidence({'seeds': 2, 'groups': {'many': 40, 'few': 5}, 'synthetic': None,
                              'seconds': None, 'hardware': None, **found})
     assert '(1 of 37 classes have under 12 test images' in said
+    classes['c1']['holm_p'] = 0.01
+    assert 'under 12' not in wording.evidence({  # but it was found
+        'seeds': 2, 'groups': {'many': 40, 'few': 5}, 'synthetic': None, 'seconds': None,
+        'hardware': None, **found})
 
 
 def test_a_class_without_test_images_has_no_dot(tmp_path, monkeypatch):

@@ -372,6 +372,13 @@ def test_clusters_count_as_what_they_are():
     assert np.ptp(whole['accuracy']['ci95']) > 1.8 * np.ptp(plain['ci95'])
 
 
+def test_a_class_of_few_clusters_has_no_small_p():
+    people, labels = np.repeat(np.arange(6), 10), np.repeat([0, 1], 30)
+    a, b = np.where(labels == 0, 1, labels)[None], labels[None]  # 30 images turn right, of 3 people
+    assert statistics.mcnemar_per_class(labels, a, b, 2)[0] < 1e-8
+    assert statistics.mcnemar_per_class(labels, a, b, 2, people).tolist() == [0.0625, 1]
+
+
 def test_fewer_clusters_than_any_test_needs_hold_zero():
     """b is right on 20 images more, all of four people: no exact test tells so few from chance."""
     people = np.repeat(np.arange(40), 5)
