@@ -82,7 +82,8 @@ def copies_of_many(images, classes):
 
 def duplicates(images, classes):
     """Synthetic images that repeat one another: none here."""
-    none, limits = (images.images[:0], images.labels[:0]), np.ones(classes)
+    none = images.images[:0], images.labels[:0]
+    limits = quality.duplicate_limits(images.images, images.labels, classes, 1 / 3)
     return lambda: quality.duplicates(images.images, images.labels, *none, limits)
 
 

@@ -207,6 +207,7 @@ def _unet_for_a_gpu(config):
     config.generator.learning_rate = 2e-4
     config.generator.warmup_steps = 1000
     config.generator.ema_decay = 0.9995
+    config.generator.save_every = 5000  # in a save, of seconds, a GPU waits; a signal saves, too
     config.synthesis.batch_size = 1024
 
 

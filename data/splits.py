@@ -35,6 +35,12 @@ class ImageSet:
         names = tuple(self.names[row] for row in np.arange(len(self))[rows])
         return ImageSet(store.pick(self.images, rows), self.labels[rows], names)
 
+    def some(self, count):
+        """`count` of the images, always the same, in order; the set itself if it has no more."""
+        if len(self) <= count:
+            return self
+        return self.take(np.sort(np.random.default_rng(0).permutation(len(self))[:count]))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Splits:

@@ -64,6 +64,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     if config.logit_adjustment:
         prior = class_prior(sets, np.multiply(shares, weights), num_classes, class_counts)
     model, optimizer, step = build(config, num_classes, prior)
+    some = validation.some(loop.VALIDATED)
 
     def stream(number, class_counts):
         return lambda start_step: pipeline.train_batches(
@@ -78,10 +79,12 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         return pipeline.in_turn(first, then, switch, start_step)
 
     def evaluate(state):
+        decides = config.select != 'last' or int(state.step) == config.steps
+        images = validation if decides else some
         variables = {'params': state.params, **state.model_state}
-        probabilities, _ = predict.predict(model, variables, validation, config.batch_size)
+        probabilities, _ = predict.predict(model, variables, images, config.batch_size)
         left_out = np.power(prior, config.logit_adjustment) if prior else None
-        return predict.validation_metrics(probabilities, validation.labels, left_out)
+        return predict.validation_metrics(probabilities, images.labels, left_out)
 
     state = loop.fit(
         create_state(model, optimizer, config, validation.images.shape[1:], seed, init),

@@ -15,8 +15,6 @@ BACKBONES = {  # each network, and the fields of `config.generator` that not all
     'dit': (dit.DiT, ('width', 'depth')),
 }
 
-VALIDATED = 1000  # images at most, whose loss is only logged, and takes a third of a step's time
-
 
 def make_model(config, num_classes):
     """The network that `config.generator` describes."""
@@ -47,7 +45,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     Args:
         config: a frozen `config.generator`.
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged,
-            of VALIDATED images.
+            of `loop.VALIDATED` images.
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
         init: parameters of another generator, to start from where they fit.
@@ -100,8 +98,7 @@ def create_state(model, optimizer, config, image_shape, init=None):
 
 def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
     """state -> {'val_loss'}: the EMA's denoising loss, on the same images and noise each time."""
-    rows = np.random.default_rng(0).permutation(len(validation))[:VALIDATED]
-    some = validation.take(np.sort(rows))
+    some = validation.some(loop.VALIDATED)
 
     def losses(params, batch):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch['draw'])

@@ -14,6 +14,8 @@ from train import checkpoints, disk, parallel, processes, trackers
 from train import state as state_lib
 from train.progress import say
 
+VALIDATED = 1000  # images at most whose loss decides nothing: of all it could outweigh the training
+
 
 class Interrupted(SystemExit):
     """The user or the scheduler asked to stop; everything is saved. Exit status 75: run again."""

@@ -114,6 +114,21 @@ def test_rand_augment_depends_on_the_images_key_alone(images):
     assert not np.allclose(whole, rand_augment(jax.random.split(keys[0], len(images)), batch))
 
 
+def test_rand_augment_is_the_same_one_by_one_and_all_at_once(monkeypatch):
+    """As a CPU does it and as a GPU does, but for roundings to the next grey level."""
+    some = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3)) / 127.5 - 1
+    keys = jax.random.split(jax.random.key(3), 64)
+
+    def made(backend):
+        monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+        work = jax.jit(lambda keys, images: augment.rand_augment(  # a program of its own
+            keys, images, ops=2, magnitude=9.0, cutout=0.5))  # fmt: skip
+        return np.asarray(work(keys, some.astype(np.float32)))
+
+    apart = np.abs(made('cpu') - made('gpu'))
+    assert apart.max() < 0.008 and (apart > 0).mean() < 1e-3
+
+
 def test_rand_augment_draws_every_operation_at_its_strength(images):
     """One operation an image, of a photograph: each is one of those that `operate` makes at 0.3."""
     batch = jnp.broadcast_to(augment.to_float(jnp.asarray(images[0])), (64, 32, 32, 3))

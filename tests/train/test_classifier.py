@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 from data import augment, splits
 from eval import predict
 from models import cnn
-from train import checkpoints, classifier, parallel
+from train import checkpoints, classifier, loop, parallel
 
 
 def logged(folder, name):
@@ -70,6 +70,24 @@ def test_the_weights_of_lowest_validation_loss_are_chosen(trained, config, fake_
     probabilities, _ = predict.predict(model, variables, held_out, config.batch_size)
     found = predict.validation_metrics(probabilities, held_out.labels)['val_loss']
     assert found == pytest.approx(min(values.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize('select, counts', [
+    ('last', [4, 4, 10]), ('best_validation_loss', [10, 10, 10])])
+def test_what_decides_nothing_is_asked_of_some_validation_images(
+        select, counts, tiny_config, fake_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'VALIDATED', 4)
+    seen, metrics = [], predict.validation_metrics
+
+    def counted(probabilities, labels, *rest):
+        seen.append(len(labels))
+        return metrics(probabilities, labels, *rest)
+
+    monkeypatch.setattr(predict, 'validation_metrics', counted)
+    settings = tiny_config(**{'classifier.steps': 5, 'classifier.validate_every': 2,
+                              'classifier.select': select}).classifier  # fmt: skip
+    train(tmp_path, settings, [fake_images(8)], validation=fake_images(10, seed=1))
+    assert seen == counts
 
 
 def test_load_gives_what_train_gave(trained, config):
