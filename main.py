@@ -28,7 +28,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from configs import sweeps
-from configs.check import check
+from configs.check import check, require_fields
 from configs.default import absolute
 from data import splits
 from eval import report, wording
@@ -190,7 +190,9 @@ def run(config, workdir, command, rerun=False, shared=None):
         'report',
         lambda out: reporting.write(out, config, parts, synthetic, synthetic_folder,
                                     folders, generator_folder, stage.seconds, command),
-        reads={'report': config.report}, after=[reading, synthesis, *trained],
+        # which classifiers: of their seeds their own fingerprints say nothing
+        reads={'report': config.report, 'trained': [list(one) for one in classifiers]},
+        after=[reading, synthesis, *trained],
         code=['train/experiment.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
     )  # fmt: skip
     processes.on_main(stage.close)
@@ -213,8 +215,9 @@ def settings(argv):
     if not pathlib.Path(file := f'{path}'.partition(':')[0]).is_file():
         raise ValueError(f'--config: there is no {file}; try configs/augmented.py or original.py')
     config = _CONFIG.value
+    require_fields(config)
     for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
-        names = ','.join(config[field]).split(',')
+        names = ','.join(map(str, config[field])).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
     for part in (config.generator, config.classifier):
         part.init_from = absolute(part.init_from)

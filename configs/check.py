@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from configs.default import flat
+from configs.default import flat, get_config
 from data import augment, cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
@@ -61,8 +61,24 @@ BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size
 WHOLE = 'generator.multipliers', 'classifier.widths'
 
 
+def require_fields(config):
+    """Raises ValueError if a config file of the user's own lacks a field, or has no number where
+    one belongs."""
+    fields = flat(config)
+    for name, usual in flat(get_config()).items():
+        if name not in fields:
+            raise ValueError(
+                f'config.{name} is missing; begin with config = default.get_config(), of '
+                'configs/default.py'
+            )
+        number = isinstance(usual, (int, float))
+        if fields[name] is None or number and not isinstance(fields[name], (int, float)):
+            raise ValueError(f'config.{name}={fields[name]!r} must be such as {usual!r}')
+
+
 def check(config, device_count):
     """Raises ValueError, one line with field, value and remedy, if a run cannot work."""
+    require_fields(config)
     fields = flat(config)
     for name, value in fields.items():
         if isinstance(value, (int, float)):

@@ -137,6 +137,7 @@ def get_config():
     c.report = r = ml_collections.ConfigDict()
     r.many = 40  # classes with more training images
     r.few = 25  # classes with at most so many
+    c.lock()  # a misspelt field is none
     return c
 
 

@@ -191,6 +191,12 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     config = json.loads((workdir / 'config.json').read_text('utf-8'))['config']
     assert config['report'] == {'many': 7, 'few': 5}
 
+    # the same training from another seed is another result
+    seeds = run(command(workdir, classifier__seed=100), env, workdir.parent)
+    assert seeds.returncode == 0, seeds.stderr
+    metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
+    assert 'classifier.seed=100' in metrics['command'] and len(metrics['arms']) == 2
+
 
 def interrupt(arguments, env, cwd, path, number):
     """Starts the command and sends the signal once `path` has content; (status, errors)."""
@@ -329,6 +335,7 @@ MISTAKES = {
     ),
     'no folder': (['--config.data.source=folder'], "data.train='' must be a directory or a zip"),
     'stray argument': (['extra'], "'extra'"),
+    'arms that are no names': (['--config.arms=1'], "config.arms=('1',)"),
     'batch': (
         ['--config.cpu_devices=2', '--config.classifier.batch_size=7'],
         'config.classifier.batch_size=7 cannot be divided over 2 devices; use 6 or 8',

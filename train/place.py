@@ -21,6 +21,11 @@ def check(workdir, configs, sweep=False):
             f'--workdir={place} has *, ?, [ or \\ in it, which would be read as a pattern; '
             'use another'
         )
+    if any(part.endswith(':') for part in place.parts):  # of gs://bucket, which pathlib shortens
+        raise ValueError(
+            f'--workdir={workdir} is no folder of this machine; mount what it names as a folder, '
+            'and name that'
+        )
     try:
         str(place).encode()
     except UnicodeEncodeError:  # orbax takes nothing else
@@ -44,7 +49,13 @@ def check(workdir, configs, sweep=False):
         )
     folders = (one.data for one in configs if one.data.source == 'folder')
     for path in {path for data in folders for path in (data.train, data.test)} - {''}:
-        if place.is_relative_to(pathlib.Path(os.path.expanduser(path)).resolve()):
+        images = pathlib.Path(os.path.expanduser(path)).resolve()
+        if any(images.is_relative_to(place / name) for name in WRITTEN):
+            raise ValueError(
+                f'the images {path} lie where --workdir={workdir} keeps what a run makes; use '
+                'another'
+            )
+        if place.is_relative_to(images):
             raise ValueError(
                 f'--workdir={workdir} lies in the images {path}, whose folders are classes; use '
                 'another'

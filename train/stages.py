@@ -212,6 +212,8 @@ class Runner:
         same = guarded and final.exists() and not others
         if not same:  # where it is the same, what builds on it may be refused yet
             self._take_over()
+        if final.exists() and not (final / FILE).exists():  # no stage has made it
+            final.rename(final.with_name(f'{final.name}.found_{time.time_ns()}'))
         _remove(final)
         unfinished.rename(final)
 

@@ -6,9 +6,16 @@ WORKDIR=${WORKDIR:-runs/folder256}
 PYTHON=${PYTHON:-.venv/bin/python}
 
 status=75
-trap 'stopped=1' INT # Ctrl-C ends the run with 75, too, and is meant
+stop() { # whoever stops this script means the run, which saves and ends with 75
+    stopped=1
+    kill -TERM "$run" 2>/dev/null
+}
+trap stop INT TERM
 while [ $status -eq 75 ] && [ -z "${stopped:-}" ]; do
-    "$PYTHON" main.py --config="$CONFIG" --workdir="$WORKDIR" "$@"
+    "$PYTHON" main.py --config="$CONFIG" --workdir="$WORKDIR" "$@" &
+    run=$!
+    wait $run
     status=$?
+    while kill -0 $run 2>/dev/null; do wait $run; status=$?; done # a signal ends wait, too
 done
 exit $status

@@ -5,8 +5,6 @@ CONFIG=${CONFIG:-configs/augmented.py:grocery}
 WORKDIR=${WORKDIR:-runs/grocery}
 PYTHON=${PYTHON:-.venv/bin/python}
 
-timeout --foreground --signal=TERM --kill-after=30 540 \
+# In this script's place, so that a signal reaches the run; it survives being stopped, with 75.
+exec timeout --foreground --preserve-status --signal=TERM --kill-after=30 540 \
     "$PYTHON" main.py --config="$CONFIG" --workdir="$WORKDIR" "$@"
-status=$?
-[ $status -eq 124 ] && status=75 # timeout's own word for "stopped", which the run survives
-exit $status

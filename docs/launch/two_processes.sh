@@ -12,6 +12,10 @@ for i in 0 1; do
         --coordinator_address="$ADDRESS" --num_processes=2 --process_id=$i "$@" &
     pids+=($!)
 done
+trap 'kill -TERM "${pids[@]}" 2>/dev/null' INT TERM # they save, and end with 75
 status=0
-for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+for pid in "${pids[@]}"; do
+    wait "$pid" || status=$?
+    while kill -0 "$pid" 2>/dev/null; do wait "$pid" || status=$?; done # a signal ends wait, too
+done
 exit $status

@@ -78,6 +78,21 @@ def assert_refused(config, field, devices=1):
     return message
 
 
+def test_a_config_file_cannot_misspell_a_field_or_leave_one_out():
+    config = augmented.get_config('digits')
+    with pytest.raises(AttributeError, match='stpes'):
+        config.generator.stpes = 3
+    lacking = ml_collections.ConfigDict(config.to_dict())
+    del lacking['trackers']
+    assert 'begin with config = default.get_config()' in assert_refused(lacking, 'trackers')
+    for field, value in (('generator.steps', None), ('generator.steps', '3'), ('data.test', None)):
+        wrong = ml_collections.ConfigDict(config.to_dict())
+        part, name = field.split('.')
+        with wrong.ignore_type():
+            wrong[part][name] = value
+        assert 'must be such as' in assert_refused(wrong, field)
+
+
 OUTSIDE = {  # the words of a bound: numbers just outside
     'above 0': [0], 'at least 0 and below 1': [1.0], '1 at most': [1.001],
     'above 0 and at most 1': [0.0, 1.001], '30 at most': [30.5], '180 degrees at most': [180.5],

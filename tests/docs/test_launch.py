@@ -112,7 +112,7 @@ def test_two_processes_as_the_recipe_starts_them(tmp_path, clean_env):
 
 PATIENT = '''#!/usr/bin/env bash
 printf 'began\\n' >> {folder}/called
-trap 'exit 75' {signal}
+trap 'exit 75' {signal} TERM
 for _ in $(seq 100); do sleep 0.1; done
 exit 0
 '''
@@ -151,3 +151,12 @@ def test_ctrl_c_ends_a_recipe_and_does_not_start_it_again(python, tmp_path, name
     start = time.monotonic()
     status, calls = interrupted(python, name, signal.SIGINT, True)
     assert len(calls) == 1 and time.monotonic() - start < 9 and status in (75, 130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize('name', ['one_gpu.sh', 'eight_gpus.sh', 'two_processes.sh'])
+def test_what_stops_a_recipe_stops_its_run_and_waits_for_it(python, name):
+    """A scheduler tells the script alone."""
+    start = time.monotonic()
+    status, calls = interrupted(python, name, signal.SIGTERM, False)
+    assert status == 75 and time.monotonic() - start < 9
+    assert len(calls) == (2 if name == 'two_processes.sh' else 1)

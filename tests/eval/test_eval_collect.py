@@ -225,6 +225,17 @@ def test_a_run_that_is_not_finished_is_named(tmp_path):
         collect.main([], tmp_path)
 
 
+def test_a_run_that_is_being_done_again_has_no_result(run):
+    (run / 'stages.json').write_text('{"data": "data"}')
+    try:
+        with pytest.raises(ValueError, match='is of other settings than .*config.json: the run is'):
+            collect.read(run)
+        (run / 'stages.json').write_text('{"data": "data", "report": "report"}')
+        collect.read(run)
+    finally:
+        (run / 'stages.json').unlink()
+
+
 def test_two_runs_of_one_name_do_not_replace_each_other(run, tmp_path):
     with pytest.raises(ValueError, match='two of the folders have one name'):
         collect.main([str(run), f'{run}/../{run.name}'], root_of(tmp_path))

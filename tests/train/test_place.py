@@ -1,4 +1,5 @@
 import json
+import pathlib
 
 import ml_collections
 import pytest
@@ -41,12 +42,29 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
 def test_a_folder_of_the_users_own_is_not_replaced(name, mark, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text('mine')
-    own = config(**{'data.source': 'folder', 'data.train': str(tmp_path / 'data')})
+    own = config(**{'data.source': 'folder', 'data.train': str(tmp_path / 'photos')})
     with pytest.raises(ValueError, match=f'has {name.split("/")[0]} in it, which a run would repl'):
         place.check(tmp_path, [own])
     (tmp_path / mark).parent.mkdir(exist_ok=True)
     (tmp_path / mark).touch()
     place.check(tmp_path, [own])
+
+
+def test_images_are_not_where_a_run_keeps_what_it_makes(tmp_path):
+    """It would put its own folder in their place."""
+    (tmp_path / lock.FILE).touch()  # of a first attempt
+    for field in ('data.train', 'data.test'):
+        for folder in ('data', 'data/photos', 'synthetic/images'):
+            fields = {'data.train': 'x.zip', field: str(tmp_path / folder)}
+            with pytest.raises(ValueError, match='keeps what a run makes'):
+                place.check(tmp_path, [config(**{'data.source': 'folder', **fields})])
+            place.check(tmp_path / 'other', [config(**{'data.source': 'folder', **fields})])
+
+
+@pytest.mark.parametrize('name', ['gs://bucket/run', 's3://bucket', 'https://x.y/z'])
+def test_a_bucket_is_no_folder(name):
+    with pytest.raises(ValueError, match='is no folder of this machine; mount'):
+        place.check(pathlib.Path(name), [config()])
 
 
 def test_a_folder_that_checkpoints_cannot_be_read_from_is_refused(tmp_path):

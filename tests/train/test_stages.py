@@ -57,6 +57,14 @@ def test_a_change_of_what_it_read_does_it_again(tmp_path, changed):
     assert folders(tmp_path) == ['stage']
 
 
+def test_a_folder_that_no_stage_has_made_is_set_aside(tmp_path):
+    (tmp_path / 'stage').mkdir()
+    (tmp_path / 'stage' / 'mine.png').write_text('mine')
+    _, folder, _ = run(tmp_path, Work())
+    [found] = tmp_path.glob('stage.found_*/mine.png')
+    assert found.read_text() == 'mine' and not (folder / 'mine.png').exists()
+
+
 @pytest.mark.parametrize('wrap', [lambda part: part, lambda part: [part]])
 def test_a_changed_value_of_a_frozen_config_does_it_again(tmp_path, wrap):
     """As main.py passes it: a part of a FrozenConfigDict, which is no dict."""
