@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
@@ -144,7 +145,7 @@ def console_table(board: Board) -> Table:
     for name in DIFFERENCES.values():
         table.add_column(f'{name}\n- {BASELINE}', justify='right')
     for row in board.rows:
-        table.add_row(str(row['index']), words(row['point'], '\n'),
+        table.add_row(str(row['index']), Text(words(row['point'], '\n')),
                       f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
     if board.together:
         table.add_section()

@@ -101,7 +101,8 @@ def scores_table(title: str, scores: Mapping) -> Table:
     """
     seen = f', {scores["seen"]:,} of which it has learnt from' if scores.get('seen') else ''
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-                  title=f'In %, on {scores["images"]:,} images ({scores["of"]}{seen}), by {title}')
+                  title=Text(f'In %, on {scores["images"]:,} images ({scores["of"]}{seen}), by '
+                             f'{title}', 'table.title'))
     for name in ('', 'Mean', '95% interval'):
         table.add_column(name)
     for key, name in METRICS.items():

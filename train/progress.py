@@ -14,7 +14,7 @@ _console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 def say(message):
     """One line for the user."""
-    _console.print(message, markup=False)
+    _console.print(message, markup=False, emoji=False)
 
 
 def be_quiet():

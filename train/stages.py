@@ -30,7 +30,7 @@ WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_e
 KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
-_SOURCES = ('.py', '.html', '.md')  # of code, templates of pages among it
+_TEXTS = ('.html', '.md')  # of pages, in folders of templates
 FILE = 'stage.json'
 _FOLDERS = 'stages.json'
 
@@ -329,10 +329,13 @@ def own_code():
 
 
 def read_code(folders):
-    """{file: its text} of sources in `folders`; of Python no comments, docstrings, empty lines."""
+    """{file: its text} of sources in `folders`; of Python no comments, docstrings, empty lines.
+
+    Not what an editor hides there, nor texts that lie beside a user's images.
+    """
     texts = {}
-    for file in sorted(file for folder in folders for file in folder.rglob('*.*')):
-        if file.suffix in _SOURCES:
+    for file in sorted(file for folder in folders for file in folder.rglob('[!.]*.*')):
+        if file.suffix == '.py' or file.suffix in _TEXTS and file.parent.name == 'templates':
             text = file.read_text('utf-8')
             texts[file] = _bare(text) if file.suffix == '.py' else text
     return texts

@@ -63,6 +63,13 @@ def test_a_run_of_which_a_stage_is_gone_is_left_out_until_it_is_there_again(tmp_
     pages(tmp_path, DOSES)
 
 
+def test_settings_with_brackets_are_shown_as_they_are(tmp_path):
+    patterns = [{'splits.group_by': pattern} for pattern in ('x[a-z]y', '[/_]')]
+    runs(tmp_path, patterns)
+    said = console(tmp_path, patterns)
+    assert 'x[a-z]y' in said and '[/_]' in said
+
+
 def test_a_run_of_code_before_the_scaled_loss_is_left_out(tmp_path):
     runs(tmp_path, RATES)
     path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'

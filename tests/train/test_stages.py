@@ -460,9 +460,13 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
 
 
 def test_a_template_is_code(tmp_path):
-    (tmp_path / 'page.html').write_text('<p>1</p>')
+    page, beside = tmp_path / 'templates' / 'page.html', tmp_path / 'images' / 'README.md'
+    for file in (page, beside, tmp_path / '.#page.py'):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b'\xe9 (')  # neither UTF-8 nor Python
+    page.write_text('<p>1</p>')
     before = stages.code_digest([str(tmp_path)], stages.read_code([tmp_path]))
-    (tmp_path / 'page.html').write_text('<p>2</p>')
+    page.write_text('<p>2</p>')
     assert stages.code_digest([str(tmp_path)], stages.read_code([tmp_path])) != before
 
 
