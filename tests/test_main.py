@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,9 +192,12 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     config = json.loads((workdir / 'config.json').read_text('utf-8'))['config']
     assert config['report'] == {'many': 7, 'few': 5}
 
-    # the same training from another seed is another result
-    seeds = run(command(workdir, classifier__seed=100), env, workdir.parent)
-    assert seeds.returncode == 0, seeds.stderr
+
+def test_the_same_training_from_another_seed_is_another_report(finished, env, tmp_path):
+    workdir = tmp_path / 'run'
+    shutil.copytree(finished[0], workdir)
+    other = run(command(workdir, classifier__seed=100), env, tmp_path)
+    assert other.returncode == 0, other.stderr
     metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
     assert 'classifier.seed=100' in metrics['command'] and len(metrics['arms']) == 2
 
