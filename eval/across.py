@@ -131,12 +131,12 @@ def _images_errors(found, pairs):
         files = [path for row in found for path in _predictions(row, arm)]
         labels, probabilities = results.read({arm: files}, found[0]['classes'])
         predicted[arm] = probabilities[arm].argmax(-1)
-    errors = {}
+    errors, clusters = {}, _clusters(found[0])
     for pair in pairs:
         arm, other = pair.split('-')
         error = statistics.images_error(
             labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups,
-            clusters=_clusters(found[0]))
+            clusters=clusters)
         errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
     return errors
 
@@ -159,13 +159,12 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
     labels, probabilities = results.read(
         {arm: _predictions(row, arm) for arm, row in best.items()}, found[0]['classes'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    differences, answers = {}, []
+    differences, answers, clusters = {}, [], _clusters(found[0])
     for arm in arms:
         if arm == BASELINE:
             continue
         pair = statistics.paired_bootstrap(
-            labels, predicted[BASELINE], predicted[arm], found[0]['classes'],
-            clusters=_clusters(found[0]))
+            labels, predicted[BASELINE], predicted[arm], found[0]['classes'], clusters=clusters)
         differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
         answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
     return {'best': best, 'differences': differences, 'answers': answers}

@@ -69,14 +69,14 @@ def stored(root: Path = ROOT, where: str = STORED) -> list[dict]:
 def read(folder: Path) -> tuple[dict, dict]:
     """A finished run's metrics.json, and its config."""
     metrics, config = folder / 'report' / 'metrics.json', folder / 'config.json'
+    if not metrics.exists():
+        raise ValueError(f'{metrics}: no such file; is {folder} the folder of a finished run?')
     listed = folder / 'stages.json'  # which a report that was copied has not
-    if metrics.exists() and listed.exists() and 'report' not in stages.places(folder):
+    if listed.exists() and 'report' not in stages.places(folder):
         raise ValueError(
             f'{metrics} is of other settings than {config}: the run is being done again; let it '
             'end first'
         )
-    if not metrics.exists():
-        raise ValueError(f'{metrics}: no such file; is {folder} the folder of a finished run?')
     return json.loads(metrics.read_text('utf-8')), json.loads(config.read_text('utf-8'))['config']
 
 

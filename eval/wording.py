@@ -19,13 +19,8 @@ def answer(result: Mapping) -> str:
 
     Begins with the `doubts` that forbid a claim.
     """
-    said = _answer(result)
-    return claimed(said, doubts(result, judged(result)) if result['differences'] else [])
-
-
-def judged(result: Mapping) -> list[str]:
-    """The arms that `answer` is about."""
-    return [*results.shown(result), *filter(None, [_control(result)])]
+    about = *results.shown(result), _control(result)
+    return claimed(_answer(result), doubts(result, about) if result['differences'] else [])
 
 
 def claimed(said: str, found: Sequence[str]) -> str:
@@ -165,19 +160,19 @@ def _untested(result: Mapping) -> str:
 
 def _hardly_tested(result: Mapping) -> str:
     """Of so few images of a class a resample cannot know what others would have given."""
-    counts = _tested(result)
+    counts, of = _tested(result)
     few, tested = sum(0 < count < HARDLY for count in counts), sum(map(bool, counts))
     if few <= tested / 10:
         return ''
-    of = 'groups of test images' if result.get('test_clusters') else 'test images'
     return (f'{few} of {tested} classes ha{"s" if few == 1 else "ve"} one or two {of}: macro '
             'scores and their differences are known less well than their intervals say. Go by the '
             'accuracy, or find more test images.')
 
 
-def _tested(result: Mapping) -> list[int]:
-    """Test images of each class or, where some belong together, groups of them."""
-    return [row.get('clusters', row['support']) for row in _classes(result).values()]
+def _tested(result: Mapping) -> tuple[list[int], str]:
+    """Test images of each class or, where some belong together, groups of them; which it is."""
+    counts = [row.get('clusters', row['support']) for row in _classes(result).values()]
+    return counts, 'groups of test images' if result.get('test_clusters') else 'test images'
 
 
 def _no_control(result: Mapping) -> str:
@@ -313,11 +308,10 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
     said = f'{arm} {" and ".join(clauses)}' if clauses else (
         'on no class and no group of classes is there a change beyond chance, corrected for the '
         'number of classes and of groups')
-    counts = _tested(result)
+    counts, of = _tested(result)
     least = statistics.least_images(sum(map(bool, counts)), result['seeds'])
     found = [row['holm_p'] < 0.05 for row in classes.values()]
     if few := sum(0 < count < least and not seen for count, seen in zip(counts, found)):
-        of = 'groups of test images' if result.get('test_clusters') else 'test images'
         said += (f' ({few} of {len(counts)} classes have under {least} {of}, too few for a change '
                  'in one of them to show by itself)')
     return said
