@@ -50,8 +50,9 @@ def by_counter(network, inputs):
     return 1e-9 * forward, 1e-9 * counter.get_total_flops()
 
 
-def matmul_peak(rounds=5, seconds=0.3):
-    """GFLOP/s of a large matrix product on all devices at once, the best of `rounds`.
+def product_rates(seconds=0.3):
+    """A function that multiplies large matrices on all devices at once, for so many seconds, and
+    returns GFLOP/s; so that it can take turns with what is compared with it.
 
     In float32 on CPU and bfloat16 on accelerators, as the networks compute.
     """
@@ -67,8 +68,8 @@ def matmul_peak(rounds=5, seconds=0.3):
     b = parallel.replicate(b.astype(jax.numpy.dtype(dtype)))
     a = parallel.mapped(lambda b, _: b)(b, np.zeros(jax.local_device_count()))  # one a device
     jax.block_until_ready(multiply(b, a))
-    rates = []
-    for _ in range(rounds):
+
+    def rate():
         start, calls = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
             for _ in range(CALLS):
@@ -76,5 +77,6 @@ def matmul_peak(rounds=5, seconds=0.3):
             jax.block_until_ready(product)
             calls += CALLS
         spent = time.perf_counter() - start
-        rates.append(calls * PRODUCTS * 2 * side**3 * jax.local_device_count() / spent)
-    return 1e-9 * max(rates)
+        return 1e-9 * calls * PRODUCTS * 2 * side**3 * jax.local_device_count() / spent
+
+    return rate

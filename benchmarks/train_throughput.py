@@ -171,8 +171,11 @@ def builders(name, task, steps):
     return found
 
 
-def measure(name, task, options, peak, notes):
-    """The rows of one task's cases; a case that cannot be built becomes a note."""
+def measure(name, task, options, product_rate, notes):
+    """The rows of one task's cases; a case that cannot be built becomes a note.
+
+    Large matrix products take a turn beside them; the fastest is the peak of these rows.
+    """
     cases = {}
     for case, build in builders(name, task, options.steps).items():
         if not re.search(options.only, case):
@@ -186,11 +189,14 @@ def measure(name, task, options, peak, notes):
                 raise
             notes.append(f'{case}: left out, {type(error).__name__}: {str(error)[:200]}')
     turns = {case: built.turn for case, built in cases.items()}
-    times = common.interleaved(turns, rounds=options.rounds, repeats=1)
+    rates = []
+    products = {'': lambda: rates.append(product_rate())}
+    times = common.interleaved(turns | products, rounds=options.rounds, repeats=1)
+    notes.append(f'Peak beside {name}: {max(rates):,.0f} GFLOP/s, at least {min(rates):,.0f}.')
     rows = []
     for case, built in cases.items():
         spent = {key: value / options.steps for key, value in times[case].items()}
-        rows.append(_row(case, spent, built.facts, task.config.batch_size, peak))
+        rows.append(_row(case, spent, built.facts, task.config.batch_size, max(rates)))
     baseline = next((row['images/s'] for row in rows if row['case'] == f'{name}, {EAGER}'), None)
     for row in rows:
         row['x torch'] = row['images/s'] / baseline if baseline else None
@@ -257,18 +263,15 @@ def main():
 
 def report(found, options):
     """Measures the tasks `found` and writes the table."""
-    peak = flops.matmul_peak()
-    notes = [
-        common.load(),
-        f'Peak: {peak:,.0f} GFLOP/s, the best of large matrix products on all devices.',
-    ]
+    product_rate = flops.product_rates()
+    notes = [common.load(), 'Peak: the best of large matrix products on all devices, in turns.']
     if torch is None or diffusers is None:
         notes.append(common.PEERS_MISSING)
     rows = []
     with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again
         os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache
         for name, task in found.items():
-            rows += measure(name, task, options, peak, notes)
+            rows += measure(name, task, options, product_rate, notes)
     if options.memory:
         for row in rows:
             row['peak MiB'] = memory_of(row['case'], options)
