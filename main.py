@@ -18,6 +18,7 @@ if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
+import itertools
 import json
 import os
 import pathlib
@@ -138,6 +139,21 @@ def run(config, workdir, command, rerun=False, shared=None):
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis = data
+    classifiers = list(itertools.product(config.arms, seeds(config.classifier)))
+
+    def depends(arm, seed):
+        return {
+            'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
+            'after': [synthesis if ARMS[arm].synthetic else data],
+            'code': [*_CLASSIFY, 'train/experiment.py'],
+        }
+
+    def refuse_changed(synthetic):
+        for arm, seed in classifiers:
+            if ARMS[arm].synthetic == synthetic:
+                stage.refuse_changed(f'classifiers/{arm}/seed_{seed}', **depends(arm, seed))
+
+    refuse_changed(synthetic=False)  # before the hours of the stages that they do not need
     if any(ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
@@ -165,23 +181,14 @@ def run(config, workdir, command, rerun=False, shared=None):
         with guard.mistakes():
             synthetic = experiment.read_synthetic(synthetic_folder)
 
+    refuse_changed(synthetic=True)  # before any classifier is trained
     folders, trained = {}, []
-    classifiers = {
-        (arm, seed): {
-            'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
-            'after': [synthesis if ARMS[arm].synthetic else data],
-            'code': [*_CLASSIFY, 'train/experiment.py'],
-        }
-        for arm in config.arms for seed in seeds(config.classifier)
-    }  # fmt: skip
-    for (arm, seed), depends in classifiers.items():  # before any of them is trained
-        stage.refuse_changed(f'classifiers/{arm}/seed_{seed}', **depends)
-    for (arm, seed), depends in classifiers.items():
+    for arm, seed in classifiers:
         folder, digest = stage.run(
             f'classifiers/{arm}/seed_{seed}',
             lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
-            **depends,
+            **depends(arm, seed),
         )  # fmt: skip
         folders.setdefault(arm, []).append(folder)
         trained.append(digest)
@@ -205,10 +212,8 @@ def run(config, workdir, command, rerun=False, shared=None):
     say(f'Report: {folder / "index.html"}')
 
 
-def settings(argv):
+def settings():
     """(config, its name) as the command line says, not yet frozen."""
-    if len(argv) > 1:
-        raise ValueError(f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE')
     if _CONFIG.value is None:
         raise ValueError('no --config; try --config=configs/augmented.py')
     path = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config']))
@@ -227,6 +232,11 @@ def settings(argv):
 def main(argv):
     with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
+        if len(argv) > 1:
+            raise ValueError(
+                f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE, and a flag '
+                'takes one word'
+            )
         reuse.check_flags(_MODE.value, [one for one in flags.FLAGS if flags.FLAGS[one].present])
         if _MODE.value in reuse.MODES:
             with parallel.memory_errors('give it fewer images at a time'):
@@ -237,7 +247,7 @@ def main(argv):
                     what=_WHAT.value,
                 )  # fmt: skip
             return
-        config, name = settings(argv)
+        config, name = settings()
         given = config_flags.get_override_values(flags.FLAGS['config'])
         points, chosen = sweeps.choose(_SWEEP.value, _SWEEP_INDEX.value)
         if _SWEEP_LIST.value and not _SWEEP.value:
@@ -246,14 +256,15 @@ def main(argv):
             print('\n'.join(sweeps.commands(sys.argv, _SWEEP.value, points)))
             return
         parallel.set_up(config.cpu_devices)
+        if _MODE.value == 'doctor':
+            say(f'On {parallel.describe()}')
+            doctor.examine(config, _WORKDIR.value or 'runs/mine', given, argv[0])
+            return
         processes.join(
             detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
             num_processes=_PROCESSES.value, process_id=_PROCESS.value,
         )  # fmt: skip
         say(f'On {parallel.describe()}')
-        if _MODE.value == 'doctor':
-            doctor.examine(config, _WORKDIR.value or 'runs/mine', given)
-            return
         configs = [sweeps.apply(config, point) for point in points]
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:
@@ -267,7 +278,8 @@ def main(argv):
             for index, one in enumerate(configs):
                 with sweeps.naming(index if _SWEEP.value else None):
                     check(one, parallel.device_count())
-            place.check(workdir, configs, bool(_SWEEP.value))
+            # process 0's word: others of NFS would keep in mind for a while what is not there yet
+            processes.on_main(lambda: place.check(workdir, configs, bool(_SWEEP.value)))
         with guard.refusals():
             if _SWEEP.value:
                 sweeping.run_all(run, configs, points, chosen, workdir, command)
@@ -287,6 +299,10 @@ def parse(argv):
                 named = named.replace(twice, once)
             message = f'config has no field {named}; configs/default.py lists them'
             raise ValueError(message) from None
+        except SyntaxError as error:
+            raise ValueError(f'{error.filename}, line {error.lineno}: {error.msg}') from None
+        except ImportError as error:
+            raise ValueError(f'--config: {error}') from None
 
 
 if __name__ == '__main__':

@@ -108,8 +108,11 @@ def apply(config, facts, given):
     """Sets what `choose` says in `config`, but for the fields `given`; the reasons, a line each.
 
     Args:
-        given: {field: value}, which `config` has already.
+        given: {field: value}, which `config` has already. So are fields that differ from `:auto`'s,
+            as a config file on top of it sets them.
     """
+    usual = flat(augmented.get_config('auto'))
+    given = {name: value for name, value in flat(config).items() if value != usual[name]} | given
     lines = []
     for fields, why in choose(facts, given):
         kept = {name: value for name, value in fields.items() if name not in given}

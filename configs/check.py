@@ -1,6 +1,5 @@
 """Is this config possible? Asked before anything is built or compiled."""
 
-import dataclasses
 import math
 
 from configs.default import flat, get_config
@@ -8,7 +7,7 @@ from data import augment, cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from train import runs, trackers
-from train.arms import ARMS, JUDGE_SEED, seeds
+from train.arms import ARMS, JUDGE_SEED, seeds, twin
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
 from train.state import OPTIMIZERS
@@ -163,7 +162,8 @@ def _divisible(name, size, devices):
         lower, upper = size // devices * devices, -(-size // devices) * devices
         choice = f'{lower} or {upper}' if lower else f'{upper}'
         raise ValueError(
-            f'config.{name}={size} cannot be divided over {devices} devices; use {choice}'
+            f'config.{name}={size} cannot be divided over {devices} devices; use {choice} or, to '
+            'go on with a run that has begun, as many devices as divide it'
         )
 
 
@@ -182,13 +182,12 @@ def _check_arms(config):
                     f'config.arms={arms}: {arm!r} sets {name!r} in train/arms.py, and '
                     f'config.classifier has only {", ".join(config.classifier)}'
                 )
-        fields, plain = ARMS[arm].fields.items(), dataclasses.replace(ARMS[arm], fields={})
-        equal = [name for name, other in ARMS.items() if other == plain and name != arm]
-        if equal and all(config.classifier[name] == value for name, value in fields):
+        if equal := twin(config.classifier, arm):
+            fields = ARMS[arm].fields.items()
             settings = ' '.join(f'config.classifier.{name}={value!r}' for name, value in fields)
             raise ValueError(
-                f'{settings} in every arm makes the arm {arm!r} equal to {equal[0]!r}; leave out '
-                'the one or the other'
+                f'{settings} in every arm makes the arm {arm!r} equal to {equal!r}; leave out the '
+                'one or the other'
             )
     if seeds(config.classifier).stop > JUDGE_SEED:
         raise ValueError(

@@ -29,6 +29,13 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
         test = np.arange(len(test_source))
         if groups is not None:
             pool = np.flatnonzero(~np.isin(groups[: len(labels)], groups[len(labels) :]))
+            if len(np.unique(labels[pool])) < 2:
+                raise ValueError(
+                    f'config.splits.group_by finds in the names of {len(labels) - len(pool)} of '
+                    f'{len(labels)} images what it finds in those of config.data.test, and with '
+                    'them left out fewer than two classes have images; let it find what no two '
+                    'days, persons or objects share'
+                )
     pool = pool[long_tail(labels[pool], imbalance, seeds[1])]
     kept, held_out = cut(pool, validation_fraction, seeds[2])
     return {'train': pool[kept], 'validation': pool[held_out], 'test': test}

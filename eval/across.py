@@ -27,11 +27,16 @@ def replicates(points: Sequence[Mapping]) -> bool:
 def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing.
 
-    Under `:auto` also but for what this may choose, as some of it follows from what the sweep sets.
+    And whether they were made of the same images, where the sweep does not set which. Under
+    `:auto` settings may differ in what this may choose, too: some of it follows from the sweep's.
     """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
-    seeds_alone = replicates([row['point'] for row in found])  # of which nothing follows
-    if not seeds_alone and all(row['config'].get('auto') for row in found):
+    images = {json.dumps(row.get('images')) for row in found}
+    if len(images) > 1 and not any(name.startswith('data.') for name in varied):
+        return False
+    counts_stay = replicates([row['point'] for row in found]) and not any(
+        row['config'].get(name) for row in found for name in ('splits.group_by', 'data.imbalance'))
+    if not counts_stay and all(row['config'].get('auto') for row in found):
         varied |= auto.names()
     watched = {f'generator.{name}' for name in stages.WATCH}  # where no sample chooses its weights
     rest = [{name: value for name, value in row['config'].items()
@@ -55,14 +60,14 @@ def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
     if replicates(points):
         said = 'The runs differ in seeds only, so none is the best.'
         if not alike(found):
-            return (f'{said} Some were made with other settings than the rest, so nothing is said '
-                    f'of all together; {again}')
+            return (f'{said} Some were made with other settings or images than the rest, so '
+                    f'nothing is said of all together; {again}')
         return said if apart(found) else (
             f'{said} Some share seeds of classifiers, so nothing is said of all together: give '
             'each run a classifier.seed of its own, as far from the next as classifier.seeds.')
     if not alike(found):
-        return ('Some runs were made with other settings than the rest, so none is said to be the '
-                f'best; {again}')
+        return ('Some runs were made with other settings or images than the rest, so none is said '
+                f'to be the best; {again}')
     varied = (name for name in set(itertools.chain(*points))
               if len({repr(row['config'].get(name)) for row in found}) > 1)
     if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
@@ -150,9 +155,9 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
     """
     if len(found) < 2 or unranked(found, points):
         return {}
-    images = {(row['places']['data'].resolve(), row['seeds']) for row in found}
+    shared = {(row['places']['data'].resolve(), row['seeds']) for row in found}
     arms = [arm for arm in found[0]['losses'] if all(arm in row['losses'] for row in found)]
-    if len(images) > 1 or len(arms) < 2 or BASELINE not in arms or len(
+    if len(shared) > 1 or len(arms) < 2 or BASELINE not in arms or len(
             {row['losses'][BASELINE] for row in found}) == 1:
         return {}
     best = {arm: min(found, key=lambda row: (row['losses'][arm], row['index'])) for arm in arms}
@@ -166,7 +171,8 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         pair = statistics.paired_bootstrap(
             labels, predicted[BASELINE], predicted[arm], found[0]['classes'], clusters=clusters)
         differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
-        answers.append(results.verdict(pair, arm, BASELINE, len(labels)))
+        images = len(labels) if clusters is None else None
+        answers.append(results.verdict(pair, arm, BASELINE, images))
     return {'best': best, 'differences': differences, 'answers': answers}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from configs import default, sweeps
-from eval import report
+from eval import report, wording
 from eval.results import strongest_control
 from train import stages
 
@@ -102,7 +102,8 @@ def result(metrics: Mapping, config: Mapping, name: str) -> dict:
 def markdown(results: Sequence[Mapping], template: str) -> str:
     """The results as eval/templates/`template` shows them."""
     page = report.templates().get_template(template)
-    text = page.render(results=results, strongest_control=strongest_control, headline=HEADLINE)
+    text = page.render(results=results, strongest_control=strongest_control, headline=HEADLINE,
+                       doubts=wording.doubts, claimed=wording.claimed)
     return re.sub('\n{3,}', '\n\n', text).strip()
 
 
@@ -124,7 +125,11 @@ def _portable(value):
 
 def _portable_command(command: str) -> str:
     """The command without this machine's paths, without --workdir and --rerun."""
-    words = sweeps.without_flags(shlex.split(command), ('workdir',), ('rerun', 'norerun'))
+    python, program, *words = shlex.split(command) or ['', '']
+    if PurePath(python).is_absolute():
+        python = 'python'
+    words = sweeps.without_flags(words, ('workdir',), ('rerun', 'norerun'))
+    words = [python, PurePath(program).name, *words] if command else []
     parts = (word.partition('=') for word in words)
     return shlex.join(
         name + equals + _portable(value) if equals else _portable(name)

@@ -99,13 +99,14 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
+            'images': stages.inputs(places['data']),
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'masks': group_masks(np.array([row['train_count'] for row in classes]),
                                  **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'doubts': wording.doubts(metrics, metrics['arms']),
+            'not_learnt': wording.not_learnt(metrics, metrics['arms']),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
@@ -122,7 +123,7 @@ def write(board: Board) -> None:
                'unranked': unranked(board.rows, board.points),
                'together': board.together, 'answer': _answer(board.together),
                'tuned': board.tuned, 'fields': ', '.join(fields),
-               'doubts': _doubts(board.rows),
+               'doubts': _doubts(board),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': board.workdir.name, 'words': words,
                'basis': basis(board.rows) if board.rows else ''}  # fmt: skip
@@ -169,11 +170,14 @@ def _answer(pooled):
     return results.verdict(difference, CLAIM, BASELINE)
 
 
-def _doubts(found):
-    """{why a run's answer is no claim yet: 'all runs', or which}."""
-    reasons = dict.fromkeys(itertools.chain(*(row['doubts'] for row in found)))
-    runs = {why: sorted(row['index'] for row in found if why in row['doubts']) for why in reasons}
-    return {why: 'all runs' if len(own) == len(found) else
+def _doubts(board):
+    """{why a run's answer is no claim yet: 'all runs', or which}; runs together add up seeds."""
+    together = sum(row['seeds'] for row in board.rows) if board.together else 0
+    doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['not_learnt']
+              for row in board.rows}
+    reasons = dict.fromkeys(itertools.chain(*doubts.values()))
+    runs = {why: sorted(index for index, own in doubts.items() if why in own) for why in reasons}
+    return {why: 'all runs' if len(own) == len(doubts) else
             f'run{"s" if len(own) > 1 else ""} {", ".join(map(str, own))}'
             for why, own in runs.items()}
 

@@ -4,10 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from eval import results, statistics
 from eval.results import BASELINE, CLAIM
-from eval.verdict import end, sentence
+from eval.verdict import end
 
-CLAIM_SEEDS = 5  # fewer are said to be few
-LEAST_SEEDS = 3  # with fewer nothing is claimed
+CLAIM_SEEDS = 5  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 ABOVE = 0.02  # so much more than always naming the largest class is more than chance in the log
 AS_THEY_ARE = BASELINE, 'classical', 'logit_adjusted'  # arms in which classes have their shares
@@ -30,9 +29,17 @@ def claimed(said: str, found: Sequence[str]) -> str:
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """Why an answer about these arms is no claim yet, in a few words each; see `caution`."""
-    seeds = result['seeds']
-    found = [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < LEAST_SEEDS else []
-    return found + [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
+    return few_seeds(result['seeds']) + not_learnt(result, arms)
+
+
+def few_seeds(seeds: int) -> list[str]:
+    """The doubt of an answer that rests on so many, if they are few."""
+    return [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < CLAIM_SEEDS else []
+
+
+def not_learnt(result: Mapping, arms: Collection[str | None]) -> list[str]:
+    """The doubts about those of `arms` that do not know their own training images."""
+    return [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
 
 
 def _control(result: Mapping) -> str | None:
@@ -51,10 +58,8 @@ def _answer(result: Mapping) -> str:
             return verdict
         against = result['differences'][f'{CLAIM}-{control}']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
-        images = None if result.get('test_clusters') else result['test_images']
-        beaten = sentence(CLAIM, control, {'macro-F1': against['macro_f1']}, images)
         return (f'{verdict} The strongest control is {control}, with a macro-F1 of {macro_f1}%. '
-                f'{beaten}')
+                f'{against["verdict"]}')
     arm = results.shown(result)[0]
     accuracy = result['arms'][arm]['accuracy']
     return (f'Only {arm} was trained, so nothing is compared: accuracy '
@@ -70,7 +75,7 @@ def caution(result: Mapping) -> str:
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
-    return ' '.join(filter(None, (_few_seeds(result['seeds']), _not_learnt(result),
+    return ' '.join(filter(None, (_seeds(result['seeds']), _not_learnt(result),
                                   _alarmed(result.get('synthetic') or {}),
                                   _blind(result.get('synthetic') or {}),
                                   _unseen(result.get('synthetic') or {}),
@@ -78,7 +83,7 @@ def caution(result: Mapping) -> str:
                                   _no_control(result))))
 
 
-def _few_seeds(seeds: int) -> str:
+def _seeds(seeds: int) -> str:
     if seeds >= CLAIM_SEEDS:
         return ''
     said = f'{seeds} seeds say little of how trainings vary.'
@@ -91,7 +96,7 @@ def _few_seeds(seeds: int) -> str:
 def _low(result: Mapping) -> dict[str, list[float]]:
     """arm -> the shares of their training images that those of its seeds know that know little."""
     low = {arm: [one for one in scores['accuracy']['per_seed'] if one < _least(result, arm)]
-           for arm, scores in result['training'].items()}
+           for arm, scores in result.get('training', {}).items()}
     return {arm: own for arm, own in low.items() if own}
 
 
@@ -182,7 +187,10 @@ def _no_control(result: Mapping) -> str:
     gain = result['differences']['-'.join(pair)]
     if max(end(gain[score]['ci95'][0]) for score in ('accuracy', 'macro_f1')) <= 0:
         return ''
-    arms = ','.join([*result['arms'], *results.CONTROLS])
+    controls = result.get('controls')
+    if controls == []:
+        return ''
+    arms = ','.join([*result['arms'], *(results.CONTROLS if controls is None else controls)])
     return ('No control was run, and what is cheaper may give as much: the same command with '
             f'--config.arms={arms} adds them.')
 

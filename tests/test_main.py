@@ -283,15 +283,21 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
         ({'classifier__synthetic_weight': 0.3, 'classifier__seeds': 2}, '1.0 -> 0.3'),
     )
     commands = [small_run.arguments(workdir, **fields) for fields, _ in cases]
+    baseline = shutil.copytree(workdir, tmp_path / 'baseline')
+    for name in ('judge', 'generator', 'synthetic', 'classifiers/augmented', 'report'):
+        shutil.rmtree(baseline / name)
+    commands.append(small_run.arguments(baseline, classifier__hidden=9))
     commands.append(small_run.arguments(blocked))
     ended = forked.main(commands, env, tmp_path)
-    for (status, _, errors, seconds), said in zip(ended, [*(said for _, said in cases), 'file']):
+    words = [*(said for _, said in cases), 'original/seed_0 was made with other settings', 'file']
+    for (status, _, errors, seconds), said in zip(ended, words, strict=True):
         assert status == 2 and errors.startswith('error: ') and errors.count('\n') == 1, errors
         assert said in errors and seconds < 5
     with lock.held(workdir):
         done = run(command(workdir), env, tmp_path)
     assert done.returncode == 2 and f'in use by process {os.getpid()}' in done.stderr
     assert changed(before, contents(workdir)) <= {'run.lock'}
+    assert not (baseline / 'judge').exists()  # nor does what is refused train anything before
 
 
 def test_a_start_from_weights_that_know_held_out_images_is_refused(finished, env, tmp_path):
@@ -360,7 +366,10 @@ MISTAKES = {
     'flag of another mode': (['--images=photos'], '--images is for --mode=predict or'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
 }  # fmt: skip
+BROKEN = {'syntax.py': 'def get_config(:', 'imports.py': 'import no_such_package'}
 WHOLE_COMMANDS = {
+    'config with an error': (['--config=syntax.py'], 'syntax.py, line 1: invalid syntax'),
+    'config without its imports': (['--config=imports.py'], "No module named 'no_such_package'"),
     'no config': ([], '--config'),
     'unknown variant': ([f'{CONFIG}x'], "':digitsx'"),
     'missing config file': (['--config=/no/such.py'], '/no/such.py'),
@@ -374,6 +383,8 @@ def mistakes(once, tmp_path_factory, env):
     cases |= {name: arguments for name, (arguments, _) in WHOLE_COMMANDS.items()}
     commands = [[*arguments, f'--workdir=run_{i}'] for i, arguments in enumerate(cases.values())]
     folder = tmp_path_factory.mktemp('mistakes')
+    for name, text in BROKEN.items():
+        (folder / name).write_text(text)
     return once('mistakes', lambda: dict(zip(cases, forked.main(commands, env, folder, at_once=2))))
 
 

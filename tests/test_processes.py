@@ -128,6 +128,9 @@ def test_what_one_process_refuses_ends_all(env, tmp_path):
     ended = ends(start(workdir, env, last=['--config.judge.learning_rate=0.1']))
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'judge: the processes have other settings' in ended[0][2]  # the other's may be cut off
+    ended = ends(start(workdir, env, last=['--config.cpu_devices=1']))
+    assert [status for status, _, _ in ended] == [2, 2]
+    assert 'must have equally many devices, and they have 2, 1' in ended[0][2]
 
 
 def test_settings_are_chosen_by_the_process_that_has_the_images(env, tmp_path, config):

@@ -57,6 +57,14 @@ def settings(classifier, arm):
     return type(classifier)(classifier.to_dict() | dict(ARMS[arm].fields))
 
 
+def twin(classifier, arm):
+    """The arm that `arm` would equal, as all arms have under `classifier` what it sets; or None."""
+    plain = dataclasses.replace(ARMS[arm], fields={})
+    equal = (name for name, other in ARMS.items() if other == plain and name != arm)
+    same = all(classifier[name] == value for name, value in ARMS[arm].fields.items())
+    return next(equal, None) if same else None
+
+
 def seeds(classifier):
     """The seeds of an arm's classifiers, a range."""
     return range(classifier.seed, classifier.seed + classifier.seeds)

@@ -22,6 +22,11 @@ from train import disk, parallel, processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
 _MANIFEST = 'SHA256SUMS'
+_DAMAGE = errno.EIO, errno.ENOENT, errno.ENOTDIR  # others, as of rights or a server, may pass
+_TRIES_AGAIN = (
+    'the same command tries again; if it never can, delete that folder and give the command that '
+    'made the run, which trains again from the checkpoint before'
+)
 
 
 def save(folder, state, *, keep=2):
@@ -148,8 +153,7 @@ def _read(path):
     if parallel.any_process(bool(failure)):
         raise OSError(
             f'{path} is as it was written but cannot be read ({failure or "by another process"}); '
-            'the same command tries again; if it never can, delete that folder and give the '
-            'command that made the run, which trains again from the checkpoint before'
+            f'{_TRIES_AGAIN}'
         )
     return saved
 
@@ -166,6 +170,8 @@ def _damage(path):
         recorded = (path / _MANIFEST).read_bytes()
         found = _manifest(path).encode()
     except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise OSError(f'{path} cannot be read ({error}); {_TRIES_AGAIN}') from error
         return f'{pathlib.Path(error.filename or path).name}: {error.strerror}'
     if recorded == found:
         return None

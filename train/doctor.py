@@ -1,5 +1,6 @@
 """What is in these images, what is wrong with them, what will it cost, and what to run next."""
 
+import pathlib
 import time
 
 import jax
@@ -29,24 +30,26 @@ SEEDS = 5  # of the expected times, unless the user says otherwise
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 
-def examine(config, workdir, given):
+def examine(config, workdir, given, program):
     """Says all of it, of the images that `config` names, and how to run them into `workdir`.
 
     Args:
         given: {field: value}, of what is set on the command line.
+        program: main.py, as it was called.
 
     Raises:
-        ValueError, FileNotFoundError: the images cannot be used at all.
+        ValueError, FileNotFoundError: the images cannot be used at all, or no preset with `given`.
     """
     with config.unlocked():
         config.data.on_bad_image = 'skip'
     found = preparing.facts(config)
     with progress('images') as update:
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
-    _show_counts(parts, found, config.splits.group_by)
+    _show_counts(parts, found, config.splits.group_by, cut=not config.data.test)
     _show_trouble(parts)
-    if not found.grey:
-        unmirrored = ' '.join(f'--config.{model}.augment_flip=False' for model in auto.MODELS)
+    flips = [f'{model}.augment_flip' for model in auto.MODELS]
+    if not found.grey and any(given.get(name, True) for name in flips):
+        unmirrored = ' '.join(f'--config.{name}=False' for name in flips)
         say('A run mirrors images with colour, in every arm: where a mirrored one is of another '
             f'class, or of none (text, left hands), add {unmirrored}')
     if not config.splits.group_by:
@@ -62,11 +65,12 @@ def examine(config, workdir, given):
     }  # fmt: skip
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
     flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
-    words = ['main.py', '--config=configs/augmented.py:auto', f'--workdir={workdir}']
+    auto_config = pathlib.PurePath(program).parent / 'configs' / 'augmented.py'
+    words = [program, f'--config={auto_config}:auto', f'--workdir={workdir}']
     say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())
 
 
-def _show_counts(parts, found, group_by):
+def _show_counts(parts, found, group_by, cut):
     counts, order = parts.train_counts, np.argsort(parts.train_counts, kind='stable')
     table = Table(box=box.SIMPLE_HEAD, title='Images')
     for name in ('', 'Train', 'Validation', 'Test'):
@@ -100,9 +104,9 @@ def _show_counts(parts, found, group_by):
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:
+        more = ', or hold out more of them (--config.splits.test_fraction=0.5)' if cut else ''
         say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect '
-            'to hear that they cannot be told from chance: find more images, or hold out more of '
-            'them (--config.splits.test_fraction=0.5)')
+            f'to hear that they cannot be told from chance: find more test images{more}')
 
 
 def _show_trouble(parts):
@@ -158,6 +162,8 @@ def _show_costs(parts, found, arms, given):
             continue
         cells = [*map(_time, times), f'{memory / 1e9:.1f} GB']
         table.add_row(f':{preset}', str(config.data.image_size), *cells)
+    if len(impossible) == len(PRESETS):
+        raise ValueError(impossible[0])
     if timed:
         show(table)
         say(

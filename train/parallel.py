@@ -6,6 +6,7 @@ carry a leading axis of local devices. `pmap` is in maintenance mode in JAX: lea
 this file's work alone.
 """
 
+import collections
 import contextlib
 import math
 import os
@@ -90,6 +91,17 @@ def any_process(flag):
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def require_equal_counts():
+    """Raises ValueError if the processes have not equally many devices, as a batch is cut."""
+    counts = collections.Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        listed = ', '.join(str(counts[index]) for index in sorted(counts))
+        raise ValueError(
+            f'the processes must have equally many devices, and they have {listed}; of CPUs '
+            'config.cpu_devices says how many, of GPUs CUDA_VISIBLE_DEVICES'
+        )
 
 
 def round_up(size):

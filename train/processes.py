@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -18,11 +19,12 @@ import jax
 from jax._src import distributed  # its client is the only key-value store that JAX has
 
 from train import parallel
-from train.progress import be_quiet, leave
+from train.progress import be_quiet, leave, say
 
 _FOREVER = 10 * 365 * 24 * 3600 * 1000  # ms
 _ENDED = 'ended'
 _AGAIN = os.EX_TEMPFAIL  # 75, the exit status that says: run the same command again
+_OWN = ('INVALID_ARGUMENT', 'UNIMPLEMENTED')  # of which no lost process is the cause
 _turn = itertools.count()
 
 
@@ -53,7 +55,7 @@ def join(*, detect=None, coordinator_address=None, num_processes=None, process_i
             are, and which this is, where nothing is to be detected.
 
     Raises:
-        ValueError: they cannot be joined.
+        ValueError: they cannot be joined, or have not equally many devices.
     """
     by_hand = (coordinator_address, num_processes, process_id)
     given = [x is not None for x in by_hand]
@@ -70,6 +72,36 @@ def join(*, detect=None, coordinator_address=None, num_processes=None, process_i
         raise ValueError(f'the processes cannot be joined: {error}') from error
     if not parallel.is_main():
         be_quiet()
+    parallel.require_equal_counts()
+    if not _all_see(jax.config.jax_compilation_cache_dir):
+        say('  The processes do not share a compilation cache (JAX_COMPILATION_CACHE_DIR, by '
+            'default .jax_cache beside main.py), so none is used: every start compiles.')
+        jax.config.update('jax_enable_compilation_cache', False)
+
+
+def _all_see(folder):
+    """Whether a file that process 0 makes in `folder` is there for all processes.
+
+    Of GPUs those that compile a program choose its kernels together. One that found it in a cache
+    of its own would not take part, and the others would wait for it.
+    """
+    if '://' in folder:  # a bucket, which is one for all
+        return True
+    folder, (index, count) = pathlib.Path(folder), parallel.process()
+
+    def make_mark():
+        mark = folder / f'seen_by_all_{time.time_ns()}'
+        with contextlib.suppress(OSError):  # then nobody sees it
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        return mark.name
+
+    mark = folder / on_main(make_mark)
+    _client().key_value_set(f'sees/{index}', json.dumps(mark.exists()))
+    answers = [_client().blocking_key_value_get(f'sees/{i}', _FOREVER) for i in range(count)]
+    if not index:
+        mark.unlink(missing_ok=True)
+    return all(map(json.loads, answers))
 
 
 @contextlib.contextmanager
@@ -86,6 +118,9 @@ def ending_together():
         _end(end.code or 0)
     except jax.errors.JaxRuntimeError as error:  # most likely another one has died
         reason = str(error).strip().splitlines()[0]
+        if reason.startswith(_OWN):
+            traceback.print_exc()
+            _end(1)
         print(f'error: the processes have lost each other, the same command goes on: {reason}',
               file=sys.stderr)  # fmt: skip
         _end(_AGAIN)

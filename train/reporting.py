@@ -58,6 +58,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'near': config.splits.duplicate_correlation < 1,
             },
             'unusable': len(parts.bad_images),
+            'controls': [arm for arm in results.CONTROLS if not arms.twin(config.classifier, arm)],
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **facts,
         },

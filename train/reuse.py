@@ -32,7 +32,7 @@ FLAGS = {
     'split': ('evaluate',), 'classes': ('sample',), 'count': ('sample',), 'seed': ('sample',),
     'guidance': ('sample',), 'what': ('export',),
     **dict.fromkeys(
-        ('distributed', 'coordinator_address', 'num_processes', 'process_id'), ('run', 'doctor')),
+        ('distributed', 'coordinator_address', 'num_processes', 'process_id'), ('run',)),
 }  # fmt: skip
 CHUNK = 4096  # images decoded at a time
 TOP = 5
@@ -62,9 +62,10 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         'sample': 'samples',
         'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
     }  # fmt: skip
-    out = pathlib.Path(os.path.expanduser(out or run.folder / names[mode]))
-    if out.is_dir() and pathlib.PurePath(names[mode]).suffix:  # a file's, into that folder
-        out /= names[mode]
+    given = os.path.expanduser(out or run.folder / names[mode])
+    out = pathlib.Path(given)
+    if pathlib.PurePath(names[mode]).suffix and (out.is_dir() or str(given).endswith(os.sep)):
+        out /= names[mode]  # a file's, into that folder
     if out.is_file() and not pathlib.PurePath(names[mode]).suffix:
         raise ValueError(f'--out={out} is a file; name a folder')
     if mode in ('predict', 'evaluate') or mode == 'export' and what == 'classifier':

@@ -41,7 +41,12 @@ class Run:
             raise ValueError(
                 f'{self.folder} has drawn no images: of its arms ({", ".join(used)}) none sees any'
             )
-        if not folder or not folder.is_dir():
+        if folder and not folder.is_dir():
+            raise ValueError(
+                f'the {name} of {self.folder} lay in {folder}, which is gone; what the runs of a '
+                'sweep have in common lies in its folder shared/, so a run is copied with the sweep'
+            )
+        if not folder:
             raise ValueError(
                 f'{self.folder} has no finished {name}; finish the run first, or give the command '
                 'of its earlier settings again if what they made is meant'

@@ -259,6 +259,11 @@ def places(workdir):
     return {name: workdir / place for name, place in listed.items()}
 
 
+def inputs(folder):
+    """The digests of what the finished stage in `folder` was made of."""
+    return (_read(folder) or {}).get('after')
+
+
 def made_on(folders):
     """The hardware on which the finished stages in `folders` were begun, in words; '' if one of
     them, of before this was kept, does not say it.

@@ -131,14 +131,14 @@ def _line(error):
 
 
 def find(name):
-    """The package of a tracker; ValueError, with what to install, if it is missing."""
+    """The package of a tracker; ValueError, with what to install, if it cannot be imported."""
     package = TRACKERS[name].PACKAGE
     try:
         return importlib.import_module(package)
-    except ImportError:
+    except Exception as error:  # not there, or there and broken
         raise ValueError(
-            f'config.trackers={name} needs the package {package}; pip install {package}, or leave '
-            'it out'
+            f'config.trackers={name} needs the package {package} ({_line(error)}); pip install '
+            f'{package}, or leave it out'
         ) from None
 
 

@@ -101,6 +101,10 @@ def apply(config, point):
     for name, value in point.items():
         if name not in known:
             raise ValueError(f'the sweep sets {name!r}; configs/default.py has no such field')
+        if name == 'cpu_devices' and value != known[name]:
+            raise ValueError(
+                'the sweep sets cpu_devices, which is of the process; give --config.cpu_devices'
+            )
         try:
             config.update_from_flattened_dict({name: value})
         except TypeError:
@@ -124,12 +128,12 @@ def naming(index):
 def command(argv, *more):
     """The command line again, without what chooses runs of a sweep; `more` is added.
 
-    By the Python that runs now where it lies below the working directory, as .venv/bin/python.
+    By the Python that runs now, named from the working directory if it lies below it.
     """
     kept = without_flags(argv[1:], ('sweep', 'sweep_index'), ('sweep_list', 'nosweep_list'))
     path, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
-    python = str(path.relative_to(here)) if path.is_relative_to(here) else 'python'
-    return ' '.join([shlex.quote(python), 'main.py', *map(shlex.quote, kept), *more])
+    python = path.relative_to(here) if path.is_relative_to(here) else path
+    return ' '.join([*map(shlex.quote, [str(python), argv[0], *kept]), *more])
 
 
 def without_flags(words, valued, switches):

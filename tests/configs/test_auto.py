@@ -80,6 +80,14 @@ def test_what_is_set_by_hand_stays():
         assert said == (name in chosen and name not in given), name
 
 
+def test_what_a_config_file_sets_on_top_stays():
+    config = augmented.get_config('auto')
+    config.generator.steps, config.data.image_size = 800, 16
+    auto.apply(config, facts(), {})
+    assert (config.generator.steps, config.data.image_size) == (800, 16)
+    assert (config.generator.sample_every, config.generator.patch_size) == (100, 1)
+
+
 def test_what_is_chosen_fits_what_is_set_by_hand():
     """Networks for the side that the images will have, looks for the steps that there will be."""
     fields = {

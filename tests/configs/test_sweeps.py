@@ -84,6 +84,7 @@ def test_what_is_no_sweep_is_said(tmp_path, text, said):
 
 @pytest.mark.parametrize(('point', 'said'), [
     ({'classifier.stepz': 3}, 'classifier.stepz'), ({'classifier.steps': 'many'}, "'many'"),
+    ({'cpu_devices': 3}, 'give --config.cpu_devices'),
 ])  # fmt: skip
 def test_a_field_that_cannot_be_set_is_named(point, said):
     with pytest.raises(ValueError, match=said):
@@ -91,23 +92,24 @@ def test_a_field_that_cannot_be_set_is_named(point, said):
 
 
 def test_commands_say_each_run_and_leave_out_what_chooses(monkeypatch):
-    monkeypatch.setattr(sweeps.sys, 'executable', '/usr/bin/python3')
+    monkeypatch.setattr(sweeps.sys, 'executable', '/bin/python3')
     argv = ['main.py', '--config=c.py', '--sweep', 'a b.py', '--sweep_list', '--workdir=my runs']
-    assert sweeps.command(argv) == "python main.py --config=c.py '--workdir=my runs'"
+    assert sweeps.command(argv) == "/bin/python3 main.py --config=c.py '--workdir=my runs'"
     named = ['main.py', '--workdir', 'sweeps/a', '--sweep_index', '3', '--config=c.py']
-    assert sweeps.command(named) == 'python main.py --workdir sweeps/a --config=c.py'
+    assert sweeps.command(named) == '/bin/python3 main.py --workdir sweeps/a --config=c.py'
     one_dash = ['main.py', '--workdir=sweep', '-sweep', 'b.py', '--sweep_index=3', '--config=c.py']
-    assert sweeps.command(one_dash) == 'python main.py --workdir=sweep --config=c.py'
+    assert sweeps.command(one_dash) == '/bin/python3 main.py --workdir=sweep --config=c.py'
     assert sweeps.commands(argv, 'a b.py', [{'x': 1}, {'x': (2, 3)}, {}]) == [
-        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=0"
+        "/bin/python3 main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=0"
         '  # --config.x=1',
-        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=1"
+        "/bin/python3 main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=1"
         "  # '--config.x=(2, 3)'",
-        "python main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=2"
+        "/bin/python3 main.py --config=c.py '--workdir=my runs' --sweep='a b.py' --sweep_index=2"
         '  # the config as it is',
     ]
     monkeypatch.setattr(sweeps.sys, 'executable', str(pathlib.Path.cwd() / '.venv/bin/python'))
     assert sweeps.command(['main.py']) == '.venv/bin/python main.py'
+    assert sweeps.command(['/my p/main.py']) == ".venv/bin/python '/my p/main.py'"
 
 
 def test_weights_that_a_point_starts_from_are_found_from_any_directory(monkeypatch, tmp_path):

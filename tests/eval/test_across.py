@@ -212,3 +212,17 @@ def test_what_auto_makes_of_a_point_is_no_other_setting():
         row['config'].update({'auto': True, 'splits.seed': seed})
         row['point'] = {'splits.seed': seed}
     assert not across.alike(rows)  # of a seed no other number of steps follows
+    for row in rows:
+        row['config']['splits.group_by'] = '(.*)_'
+    assert across.alike(rows)  # but where it changes how many images a class has
+
+
+def test_runs_on_other_images_are_not_alike():
+    rows = [{'point': {'splits.seed': seed}, 'config': {'splits.seed': seed}, 'images': ['a']}
+            for seed in range(2)]
+    assert across.alike(rows)
+    rows[0]['images'] = ['b']
+    assert not across.alike(rows)
+    for row in rows:
+        row['point'] = row['config'] = {'data.train': row['images'][0]}
+    assert across.alike(rows)  # the sweep says so

@@ -120,13 +120,17 @@ def test_the_headline_has_its_results_in_its_order(run, monkeypatch):
     without = [arm for arm in result['arms'] if arm != 'augmented']
     alone = result | {'name': 'alone', 'arms': {arm: result['arms'][arm] for arm in without}}
     monkeypatch.setattr(collect, 'HEADLINE', {'grocery': 'A | B', 'alone': 'C', 'other': 'D'})
-    _, first, second = rows_of(collect.markdown([alone, result], 'headline.md').replace('\\|', '/'))
+    page = collect.markdown([alone, result], 'headline.md').replace('\\|', '/')
+    _, first, second = rows_of(page)
     accuracy = result['differences']['augmented-original']['accuracy']
     low, high = (100 * bound for bound in accuracy['ci95'])
     assert [cell.strip() for cell in first] == [
         'A / B', f'{100 * result["arms"]["original"]["accuracy"]["mean"]:.1f}%',
-        f'{100 * accuracy["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]', 'not run', 'not run']
+        f'{100 * accuracy["mean"]:+.1f} [{low:+.1f}, {high:+.1f}] †', 'not run', 'not run']
     assert [cell.strip() for cell in second][2:] == ['not run'] * 3
+    assert page.splitlines()[-1].startswith('† Not yet a claim: 2 seeds')
+    clear = collect.markdown([result | {'seeds': 5, 'training': {}}], 'headline.md')
+    assert '†' not in clear
 
 
 def test_every_result_of_the_headline_is_there():

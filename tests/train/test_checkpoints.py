@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from train import checkpoints, stages, state
+from train import checkpoints, disk, stages, state
 
 
 def make_state(step=0, width=3, seed=0, optimizer=None, **options):
@@ -258,6 +258,19 @@ def test_training_goes_on_past_a_damaged_checkpoint(tmp_path):
     resumed = checkpoints.restore(tmp_path, make_state(seed=2))
     checkpoints.save(tmp_path, resumed.replace(step=np.int32(20)))
     assert int(checkpoints.restore(tmp_path, make_state(seed=2)).step) == 20
+
+
+def test_what_cannot_be_read_for_now_is_no_damage(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, make_state(10))
+
+    def fails(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(disk, 'digest', fails)
+    with pytest.raises(OSError, match='Permission denied.*the same command tries again'):
+        checkpoints.restore(tmp_path, make_state())
+    monkeypatch.undo()
+    assert int(checkpoints.restore(tmp_path, make_state()).step) == 10
 
 
 def test_all_damaged_is_as_none(tmp_path):

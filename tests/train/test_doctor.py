@@ -14,7 +14,7 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
-    doctor.examine(config, 'runs/my x', {'data.train': 'images.zip'})
+    doctor.examine(config, 'runs/my x', {'data.train': 'images.zip'}, 'main.py')
     said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
     assert '1 group of images that show one picture' in said and 'rare/again.png' in said
@@ -39,7 +39,7 @@ def test_few_bits_in_files_of_many_are_said(tmp_path, heard, monkeypatch, bits, 
             Image.fromarray(pixels).save(tmp_path / name / f'{i}.png')
     config = augmented.get_config('folder')
     config.data.train = str(tmp_path)
-    doctor.examine(config, 'runs/mine', {})
+    doctor.examine(config, 'runs/mine', {}, 'main.py')
     assert ('will look black' in heard.getvalue()) == said
     assert 'mirrors' not in heard.getvalue()  # they are grey
 
@@ -48,29 +48,35 @@ def test_few_bits_in_files_of_many_are_said(tmp_path, heard, monkeypatch, bits, 
 def test_what_a_run_does_to_photographs_is_said(tmp_path, heard, monkeypatch, pattern):
     monkeypatch.setattr(doctor, '_show_costs', lambda *_: None)
     rng = np.random.default_rng(0)
-    for name in ('cell', 'debris'):
-        (tmp_path / name).mkdir()
+    for name in ('train/cell', 'train/debris', 'test/cell', 'test/debris'):
+        (tmp_path / name).mkdir(parents=True)
         for i in range(10):
             pixels = rng.integers(0, 256, (20, 20, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f'day{i // 3}_{i}.png')
     config = augmented.get_config('folder')
-    config.data.train, config.splits.group_by = str(tmp_path), pattern
-    doctor.examine(config, 'runs/mine', {})
+    config.data.train, config.splits.group_by = str(tmp_path / 'train'), pattern
+    doctor.examine(config, 'runs/mine', {}, 'main.py')
     said = heard.getvalue()
     flags = [f'--config.{part}.augment_flip=False' for part in ('generator', 'judge', 'classifier')]
     assert f'add {" ".join(flags)}' in said
     assert ('see config.splits.group_by' in said) == (not pattern)
     assert ('20 images in 4 groups' in said) == bool(pattern)
     assert (f'group_by={pattern}' in said or f"group_by='{pattern}'" in said) == bool(pattern)
+    assert 'or hold out more of them' in said
+    heard.truncate(0)
+    given = {f'{part}.augment_flip': False for part in ('generator', 'judge', 'classifier')}
+    config.data.test, config.splits.group_by = str(tmp_path / 'test'), ''
+    doctor.examine(config, 'runs/mine', given, 'main.py')
+    assert 'mirrors' not in heard.getvalue() and 'or hold out' not in heard.getvalue()
 
 
-def costs(heard, config, monkeypatch, preset, **given):
-    """The cells of the preset's row, and all that is said."""
-    monkeypatch.setattr(doctor, 'PRESETS', (preset,))
+def costs(heard, config, monkeypatch, *presets, **given):
+    """The cells of the first preset's row, and all that is said."""
+    monkeypatch.setattr(doctor, 'PRESETS', presets)
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-9, 0.0))
     given = {name.replace('__', '.'): value for name, value in given.items()}
     config.update_from_flattened_dict(given)
-    doctor.examine(config, 'runs/x', given)
+    doctor.examine(config, 'runs/x', given, 'main.py')
     said = heard.getvalue()
     heard.truncate(0)
     rows = [line.split() for line in said.splitlines() if line.strip().endswith('GB')]
@@ -82,8 +88,14 @@ def test_costs_are_those_of_the_settings_that_are_given(config, heard, monkeypat
     given, said = costs(heard, config, monkeypatch, 'folder', data__image_size=16,
                         classifier__seeds=2, arms=('original', 'augmented', 'classical'))
     assert usual[1] == '32' and given[1] == '16' and '2 seeds, 3 arms' in said
-    row, said = costs(heard, config, monkeypatch, 'folder', data__image_size=18)
-    assert row is None and ':folder cannot be run so: config.data.image_size=18' in said
+    row, said = costs(heard, config, monkeypatch, 'folder', 'folder128', data__image_size=24)
+    assert row[0] == ':folder' and ':folder128 cannot be run so: config.classifier.widths' in said
+
+
+def test_settings_with_which_nothing_can_be_run_are_an_error(config, heard, monkeypatch):
+    with pytest.raises(ValueError, match="config.trackers=.'nope',. may name"):
+        costs(heard, config, monkeypatch, 'folder', 'auto', trackers=('nope',))
+    assert 'Next:' not in heard.getvalue()
 
 
 def test_drawing_counts_passes_of_images(tiny_config):
@@ -110,7 +122,7 @@ def test_what_a_config_says_of_its_images_and_arms_is_in_the_command(heard, conf
 def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'folder128'))
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-11, 0.0))
-    doctor.examine(config, 'runs/x', {})
+    doctor.examine(config, 'runs/x', {}, 'main.py')
     table, _, after = heard.getvalue().partition('An estimate')
     assert ':folder ' in table and ':folder128' not in table
     assert ':folder128 would take weeks here' in after
@@ -119,7 +131,7 @@ def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
 def test_a_step_too_large_for_the_machine_says_what_helps(config, heard, monkeypatch):
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: jnp.ones(2**50, np.uint8))
     with pytest.raises(MemoryError, match=r'^not enough memory: .*batch_size'):
-        doctor.examine(config, 'runs/x', {})
+        doctor.examine(config, 'runs/x', {}, 'main.py')
 
 
 @pytest.mark.parametrize(('minutes', 'said'), [

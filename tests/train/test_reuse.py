@@ -102,6 +102,9 @@ def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path)
     with pytest.raises(ValueError, match='has no finished classifiers/augmented/seed_1; finish'):
         runs.open_run(copy).classifiers()
     assert len(runs.open_run(copy / 'classifiers' / 'original').classifiers()) == 2
+    shutil.rmtree(copy / 'data')
+    with pytest.raises(ValueError, match='the data of .* lay in .*data, which is gone; what the r'):
+        runs.open_run(copy).parts()
 
 
 def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
@@ -408,9 +411,12 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
     done = main(['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], env)
     assert done.returncode == 0 and 'Accuracy' in done.stdout, done.stderr
     assert json.loads((tmp_path / 'e.json').read_text())['images'] == 898
+    into = ['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "new"}/']
+    assert main(into, env).returncode == 0 and [*tmp_path.glob('new/evaluation_*.json')]
     mistakes = (
         (['--mode=predict', f'--checkpoint={folder}'], '--images'),
         (['--mode=export'], '--checkpoint'),
+        (['--mode=predict', f'--checkpoint={folder}', '--images', 'a', 'b'], "argument 'b'"),
         (['--mode=sample', f'--checkpoint={tmp_path}'], 'is no run'),
         (['--mode=sample', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], 'is a file'),
         (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),

@@ -89,3 +89,11 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(ValueError, match='pip install wandb'):
         trackers.find('wandb')
+
+
+def test_a_package_that_is_broken_is_named(monkeypatch, tmp_path):
+    (tmp_path / 'wandb.py').write_text('raise TypeError("descriptors, not created directly")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'wandb', raising=False)
+    with pytest.raises(ValueError, match=r'wandb \(descriptors, not created directly\); pip'):
+        trackers.find('wandb')
