@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tables of benchmarks/README.md that need no GPU, but for the faults', on one machine in one run of about
-# 90 minutes, in which it should do nothing else. From the repository's root:
+# The tables of benchmarks/README.md that need no GPU, but for the faults', on one machine in one run of two hours,
+# in which it should do nothing else. From the repository's root:
 #     OUT=some/folder PYTHON=.venv/bin/python bash benchmarks/on_cpu.sh [PHOTOS]
 # PHOTOS is a zip or folder of photographs, for the second table of backbones. Needs benchmarks/requirements.txt.
 # Each part writes when it ends; one that fails is named, and the next one starts.
