@@ -31,8 +31,7 @@ def alike(found: Sequence[Mapping]) -> bool:
     `:auto` settings may differ in what this may choose, too: some of it follows from the sweep's.
     """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
-    images = {json.dumps(row.get('images')) for row in found}
-    if len(images) > 1 and not any(name.startswith('data.') for name in varied):
+    if not varied & {'data.source', 'data.train', 'data.test'} and not _same_images(found):
         return False
     counts_stay = replicates([row['point'] for row in found]) and not any(
         row['config'].get(name) for row in found for name in ('splits.group_by', 'data.imbalance'))
@@ -111,6 +110,17 @@ def _test_images(row):
     """[name, digest, label] of each."""
     listing = row['places']['data'] / 'splits.json'
     return json.loads(listing.read_text('utf-8'))['test']
+
+
+def _same_images(found):
+    """Whether the runs were made of the same files or, where these were touched, images."""
+    if len({json.dumps(row.get('inputs')) for row in found}) == 1:
+        return True
+    listings = (json.loads((row['places']['data'] / 'splits.json').read_text('utf-8'))
+                for row in found)
+    images = [sorted(listing['train'] + listing['validation'] + listing['test'])
+              for listing in listings]
+    return all(one == images[0] for one in images)
 
 
 def _same_test_images(found):

@@ -99,7 +99,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
-            'images': stages.inputs(places['data']),
+            'inputs': stages.inputs(places['data']),
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'masks': group_masks(np.array([row['train_count'] for row in classes]),
                                  **metrics['groups']),
@@ -177,7 +177,8 @@ def _doubts(board):
               for row in board.rows}
     reasons = dict.fromkeys(itertools.chain(*doubts.values()))
     runs = {why: sorted(index for index, own in doubts.items() if why in own) for why in reasons}
-    return {why: 'all runs' if len(own) == len(doubts) else
+    all_runs = 'all runs together' if board.together else 'all runs'
+    return {why: all_runs if len(own) == len(doubts) else
             f'run{"s" if len(own) > 1 else ""} {", ".join(map(str, own))}'
             for why, own in runs.items()}
 

@@ -93,7 +93,7 @@ def restore(folder, template):
     """The newest undamaged checkpoint in the form of `template`, or None if there is none.
 
     Raises:
-        OSError: it cannot be read, though it is as it was written.
+        OSError: it cannot be read for now, though it may be as it was written.
         stages.Changed: the newest checkpoint belongs to another network or optimizer.
     """
     newest = _newest(folder)
@@ -108,7 +108,7 @@ def load(folder, step=None):
 
     Raises:
         stages.Lost: it is gone, or not as it was written; no other is used in its place.
-        OSError: it cannot be read, though it is as it was written.
+        OSError: it cannot be read for now, though it may be as it was written.
     """
     folder = pathlib.Path(folder).resolve()
     if step is None:

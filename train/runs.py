@@ -42,10 +42,9 @@ class Run:
                 f'{self.folder} has drawn no images: of its arms ({", ".join(used)}) none sees any'
             )
         if folder and not folder.is_dir():
-            raise ValueError(
-                f'the {name} of {self.folder} lay in {folder}, which is gone; what the runs of a '
-                'sweep have in common lies in its folder shared/, so a run is copied with the sweep'
-            )
+            own = folder.resolve().is_relative_to(self.folder.resolve())
+            way = 'give its command again' if own else 'copy the whole sweep, whose runs share it'
+            raise ValueError(f'the {name} of {self.folder} lay in {folder}, which is gone; {way}')
         if not folder:
             raise ValueError(
                 f'{self.folder} has no finished {name}; finish the run first, or give the command '

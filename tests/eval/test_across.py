@@ -217,12 +217,21 @@ def test_what_auto_makes_of_a_point_is_no_other_setting():
     assert across.alike(rows)  # but where it changes how many images a class has
 
 
-def test_runs_on_other_images_are_not_alike():
-    rows = [{'point': {'splits.seed': seed}, 'config': {'splits.seed': seed}, 'images': ['a']}
-            for seed in range(2)]
+def test_runs_on_other_images_are_not_alike(tmp_path):
+    rows, listing = [], {'train': [['x/1', '12', 0]], 'validation': [], 'test': [['y/1', '34', 1]]}
+    for seed in range(2):
+        (tmp_path / f'{seed}').mkdir()
+        rows.append({'point': {'data.image_size': 16 + seed}, 'inputs': [str(seed)],  # touched
+                     'config': {'data.image_size': 16 + seed},
+                     'places': {'data': tmp_path / f'{seed}'}})
+        (tmp_path / f'{seed}' / 'splits.json').write_text(json.dumps(listing))
     assert across.alike(rows)
-    rows[0]['images'] = ['b']
+    listing = {**listing, 'train': [['x/2', '56', 0]]}
+    (tmp_path / '1' / 'splits.json').write_text(json.dumps(listing))
     assert not across.alike(rows)
-    for row in rows:
-        row['point'] = row['config'] = {'data.train': row['images'][0]}
+    rows[0]['inputs'] = rows[1]['inputs']
+    assert across.alike(rows)
+    for row, inputs in zip(rows, 'ab'):
+        row |= {'point': {'data.train': inputs}, 'config': {'data.train': inputs},
+                'inputs': [inputs]}
     assert across.alike(rows)  # the sweep says so

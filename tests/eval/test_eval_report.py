@@ -354,6 +354,10 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
     assert ('No control was run' in caution) == said
     all_of_them = ','.join(['original', *arms, 'oversampled', 'classical', 'logit_adjusted'])
     assert not said or f'--config.arms={all_of_them} ' in caution
+    none = wording.caution({'seeds': 5, 'training': {}, 'controls': [], **found})
+    assert 'No control was run' not in none
+    one = wording.caution({'seeds': 5, 'training': {}, 'controls': ['oversampled'], **found})
+    assert not said or f'--config.arms={",".join(["original", *arms, "oversampled"])} ' in one
 
 
 @pytest.mark.parametrize('low, said', [(0.01, True), (1e-17, False)])

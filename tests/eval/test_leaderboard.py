@@ -2,7 +2,8 @@
 
 import json
 
-from sweep_runs import DOSES, RATES, change, console, pages, runs
+import pytest
+from sweep_runs import DOSES, RATES, SEEDS, change, console, pages, runs
 
 from eval import leaderboard
 
@@ -75,3 +76,16 @@ def test_a_run_of_code_before_the_scaled_loss_is_left_out(tmp_path):
     path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
     path.write_text(path.read_text().replace('scaled_loss', 'loss'))
     assert [row['index'] for row in leaderboard.rows(tmp_path, RATES)] == [2, 0]
+
+
+@pytest.mark.parametrize('seeds, said', [(1, {'3 seeds': 'all runs together'}), (2, {})])
+def test_seeds_of_runs_together_add_up(tmp_path, seeds, said):
+    runs(tmp_path, SEEDS)
+    for index in range(len(SEEDS)):
+        path = leaderboard.folder(tmp_path, index) / 'report' / 'metrics.json'
+        path.write_text(json.dumps(json.loads(path.read_text()) | {'seeds': seeds}))
+    board = leaderboard.rows(tmp_path, SEEDS)
+    found = leaderboard._doubts(leaderboard.Board(tmp_path, SEEDS, board, {'differences': {}}, {}))
+    assert found == said
+    runs(tmp_path / 'doses', DOSES)
+    assert 'Not yet a claim: 1 seed (all runs).' in pages(tmp_path / 'doses', DOSES)['md']

@@ -103,7 +103,11 @@ def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path)
         runs.open_run(copy).classifiers()
     assert len(runs.open_run(copy / 'classifiers' / 'original').classifiers()) == 2
     shutil.rmtree(copy / 'data')
-    with pytest.raises(ValueError, match='the data of .* lay in .*data, which is gone; what the r'):
+    with pytest.raises(ValueError, match='the data of .* lay in .*data, which is gone; give its'):
+        runs.open_run(copy).parts()
+    listed['data'] = '../shared/data/0123'
+    (copy / 'stages.json').write_text(json.dumps(listed), 'utf-8')
+    with pytest.raises(ValueError, match='lay in .*0123, which is gone; copy the whole sweep'):
         runs.open_run(copy).parts()
 
 
