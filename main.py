@@ -18,6 +18,7 @@ if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
+import functools
 import itertools
 import json
 import os
@@ -141,6 +142,7 @@ def run(config, workdir, command, rerun=False, shared=None):
     synthesis = data
     classifiers = list(itertools.product(config.arms, seeds(config.classifier)))
 
+    @functools.cache  # it reads what init_from names
     def depends(arm, seed):
         return {
             'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
@@ -256,15 +258,15 @@ def main(argv):
             print('\n'.join(sweeps.commands(sys.argv, _SWEEP.value, points)))
             return
         parallel.set_up(config.cpu_devices)
+        if _MODE.value == 'run':
+            processes.join(
+                detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
+                num_processes=_PROCESSES.value, process_id=_PROCESS.value,
+            )  # fmt: skip
+        say(f'On {parallel.describe()}')
         if _MODE.value == 'doctor':
-            say(f'On {parallel.describe()}')
             doctor.examine(config, _WORKDIR.value or 'runs/mine', given, argv[0])
             return
-        processes.join(
-            detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
-            num_processes=_PROCESSES.value, process_id=_PROCESS.value,
-        )  # fmt: skip
-        say(f'On {parallel.describe()}')
         configs = [sweeps.apply(config, point) for point in points]
     with processes.ending_together(), loop.stopping():
         if _SWEEP.value:

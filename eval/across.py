@@ -106,32 +106,29 @@ def _tell(runs, pair, key):
         all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs))
 
 
-def _test_images(row):
-    """[name, digest, label] of each."""
-    listing = row['places']['data'] / 'splits.json'
-    return json.loads(listing.read_text('utf-8'))['test']
+def _listing(row):
+    """The run's splits.json: {split: [name, digest, label] of each image}, and more."""
+    return json.loads((row['places']['data'] / 'splits.json').read_text('utf-8'))
 
 
 def _same_images(found):
     """Whether the runs were made of the same files or, where these were touched, images."""
     if len({json.dumps(row.get('inputs')) for row in found}) == 1:
         return True
-    listings = (json.loads((row['places']['data'] / 'splits.json').read_text('utf-8'))
-                for row in found)
     images = [sorted(listing['train'] + listing['validation'] + listing['test'])
-              for listing in listings]
+              for listing in map(_listing, found)]
     return all(one == images[0] for one in images)
 
 
 def _same_test_images(found):
-    tests = [_test_images(row) for row in found]
+    tests = [_listing(row)['test'] for row in found]
     return all(test == tests[0] for test in tests)
 
 
 def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
-    return cuts.group([name for name, *_ in _test_images(row)], pattern)
+    return cuts.group([name for name, *_ in _listing(row)['test']], pattern)
 
 
 def _images_errors(found, pairs):

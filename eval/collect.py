@@ -94,7 +94,7 @@ def result(metrics: Mapping, config: Mapping, name: str) -> dict:
     return {
         'name': name, **metrics, **less, 'image_size': fields['data.image_size'],
         'generator_steps': fields['generator.steps'],
-        'command': _portable_command(metrics.get('command') or ''),
+        'command': _portable_command(metrics['command']) if metrics.get('command') else '',
         'config': {key: _portable(value) for key, value in fields.items()
                    if key not in base or value != base[key]}}
 
@@ -132,16 +132,14 @@ def _portable(value):
 
 def _portable_command(command: str) -> str:
     """The command without this machine's paths, without --workdir and --rerun."""
-    python, program, *words = shlex.split(command) or ['', '']
-    if PurePath(python).is_absolute():
-        python = 'python'
+    python, program, *words = shlex.split(command)
+    python = 'python' if PurePath(python).is_absolute() else python
     words = sweeps.without_flags(words, ('workdir',), ('rerun', 'norerun'))
-    words = [python, PurePath(program).name, *words] if command else []
     parts = (word.partition('=') for word in words)
-    return shlex.join(
+    return shlex.join([python, PurePath(program).name, *(
         name + equals + _portable(value) if equals else _portable(name)
         for name, equals, value in parts
-    )
+    )])
 
 
 if __name__ == '__main__':

@@ -188,9 +188,11 @@ def _no_control(result: Mapping) -> str:
     if max(end(gain[score]['ci95'][0]) for score in ('accuracy', 'macro_f1')) <= 0:
         return ''
     controls = result.get('controls')
-    if controls == []:
+    if controls is None:
+        controls = results.CONTROLS
+    if not controls:
         return ''
-    arms = ','.join([*result['arms'], *(results.CONTROLS if controls is None else controls)])
+    arms = ','.join([*result['arms'], *controls])
     return ('No control was run, and what is cheaper may give as much: the same command with '
             f'--config.arms={arms} adds them.')
 

@@ -64,7 +64,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     }  # fmt: skip
     given = os.path.expanduser(out or run.folder / names[mode])
     out = pathlib.Path(given)
-    if pathlib.PurePath(names[mode]).suffix and (out.is_dir() or str(given).endswith(os.sep)):
+    if pathlib.PurePath(names[mode]).suffix and (out.is_dir() or given.endswith(os.sep)):
         out /= names[mode]  # a file's, into that folder
     if out.is_file() and not pathlib.PurePath(names[mode]).suffix:
         raise ValueError(f'--out={out} is a file; name a folder')
