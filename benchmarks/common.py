@@ -7,6 +7,7 @@ import os
 import pathlib
 import time
 
+import joblib
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -60,7 +61,7 @@ def interleaved(cases, *, rounds, repeats):
 
 def load():
     """A note on what else the machine does: figures from a busy one say little."""
-    return f'Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when this began.'
+    return f'Load average {os.getloadavg()[0]:.1f} on {joblib.cpu_count()} cores when this began.'
 
 
 def environment():
@@ -75,13 +76,9 @@ def environment():
 
 
 def report(name, rows, *, out, title, notes=(), variant=''):
-    """Prints `rows` ([{column: value}]) as a table and writes out/<name>[_<variant>].json.
-
-    On one process, whole or not at all.
-    """
+    """Prints `rows` ([{column: value}]) as a table, on one process, and writes them; see `save`."""
     if not parallel.is_main():
         return
-    name += f'_{variant}' * bool(variant)
     table = Table(title=title, box=None)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     for i, column in enumerate(columns):
@@ -92,6 +89,14 @@ def report(name, rows, *, out, title, notes=(), variant=''):
     console.print(table)
     for note in notes:
         console.print(note, markup=False)
+    save(name, rows, out=out, title=title, notes=notes, variant=variant)
+
+
+def save(name, rows, *, out, title, notes=(), variant=''):
+    """Writes out/<name>[_<variant>].json, on one process, whole or not at all."""
+    if not parallel.is_main():
+        return
+    name += f'_{variant}' * bool(variant)
     out.mkdir(parents=True, exist_ok=True)
     unfinished = out / f'unfinished_{name}.json'
     found = {'title': title, 'rows': rows, 'notes': list(notes), **environment()}

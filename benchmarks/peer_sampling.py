@@ -15,7 +15,8 @@ SETTINGS = {
 def prepare(network):
     """The network on PyTorch's device, ready to draw images."""
     peer_steps.set_up()
-    return network.eval().to(peer_steps.DEVICE, memory_format=torch.channels_last)
+    dtype = torch.bfloat16 if peer_steps.LOW_PRECISION else torch.float32
+    return network.eval().to(peer_steps.DEVICE, dtype, memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -38,8 +39,8 @@ def sample(network, labels, no_class, image_shape, *, sampler, steps, guidance_s
     if guided:
         label = torch.cat([label, torch.full_like(label, no_class)])
     condition = torch.zeros(len(label), CONDITION_SIZE, device=peer_steps.DEVICE)
-    for t in scheduler.timesteps:
-        level = torch.full((len(label),), log_snr[int(t)], device=peer_steps.DEVICE)
+    for t in scheduler.timesteps.tolist():  # once, or each step would wait for the device
+        level = torch.full((len(label),), log_snr[t], device=peer_steps.DEVICE)
         with torch.autocast(peer_steps.DEVICE, torch.bfloat16, enabled=peer_steps.LOW_PRECISION):
             x_0 = network(torch.cat([x_t, x_t]) if guided else x_t, level, label, condition)
         if guided:

@@ -5,14 +5,14 @@ labels to hide, augment, forward, loss, backward, clip, Adam with its schedule, 
 """
 
 import math
-import os
-import time
 
+import joblib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks import common
 from data.augment import CONDITION_SIZE
 from generation.diffusion import LOG_SNR_MAX, LOG_SNR_MIN
 
@@ -34,22 +34,18 @@ def fastest_threads(run):
     """
     if DEVICE == 'cuda':
         return torch.get_num_threads(), run
-    times = {}
-    for threads in {getattr(os, 'process_cpu_count', os.cpu_count)(), 1}:
-        torch.set_num_threads(threads)
-        spent = []
-        for _ in range(4):  # the first is a warm-up
-            start = time.perf_counter()
-            run()
-            spent.append(time.perf_counter() - start)
-        times[threads] = sorted(spent[1:])[1]
-    best = min(times, key=times.__getitem__)
 
-    def with_threads(*arguments):
-        torch.set_num_threads(best)
-        return run(*arguments)
+    def with_threads(threads):
+        def limited(*arguments):
+            torch.set_num_threads(threads)
+            return run(*arguments)
 
-    return best, with_threads
+        return limited
+
+    cases = {threads: with_threads(threads) for threads in {joblib.cpu_count(), 1}}
+    times = common.interleaved(cases, rounds=3, repeats=1)
+    best = min(times, key=lambda threads: times[threads]['median'])
+    return best, cases[best]
 
 
 def wait():

@@ -26,7 +26,7 @@ class UNet2D(nn.Module):
             block_out_channels=[config.channels * m for m in config.multipliers],
             down_block_types=[f'{kind}DownBlock2D' for kind in kinds],
             up_block_types=[f'{kind}UpBlock2D' for kind in reversed(kinds)],
-            num_class_embeds=num_classes + 1,
+            num_class_embeds=num_classes + 1, attention_head_dim=min(32, config.channels),
         )  # fmt: skip
 
     def forward(self, x_t, log_snr, label, augmentation):

@@ -44,8 +44,12 @@ def make_sampler(config, num_classes, image_shape, **settings):
     return experiment.make_draw(config, num_classes, image_shape)
 
 
-def speed(config, options):
-    """The rows of the first table, one for each sampler, guidance and side."""
+def speed(config, options, write):
+    """The rows of the first table, one for each sampler, guidance and side.
+
+    Args:
+        write: called with those there are, after each sampler and guidance.
+    """
     shape = (config.data.image_size, config.data.image_size, 3)
     model = generator.make_model(config.generator, NUM_CLASSES)
     params = initial_params(model, config.generator, shape)
@@ -79,6 +83,7 @@ def speed(config, options):
                 'x diffusers': base and base / spent['median'],
                 'threads': threads if side == 'diffusers' else None,
             })  # fmt: skip
+        write(rows=rows)
     return rows
 
 
@@ -160,10 +165,12 @@ def main():
     ]
     if torch is None:
         notes.append(common.PEERS_MISSING)
-    common.report(
-        'sampling', speed(config, options), out=options.out, notes=notes, variant=options.variant,
-        title=f'Sampling, {parallel.describe()}',
-    )  # fmt: skip
+    table = {
+        'name': 'sampling', 'out': options.out, 'notes': notes, 'variant': options.variant,
+        'title': f'Sampling, {parallel.describe()}',
+    }  # fmt: skip
+    rows = speed(config, options, functools.partial(common.save, **table))
+    common.report(**table, rows=rows)
     if not options.run:
         print('No --run, so no table of quality against steps.')
         return

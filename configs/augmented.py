@@ -33,9 +33,12 @@ def get_config(variant=''):
             f"unknown variant ':{variant}'; known: " + ', '.join(f"':{v}'" for v in VARIANTS if v)
         )
     config = default.get_config()
+    plain = config.judge.to_dict()
     VARIANTS[variant](config)
+    if config.judge.to_dict() != plain:
+        raise ValueError(f"what ':{variant}' sets in config.judge must stand in JUDGES")
     config.judge = default.judge(config.classifier)
-    config.judge.steps = JUDGE_STEPS.get(variant, config.judge.steps)
+    config.judge.update(JUDGES.get(variant, {}))
     return config
 
 
@@ -216,5 +219,6 @@ VARIANTS = {
     'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
     'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
 }  # fmt: skip
-# Of the judge, where they are not the classifiers': after half of them it accepts about as many.
-JUDGE_STEPS = {'': 3000, 'folder': 6000, 'auto': 6000, 'tfds': 6000}
+# Where the judge is not trained as the classifiers: after half of their steps it accepts about as
+# many images.
+JUDGES = {'': {'steps': 3000}} | dict.fromkeys(('folder', 'auto', 'tfds'), {'steps': 6000})

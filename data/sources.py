@@ -2,12 +2,12 @@
 
 import dataclasses
 import itertools
-import os
 import time
 import warnings
 from concurrent import futures
 from typing import Protocol
 
+import joblib
 import numpy as np
 from PIL import Image
 
@@ -50,7 +50,7 @@ def read(source, rows):
 
     # the first one loads Pillow, the next few tell how long one takes
     starts = [0, 1, *range(5, len(rows), _WINDOW), len(rows)]
-    with futures.ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+    with futures.ThreadPoolExecutor(min(joblib.cpu_count(), _THREADS)) as pool:
         slow = False
         for start, end in itertools.pairwise(starts):
             began = time.perf_counter()

@@ -81,7 +81,7 @@ def console_table(metrics: Mapping) -> Table:
     intervals = [interval(difference[key]['ci95']) for difference in metrics['differences'].values()
                  for key in METRICS]
     wide = max(map(len, intervals), default=0) > 12  # as [+7.0, +12.7]: one column fewer fits
-    keys = list(METRICS)[:-1] if wide else list(METRICS)
+    keys = list(METRICS)[: 4 if wide else 5]
     for key in keys:
         table.add_column(METRICS[key].replace('Macro ', 'Macro\n'), justify='right', min_width=10)
     for arm, scores in metrics['arms'].items():

@@ -41,7 +41,7 @@ def save(folder, state, *, keep=2):
     folder = pathlib.Path(folder).resolve()
     final = _path(folder, int(state.step))
     unfinished = folder / f'unfinished_{final.name}'
-    arrays = {name: np.asarray(x) for name, x in _named(state).items()}
+    arrays = jax.device_get(_named(state))  # all at once
     if not processes.on_main(lambda: _make_way(final, arrays)):
         return
     try:

@@ -45,7 +45,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     Args:
         config: a frozen `config.generator`.
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged,
-            of `loop.VALIDATED` images.
+            at `loop.VALIDATED` looks.
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
         init: parameters of another generator, to start from where they fit.
@@ -97,8 +97,12 @@ def create_state(model, optimizer, config, image_shape, init=None):
 
 
 def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
-    """state -> {'val_loss'}: the EMA's denoising loss, on the same images and noise each time."""
+    """state -> {'val_loss'}: the EMA's denoising loss, on the same images and noise each time.
+
+    Each image is looked at `repeats` times, or as often as `loop.VALIDATED` looks allow.
+    """
     some = validation.some(loop.VALIDATED)
+    repeats = max(1, min(repeats, loop.VALIDATED // len(some)))
 
     def losses(params, batch):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch['draw'])

@@ -6,13 +6,13 @@ the rules are in `generation.quality`.
 
 import numpy as np
 
+from configs import default
 from data import splits
 from eval import generative, predict, sheets
 from generation import quality
 from train import arms, classifier
 from train.progress import progress
 
-ARMS_OFF = {'init_from': '', 'logit_adjustment': 0.0}
 SUSPECTS = 12  # synthetic images most like a copy that the report shows
 
 
@@ -31,9 +31,9 @@ def judge_reads(config):
 
 
 def _settings(config):
-    """`config.judge`, frozen, with the fields that `config.classifier` has for its arms: off."""
-    fields = config.classifier.to_dict() | config.judge.to_dict() | ARMS_OFF
-    return type(config.judge)(fields)
+    """`config.judge`, frozen, with the fields that are about arms as they are by default: off."""
+    plain = default.get_config().classifier.to_dict()
+    return type(config.judge)(plain | config.judge.to_dict())
 
 
 def open_judge(folder, config, parts):

@@ -14,7 +14,7 @@ from train import checkpoints, disk, parallel, processes, trackers
 from train import state as state_lib
 from train.progress import say
 
-VALIDATED = 1000  # images at most whose loss decides nothing: of all it could outweigh the training
+VALIDATED = 1000  # looks at images at most for a loss that decides nothing: it costs, too
 
 
 class Interrupted(SystemExit):

@@ -15,6 +15,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import joblib
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
@@ -52,8 +53,8 @@ def set_up(cpu_devices):
     if not 0 <= cpu_devices <= MOST:
         raise ValueError(f'config.cpu_devices={cpu_devices} must be 0 to {MOST}')
     given = os.environ.get('XLA_FLAGS', '')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    count = cpu_devices or 2 ** min(3, int(math.log2(cores or 1)))
+    # those that this process may use: a container's share may be fewer than its machine has
+    count = cpu_devices or 2 ** min(3, int(math.log2(joblib.cpu_count())))
     wanted = [
         '--xla_backend_optimization_level=1',  # the time is in library calls: compile faster
         # convolutions by Eigen, which are faster in jax 0.12
@@ -140,7 +141,7 @@ def describe():
             'JAX needs for the device'
         ) from error
     if jax.default_backend() == 'cpu':
-        kind = f'{_processor() or kind}, {os.cpu_count()} cores'
+        kind = f'{_processor() or kind}, {joblib.cpu_count()} cores'
     return f'{jax.device_count()} x {jax.default_backend()} ({kind})'
 
 

@@ -117,7 +117,7 @@ def test_bounds_let_pass_what_is_just_inside():
     }), 1)  # fmt: skip
 
 
-ANY_SIZE = {  # 0 or more, or with a test of their own
+ANY_SIZE = {  # numbers without bounds in `check.BOUNDS`: 0 or more, or with a test of their own
     'classifier.logit_adjustment', 'classifier.max_skipped_steps',
     'classifier.randaugment_ops', 'classifier.seed',
     'classifier.synthetic_until', 'classifier.synthetic_weight', 'classifier.warmup_steps',
@@ -136,6 +136,8 @@ def test_every_number_has_its_bounds():
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }  # fmt: skip
     numbers = [name for name in numbers if not name.startswith('judge.')]
+    without = set(numbers) - {*BOUNDED, *ANY_SIZE}
+    assert not without, f'{without}: give them bounds in check.BOUNDS, or name them in ANY_SIZE'
     assert sorted([*BOUNDED, *ANY_SIZE]) == sorted(numbers)
 
 
@@ -156,8 +158,17 @@ def test_each_variant_trains_its_judge_as_its_classifiers():
     for variant in augmented.VARIANTS:
         config = augmented.get_config(variant)
         differ = {name for name, value in config.judge.items() if config.classifier[name] != value}
-        assert differ == ({'steps'} if variant in augmented.JUDGE_STEPS else set())
+        assert differ == set(augmented.JUDGES.get(variant, ()))
     assert len(config.judge) > 15 and 'seeds' not in config.judge
+
+
+def test_what_a_variant_sets_in_its_judge_is_not_dropped(monkeypatch):
+    def own(config):
+        config.judge.dropout = 0.1
+
+    monkeypatch.setitem(augmented.VARIANTS, 'own', own)
+    with pytest.raises(ValueError, match="':own' sets in config.judge must stand in JUDGES"):
+        augmented.get_config('own')
 
 
 @pytest.mark.parametrize('name', check.CHOICES)

@@ -45,6 +45,17 @@ def without_a_run(words):
 CASES = {shlex.join(words): words for page in PAGES for words in commands(page.read_text('utf-8'))}
 
 
+@pytest.mark.parametrize('page', ['README.md', 'docs/method.md'])
+def test_a_table_of_arms_has_them_all(page):
+    text = (ROOT / page).read_text('utf-8')
+    rows = re.findall(r'^\| `(\w+)` \|', text, re.MULTILINE)
+    assert [name for name in rows if name in ARMS] == [*ARMS]
+    assert page != 'README.md' or any(
+        set(word.partition('--config.arms=')[2].split(',')) == {*ARMS}
+        for words in commands(text) for word in words
+    )  # fmt: skip
+
+
 @pytest.fixture(scope='module')
 def outcomes(once, tmp_path_factory, clean_env):
     """{command: (status, errors)}."""

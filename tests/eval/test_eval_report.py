@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from eval import generative, metrics, report, results, sheets, statistics, verdict, wording
+from generation import quality
 from train.arms import ARMS
 
 NAMES = ['<b>&"x', 'pipe|`*', 'common', 'absent']
@@ -247,6 +248,13 @@ def test_the_answer_names_the_strongest_control(finished):
     assert results.strongest_control(result['arms'] | more) == 'classical'
     assert results.strongest_control({'original': {}, 'augmented': {}}) is None
     assert {*results.CONTROLS, results.BASELINE, results.CLAIM, *results.ON_TOP} <= set(ARMS)
+    as_they_are = {name for name, arm in ARMS.items()
+                   if arm.real and not arm.synthetic and not arm.repeated}
+    assert set(wording.AS_THEY_ARE) == as_they_are
+
+
+def test_the_report_has_words_for_every_reason_of_the_quality_check():
+    assert list(report.REASONS) == [*quality.REASONS, 'surplus']
 
 
 def evidence(groups=(), classes=(), **more):
@@ -352,7 +360,7 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
                             ['a', 'b'], np.array([9, 9]), {'many': 40, 'few': 25})
     caution = wording.caution({'seeds': 5, 'training': {}, **found})
     assert ('No control was run' in caution) == said
-    all_of_them = ','.join(['original', *arms, 'oversampled', 'classical', 'logit_adjusted'])
+    all_of_them = ','.join(['original', *arms, *results.CONTROLS])
     assert not said or f'--config.arms={all_of_them} ' in caution
     none = wording.caution({'seeds': 5, 'training': {}, 'controls': [], **found})
     assert 'No control was run' not in none

@@ -170,8 +170,8 @@ def test_second_order_extrapolates_a_linear_denoiser():
 
 
 def test_unknown_sampler():
-    with pytest.raises(ValueError, match="'euler'.*ddpm, ddim"):
-        draw('euler', 2, 1)
+    with pytest.raises(ValueError, match="'bogus'.*ddpm, ddim"):
+        draw('bogus', 2, 1)
 
 
 class Recorder:

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import default
 from models import cnn, resnet
+from train import classifier
 
 
 def shapes(network, size, batch=2, **options):
@@ -26,11 +28,13 @@ def test_only_the_first_filters_of_the_cnn_can_be_larger():
     assert sides == [(5, 5), (3, 3), (3, 3)] and logits.shape == (2, 10)
 
 
-@pytest.mark.parametrize('network', [cnn.CNN(5, (4,), 8, dtype=jnp.bfloat16),
-                                     resnet.ResNet32(5, dtype=jnp.bfloat16)])  # fmt: skip
+@pytest.mark.parametrize('network', classifier.NETWORKS)
 def test_outputs_and_parameters_are_float32_whatever_the_activations(network):
-    variables, (logits, features) = shapes(network, 8)
+    settings = default.get_config().classifier
+    settings.update(network=network, dtype='bfloat16')
+    variables, (logits, features) = shapes(classifier.make_model(settings, 5), 16)
     assert logits.dtype == features.dtype == jnp.float32
+    assert logits.shape == (2, 5) and features.shape[0] == 2 and features.ndim == 2
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
 

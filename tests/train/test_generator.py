@@ -133,7 +133,7 @@ def test_of_many_validation_images_some_of_all_classes_are_looked_at(fake_images
     class Current:
         ema = jnp.zeros(parallel.local_device_count())
 
-    evaluate = generator._make_evaluate(loss_fn, images, parallel.round_up(8), repeats=1)
+    evaluate = generator._make_evaluate(loss_fn, images, parallel.round_up(8))
     assert evaluate(Current)['val_loss'] == pytest.approx(1.0)
     jax.effects_barrier()
     assert len(seen) == 8 and set(seen) == set(images.labels.tolist())
