@@ -51,7 +51,7 @@ from train import (
     runs,
     stages,
     sweeping,
-)  # fmt: skip
+)
 from train.arms import ARMS, seeds
 from train.progress import say, show
 
@@ -69,7 +69,7 @@ _MODE = flags.DEFINE_enum(
     '--checkpoint. predict: classify --images into the CSV '
     '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
     'export: the classifier or the images, as --what says, to --out.',
-)  # fmt: skip
+)
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, "A run's folder, or in it classifiers/<arm>[/seed_<n>]."
 )
@@ -81,17 +81,17 @@ _CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
 _SEED = flags.DEFINE_integer(
     'seed', 0, 'Of the first image of each class to sample.', 0, 2**31
-)  # fmt: skip
+)
 _WHAT = flags.DEFINE_enum(
     'what', 'classifier', reuse.EXPORTS,
     'To export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
     'TensorFlow Datasets, in array_record.',
-)  # fmt: skip
+)
 _GUIDANCE = flags.DEFINE_float('guidance', None, "The guidance scale; default the run's.")
 _DISTRIBUTED = flags.DEFINE_bool(
     'distributed', None, 'Join the processes that JAX detects (Cloud TPU, Kubernetes); SLURM and '
     'Open MPI are joined without it.'
-)  # fmt: skip
+)
 _COORDINATOR = flags.DEFINE_string(
     'coordinator_address', None, "Where JAX detects no cluster: host:port of process 0."
 )
@@ -102,12 +102,12 @@ _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them thi
 _LEARN = [
     'train/parallel.py', 'models', 'train/loop.py', 'train/state.py', 'data/augment.py',
     'data/pipeline.py',
-]  # fmt: skip
+]
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/experiment.py']
 _CHECK = [
     'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
-]  # fmt: skip
+]
 
 
 def run(config, workdir, command, rerun=False, shared=None):
@@ -122,7 +122,7 @@ def run(config, workdir, command, rerun=False, shared=None):
     stage = stages.Runner(
         workdir, rerun=rerun, shared=shared,
         begin=lambda: provenance.write_config(workdir, config),
-    )  # fmt: skip
+    )
     with guard.mistakes():
         folder, reading = stage.run(
             'data', lambda out: preparing.prepare_data(out, config),
@@ -131,7 +131,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             after=processes.on_main(lambda: provenance.input_digests(config.data)),
             code=['train/preparing.py', 'data'], alone=True,
             guarded=('splits.json', 'duplicates.json'),
-        )  # fmt: skip
+        )
         data = disk.digest(folder / 'splits.json')  # of the images, however they came there
         copies = disk.digest(folder / 'duplicates.json')  # among them
         parts = splits.load(folder)
@@ -161,7 +161,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             'judge', lambda out: judging.train_judge(out, config, parts),
             reads={'judge': judging.judge_reads(config)},
             after=[data], code=[*_CLASSIFY, 'train/judging.py'],
-        )  # fmt: skip
+        )
         # unless they choose its weights, the samples are only looked at: they change no result
         by_samples = config.generator.select == 'best_validation'
         generator_folder, generator = stage.run(
@@ -171,7 +171,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                   | (experiment.watch_reads(config) if by_samples else {}),
             after=[data, judge, copies] if by_samples else [data],
             code=[*_GENERATE, *(_CHECK if by_samples else [])],
-        )  # fmt: skip
+        )
         synthetic_folder, synthesis = stage.run(
             'synthetic',
             lambda out: experiment.make_images(
@@ -179,7 +179,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
             after=[judge, generator, copies],
             code=[*_GENERATE, *_CHECK],
-        )  # fmt: skip
+        )
         with guard.mistakes():
             synthetic = experiment.read_synthetic(synthetic_folder)
 
@@ -191,7 +191,7 @@ def run(config, workdir, command, rerun=False, shared=None):
             lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
             **depends(arm, seed),
-        )  # fmt: skip
+        )
         folders.setdefault(arm, []).append(folder)
         trained.append(digest)
 
@@ -203,7 +203,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         reads={'report': config.report, 'trained': [list(one) for one in classifiers]},
         after=[reading, synthesis, *trained],
         code=['train/experiment.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
-    )  # fmt: skip
+    )
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
     show(report.console_table(metrics))
@@ -247,7 +247,7 @@ def main(argv):
                     split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
                     count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
                     what=_WHAT.value,
-                )  # fmt: skip
+                )
             return
         config, name = settings()
         given = config_flags.get_override_values(flags.FLAGS['config'])
@@ -262,7 +262,7 @@ def main(argv):
             processes.join(
                 detect=_DISTRIBUTED.value, coordinator_address=_COORDINATOR.value,
                 num_processes=_PROCESSES.value, process_id=_PROCESS.value,
-            )  # fmt: skip
+            )
         say(f'On {parallel.describe()}')
         if _MODE.value == 'doctor':
             doctor.examine(config, _WORKDIR.value or 'runs/mine', given, argv[0])

@@ -57,12 +57,12 @@ def measure(config, *, minutes, steps_each, rounds):
         settings = _with(
             settings, steps=count, validate_every=max(1, count // 20),
             warmup_steps=min(settings.warmup_steps, count // 10),
-        )  # fmt: skip
+        )
         losses = _train(settings, parts)
         rows.append({
             'backbone': name, 'ms': ms['median'], 'ms_min': ms['min'], 'ms_max': ms['max'],
             'minutes': minutes, 'steps': count, 'val_loss': losses[-1], 'best': min(losses),
-        })  # fmt: skip
+        })
     return rows
 
 
@@ -77,7 +77,7 @@ def _train(settings, parts):
         generator.train(
             folder, settings, parts.train, parts.validation, num_classes=len(parts.class_names),
             update=update,
-        )  # fmt: skip
+        )
         log = pathlib.Path(folder, 'metrics.jsonl').read_text('utf-8')
         rows = map(json.loads, log.splitlines())
         return [row['val_loss'] for row in rows if 'val_loss' in row]
@@ -87,7 +87,7 @@ def main():
     options = common.arguments(
         'The validation loss that each backbone reaches in the same time.',
         variant='', train='', minutes=3.0, steps=20, rounds=7,
-    )  # fmt: skip
+    )
     load, config = common.load(), steps.get_config(options.variant, {'data.train': options.train})
     parallel.set_up(config.cpu_devices)
     rows = measure(config, minutes=options.minutes, steps_each=options.steps, rounds=options.rounds)
@@ -97,7 +97,7 @@ def main():
         'backbones', rows, out=options.out, notes=[*NOTES, load],
         variant=options.variant or 'glyphs',
         title=f'{name}: backbones after {options.minutes:g} minutes, {size}x{size}, batch {batch}',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ def ask(module, request, env=()):
         [sys.executable, '-m', module, json.dumps(request), repr(time.time())],
         cwd=ROOT, capture_output=True, text=True,
         env={name: value for name, value in variables.items() if value is not None},
-    )  # fmt: skip
+    )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
         raise RuntimeError('\n'.join([f'{module} ended with status {done.returncode}', *said]))

@@ -20,7 +20,7 @@ from data.decode import EncodedSource
 KINDS = (
     ('JPEG', (4032, 3024), 60), ('WEBP', (1600, 1200), 60), ('PNG', (512, 384), 300),
     ('JPEG', (512, 384), 1000), ('JPEG', (64, 64), 4000),
-)  # fmt: skip
+)
 
 
 def photographs(kind, size, count, side):
@@ -37,7 +37,7 @@ def photographs(kind, size, count, side):
     return EncodedSource(
         ('a',), np.zeros(count, np.int32), tuple(f'a/{i}' for i in range(count)), side,
         lambda i: encoded[i % len(encoded)],
-    )  # fmt: skip
+    )
 
 
 def measure(kinds, *, side, rounds):
@@ -54,7 +54,7 @@ def measure(kinds, *, side, rounds):
         rows.append({
             'images': f'{count} {kind} of {size[0]}x{size[1]}', 'one by one, ms': one,
             'read, ms': read, 'x one by one': one / read,
-        })  # fmt: skip
+        })
     return rows
 
 
@@ -76,7 +76,7 @@ def main():
     common.report(
         'decoding', rows, out=options.out, title=f'Decoding to {options.side}x{options.side}',
         notes=('ms are of an image, medians', load),
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -30,7 +30,7 @@ def measure(model, devices, variant, fields, count, place):
     drawn = pipeline.train_batches(
         [images], [1.0], batch_size=training.batch_size, seed=0,
         process_index=index, process_count=number,
-    )  # fmt: skip
+    )
     batches = [parallel.shard(batch) for batch in itertools.islice(drawn, PREPARED)]
     feed = steps.feeder(training, count, lambda: itertools.cycle(batches))
     ms = common.interleaved({'step': feed}, rounds=1, repeats=1)['step']['median']

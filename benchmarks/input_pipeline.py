@@ -23,7 +23,7 @@ from train import state as state_lib
 # What is done on the device to the batches of each; 'none' is the transfer alone.
 AUGMENTED = {
     'generator': ('none', 'flip_shift'), 'classifier': ('none', 'flip_shift', 'randaugment'),
-}  # fmt: skip
+}
 SHORTER = 10  # times as short, and as many, are the turns of the steps
 PREPARED = 8  # batches that the prepared cases go round: too few to fall out of memory
 TURNS = {'torch item by item': 0, 'torch item by item, 2 workers': 2, 'torch whole batches': None}
@@ -51,7 +51,7 @@ def measure(name, config, images, *, steps_each, rounds):
         'ordering + gather + transfer' + (f' + {kind}' if kind != 'none' else ''):
             _augmented(kind, config, images, size, epoch)
         for kind in AUGMENTED[name]
-    }  # fmt: skip
+    }
     cases |= _torch(images, size, epoch)
     rest = common.interleaved(cases, rounds=rounds, repeats=1)
     times = {case: _each(t, few) for case, t in fed.items()}
@@ -64,7 +64,7 @@ def measure(name, config, images, *, steps_each, rounds):
             'images_per_s': 1e3 * size / t['median'], 'of_appetite': appetite / t['median'],
         }
         for case, t in times.items()
-    ]  # fmt: skip
+    ]
 
 
 def _each(times, batches):
@@ -101,7 +101,7 @@ def _fed(training, images, batches):
         'step, batches on the host': lambda: itertools.cycle(host()),
         'step, fed by the pipeline': lambda: map(
             parallel.shard, _stream(images, training.batch_size)),
-    }  # fmt: skip
+    }
 
     def host():
         drawn = itertools.islice(_stream(images, training.batch_size), PREPARED)
@@ -175,7 +175,7 @@ def main():
     options = common.arguments(
         'Images/s of the input pipeline against the appetite of the training steps.',
         variant='', images=20_000, classes=37, steps=100, rounds=5,
-    )  # fmt: skip
+    )
     config = steps.get_config(options.variant)
     parallel.set_up(config.cpu_devices)
     images = steps.picture_set(options.images, config.data.image_size, options.classes)
@@ -196,7 +196,7 @@ def main():
         'input_pipeline', rows, out=options.out, notes=notes, variant=options.variant,
         title=f'{options.images:,} images of {config.data.image_size} px, medians of '
               f'{options.rounds} epochs and of {options.rounds} x {options.steps} steps',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

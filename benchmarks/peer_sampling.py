@@ -9,7 +9,7 @@ from data.augment import CONDITION_SIZE
 SETTINGS = {
     'num_train_timesteps': 1000, 'beta_schedule': 'squaredcos_cap_v2',
     'prediction_type': 'sample',
-}  # fmt: skip
+}
 
 
 def prepare(network):

@@ -27,7 +27,7 @@ class UNet2D(nn.Module):
             down_block_types=[f'{kind}DownBlock2D' for kind in kinds],
             up_block_types=[f'{kind}UpBlock2D' for kind in reversed(kinds)],
             num_class_embeds=num_classes + 1, attention_head_dim=min(32, config.channels),
-        )  # fmt: skip
+        )
 
     def forward(self, x_t, log_snr, label, augmentation):
         time = 1000 * (log_snr - LOG_SNR_MAX) / (LOG_SNR_MIN - LOG_SNR_MAX)

@@ -102,7 +102,7 @@ class UNet(nn.Module):
             **numbered('down', [half.conv for half in halves], 1),
             **numbered('up', [double.conv for double in reversed(doubles)], 1),
             **({'class_map': maps[0].table} if maps else {}),
-        }  # fmt: skip
+        }
 
 
 class Block(nn.Module):
@@ -132,7 +132,7 @@ class Block(nn.Module):
             **numbered('GroupNorm', [self.norm_0, self.norm_1]),
             **numbered('Conv', [self.conv_0, self.conv_1]),
             **({'shortcut': self.shortcut} if shortcut else {}),
-        }  # fmt: skip
+        }
 
 
 class Attention(nn.Module):
@@ -226,7 +226,7 @@ class DiT(nn.Module):
             'noise_0': self.noise_0, 'augmentation': self.augmentation, 'noise_1': self.noise_1,
             'class': self.class_, 'stem': self.stem, 'places': self.places, 'head': self.head,
             **numbered('Dense', [*dense, self.modulation]),
-        }  # fmt: skip
+        }
 
 
 class DiTBlock(nn.Module):
@@ -243,7 +243,7 @@ class DiTBlock(nn.Module):
     def forward(self, h, condition):
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = (
             self.modulation(condition)[:, None].chunk(6, dim=-1)
-        )  # fmt: skip
+        )
         qkv = self.qkv(modulate(h, shift_1, scale_1)).unflatten(-1, (3, self.heads, -1))
         h = h + gate_1 * self.out(attend(*qkv.unbind(2)))
         wide = F.gelu(self.wide(modulate(h, shift_2, scale_2)), approximate='tanh')

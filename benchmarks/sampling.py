@@ -82,7 +82,7 @@ def speed(config, options, write):
                 'min': each['min'], 'max': each['max'],
                 'x diffusers': base and base / spent['median'],
                 'threads': threads if side == 'diffusers' else None,
-            })  # fmt: skip
+            })
         write(rows=rows)
     return rows
 
@@ -114,7 +114,7 @@ def quality(run, options):
     repeats = -(-options.images // len(reference.held_out_labels))
     labels = np.tile(reference.held_out_labels, repeats)
     rows = [{'case': 'training images', 'evaluations': None} | _spread(
-        [distance(reference.features, reference.labels)])]  # fmt: skip
+        [distance(reference.features, reference.labels)])]
     for sampler, name in SAMPLERS.items():
         for steps in STEPS:
             make = make_sampler(
@@ -147,14 +147,14 @@ def read_config(run):
 def _spread(values):
     return {
         'kernel distance': float(np.median(values)), 'lowest': min(values), 'highest': max(values),
-    }  # fmt: skip
+    }
 
 
 def main():
     options = common.arguments(
         __doc__.splitlines()[0], variant='', batch=256, steps=12, rounds=5, run='', images=500,
         seeds=3,
-    )  # fmt: skip
+    )
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # PyTorch wants some, too
     parallel.set_up(0)
     config = ml_collections.FrozenConfigDict(augmented.get_config(options.variant))
@@ -168,7 +168,7 @@ def main():
     table = {
         'name': 'sampling', 'out': options.out, 'notes': notes, 'variant': options.variant,
         'title': f'Sampling, {parallel.describe()}',
-    }  # fmt: skip
+    }
     rows = speed(config, options, functools.partial(common.save, **table))
     common.report(**table, rows=rows)
     if not options.run:

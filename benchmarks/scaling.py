@@ -48,7 +48,7 @@ def measure_devices(cases=CASES, variant='', fields=None, *, models=steps.MODELS
     alone = env | {'XLA_FLAGS': '--xla_cpu_multi_thread_eigen=false'}  # as one of several devices
     for _, model, case in itertools.product(range(rounds), models, cases):
         request = {'model': model, 'devices': case[0], 'variant': variant, 'fields': fields,
-                   'count': count}  # fmt: skip
+                   'count': count}
         requests = [request | {'place': place} for place in places(case[1])]
         own = env if case[1] == 1 else alone
         answers = children.ask_all('benchmarks.forced_devices', requests, own)
@@ -60,7 +60,7 @@ def measure_devices(cases=CASES, variant='', fields=None, *, models=steps.MODELS
             'model': model, 'devices': devices, 'processes': processes, 'batch': batch,
             'ms': float(np.median(times)), 'ms_min': min(times), 'ms_max': max(times),
             'images_per_s': 1e3 * batch / float(np.median(times)),
-        })  # fmt: skip
+        })
     first = {model: next(row['ms'] for row in rows if row['model'] == model) for model in models}
     return [row | {'speedup': first[row['model']] / row['ms']} for row in rows]
 
@@ -120,18 +120,18 @@ def main():
     options = common.arguments(
         'Time and memory by number of devices and of images.',
         largest=100_000, classes=10, variant='', steps=50, rounds=3,
-    )  # fmt: skip
+    )
     jax.config.update('jax_platforms', 'cpu')  # all of this is the host's, and so is what is noted
     rows = measure_devices(variant=options.variant, count=options.steps, rounds=options.rounds)
     common.report(
         'scaling_devices', rows, out=options.out, notes=DEVICE_NOTES,
         title='Training steps on a CPU split into devices',
-    )  # fmt: skip
+    )
     sizes = [size for size in SIZES if size <= options.largest]
     common.report(
         'scaling_sizes', measure_sizes(sizes, options.classes), out=options.out, notes=SIZE_NOTES,
         title=f'Images of {sized.SIDE} px in {options.classes} classes',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -60,7 +60,7 @@ def split(images, classes):
         made = splits.prepare(
             source, None, test_fraction=0.3, validation_fraction=0.1,
             duplicate_correlation=default.get_config().splits.duplicate_correlation,
-        )  # fmt: skip
+        )
         folder = next(fresh)
         splits.save(made, folder)
         splits.load(folder)
@@ -97,7 +97,7 @@ def export_images(images, classes):
     rows = {
         'images': images.images, 'labels': images.labels, 'seeds': np.arange(len(images)),
         'reasons': np.full(len(images), ''), 'relevance': np.ones(len(images)),
-    }  # fmt: skip
+    }
     names, fresh = [f'class {k}' for k in range(classes)], _folders()
     return lambda: export.write(next(fresh), rows, names, {'sampler': 'none'})
 

@@ -24,11 +24,11 @@ FIELDS: dict = {
     'classifier.seeds': 1, 'classifier.widths': '(4,)', 'classifier.hidden': 8,
     'classifier.steps': 40, 'classifier.batch_size': 16, 'classifier.log_every': 1,
     'classifier.validate_every': 20, 'classifier.save_every': 10,
-}  # fmt: skip
+}
 FIELDS |= {
     name.replace('classifier.', 'judge.'): value
     for name, value in FIELDS.items() if name.startswith('classifier.')
-}  # fmt: skip
+}
 del FIELDS['judge.seeds']
 # What of report/metrics.json is not the same in every run.
 _ACCIDENTS = ('seconds', 'command', 'date', 'commit', 'hardware', 'versions')

@@ -159,7 +159,7 @@ def main():
     options = common.arguments(
         'Checkpoints: killed while written and deleted, damaged in four ways.',
         writing=100, deleting=20, flips=200, seed=0,
-    )  # fmt: skip
+    )
     rng, rows = random.Random(options.seed), []
     from train import checkpoints  # noqa: F401 once, for all forks
 
@@ -177,7 +177,7 @@ def main():
     common.report(
         'soak_checkpoints', rows, out=options.out, notes=(*NOTES, f'Seed {options.seed}.'),
         title='Checkpoints, killed and damaged',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -46,7 +46,7 @@ def originals():
         'gif': _encode(colour, 'GIF'), 'tiff': _encode(colour, 'TIFF'),
         'large': _encode(Image.new('L', (9000, 9000)), 'PNG'),
         'text': b'not an image at all\n' * 40, 'nothing': b'',
-    }  # fmt: skip
+    }
     return found
 
 
@@ -107,11 +107,11 @@ def main():
         'survived': found['decoded'] + found['refused'], 'decoded': found['decoded'],
         'refused by name': found['refused'], 'slowest, s': found['slowest'],
         'peak, MB': found['peak_mb'],
-    }  # fmt: skip
+    }
     common.report(
         'soak_images', [row], out=options.out, notes=(*NOTES, f'Seed {options.seed}.'),
         title='Damaged image files',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -89,7 +89,7 @@ def interrupt(folder, name, expected, count, rng, send):
         'fault': name, 'tried': tried, 'survived': tried - broken,
         'worst': f'{slowest:.1f} s until both had ended',
         'statuses': ', '.join(f'{key}: {n}' for key, n in sorted(statuses.items())),
-    }  # fmt: skip
+    }
 
 
 def main():
@@ -118,7 +118,7 @@ def main():
         if options.kills:
             rows.append(interrupt(folder, 'kill -9 of one', expected, options.kills, rng, kill))
     common.report('soak_processes', rows, out=options.out, notes=(*NOTES, f'Seed {options.seed}.'),
-                  title='Small whole runs as two processes')  # fmt: skip
+                  title='Small whole runs as two processes')
 
 
 if __name__ == '__main__':

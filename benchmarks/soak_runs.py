@@ -22,7 +22,7 @@ from benchmarks import common, small_run
 
 LONGEST = 10.0  # seconds until an interruption, at most
 STAGES = ('data', 'judge', 'generator', 'synthetic', 'classifiers/original/seed_0',
-          'classifiers/augmented/seed_0', 'report')  # fmt: skip
+          'classifiers/augmented/seed_0', 'report')
 NOTES = (
     'survived: the run went on and ended bit for bit like one that was left alone (checkpoints, '
     'images, predictions, logs, report), or was refused with one line where that is right',
@@ -194,7 +194,7 @@ def main():
     options = common.arguments(
         'Whole runs killed, stopped, started twice, on full disks.',
         kills=100, signals=50, twice=50, disks=8, fill=5, seed=0,
-    )  # fmt: skip
+    )
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as made:
         folder = pathlib.Path(made)

@@ -87,7 +87,7 @@ def main():
     options = common.arguments(
         'Seconds from the start of the process to the end of the first training step.',
         variant='', rounds=3, run='',
-    )  # fmt: skip
+    )
     if options.run:
         facts = json.loads((pathlib.Path(options.run) / 'config.json').read_text('utf-8'))
         ran = [f'ran on {facts["hardware"]} at commit {facts["commit"]}, {facts["date"]}']
@@ -98,7 +98,7 @@ def main():
     common.report(
         'startup', rows, out=options.out, notes=NOTES, variant=options.variant,
         title=f'From the command line to the end of the first step, {options.rounds} starts each',
-    )  # fmt: skip
+    )
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ FIELDS = {
     'quality.copy_ratio': 0.0, 'quality.min_contrast': 0.0, 'quality.max_saturated': 1.0,
     'classifier.seeds': 1, 'classifier.steps': 100, 'classifier.validate_every': 100,
     'classifier.save_every': 100,
-}  # fmt: skip
+}
 
 
 def write_zip(path, count, side):
@@ -67,14 +67,14 @@ def run(archive, workdir, side, count):
         'data.train': archive, 'data.image_size': side,
         'splits.test_fraction': part, 'splits.validation_fraction': part,
         'synthesis.fill': round(count / CLASSES * (1 - part) ** 2) + SYNTHETIC // CLASSES,
-    }  # fmt: skip
+    }
     command = [
         sys.executable, 'main.py', '--config=configs/augmented.py:folder', f'--workdir={workdir}',
         *(f'--config.{name}={value}' for name, value in settings.items()),
-    ]  # fmt: skip
+    ]
     peaks, done, start = {}, threading.Event(), time.monotonic()
     process = subprocess.Popen(command, cwd=children.ROOT, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True)
     watcher = threading.Thread(target=held, args=(process.pid, peaks, done))
     watcher.start()
     _, errors = process.communicate()
@@ -96,7 +96,7 @@ def measure(count, side, folder):
         'peak_mb': peaks['VmRSS'], 'own_mb': peaks['RssAnon'], 'mapped_mb': peaks['RssFile'],
         'data_s': seconds['data'], 'images_per_s_decoded': count / max(seconds['data'], 0.1),
         'whole_run_s': total,
-    }  # fmt: skip
+    }
 
 
 def main():
@@ -106,7 +106,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(count, options.side, pathlib.Path(folder)))
     common.report('streaming', rows, out=options.out, notes=notes,
-                  title='A whole run from a zip, with few training steps')  # fmt: skip
+                  title='A whole run from a zip, with few training steps')
 
 
 if __name__ == '__main__':

@@ -38,6 +38,6 @@ def endless(images, batch_size, workers):
         loader = data.DataLoader(
             dataset, batch_size, shuffle=True, drop_last=True, num_workers=workers,
             persistent_workers=workers > 0, multiprocessing_context='spawn' if workers else None,
-        )  # fmt: skip
+        )
     while True:
         yield from loader

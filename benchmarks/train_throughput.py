@@ -114,7 +114,7 @@ def ours(task, steps):
         'GFLOP/step': flops.by_products(step, *inputs),
         'XLA GFLOP/step': flops.by_xla(step, *inputs),
         'parameters': parameters, 'compile s': compiling,
-    }  # fmt: skip
+    }
     return Case(turn, facts)
 
 
@@ -138,7 +138,7 @@ def theirs(task, steps, kind):
     step = peer_steps.make_step(
         network, loss_fn, config, b2=config.get('adam_b2', 0.999),
         clip=config.get('clip_norm', 0.0), ema_decay=config.get('ema_decay', 0.0),
-    )  # fmt: skip
+    )
 
     def turn(count=steps):
         for _ in range(count):
@@ -219,7 +219,7 @@ def _row(case, spent, facts, batch_size, peak):
         '% of peak': 100 * facts['GFLOP/step'] / (peak * 1e-3 * spent['median']),
         'threads': facts.get('threads'), 'parameters': facts['parameters'],
         'compile s': facts.get('compile s'),
-    }  # fmt: skip
+    }
 
 
 def peak_memory(build):
@@ -239,7 +239,7 @@ def memory_of(case, options):
     command = [
         sys.executable, '-m', __spec__.name, '--variant', options.variant, '--memory',
         '--only', case, '--steps', str(options.steps),
-    ]  # fmt: skip
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -255,7 +255,7 @@ def main():
     every = {
         case: build for name, task in found.items()
         for case, build in builders(name, task, options.steps).items()
-    }  # fmt: skip
+    }
     if options.memory and options.only in every:
         print(json.dumps(peak_memory(every[options.only])))
         return
@@ -273,7 +273,7 @@ def report(found, options):
     table = {
         'name': 'train_throughput', 'rows': [], 'out': options.out, 'notes': notes,
         'title': f'Training step, {parallel.describe()}', 'variant': options.variant,
-    }  # fmt: skip
+    }
     with tempfile.TemporaryDirectory() as cache:  # else a first run's kernels would be found again
         os.environ['TORCHINDUCTOR_CACHE_DIR'] = cache
         for name, task in found.items():

@@ -218,7 +218,7 @@ VARIANTS = {
     '': glyphs, 'digits': digits, 'folder': folder, 'auto': auto, 'tfds': tfds, 'cifar': cifar,
     'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
     'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
-}  # fmt: skip
+}
 # Where the judge is not trained as the classifiers: after half of their steps it accepts about as
 # many images.
 JUDGES = {'': {'steps': 3000}} | dict.fromkeys(('folder', 'auto', 'tfds'), {'steps': 6000})

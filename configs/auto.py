@@ -44,7 +44,7 @@ def names():
         'data.image_size', 'generator.patch_size', 'generator.steps', 'generator.sample_every',
         'judge.steps', 'classifier.steps', 'classifier.seeds', 'synthesis.fill', 'report.few',
         'report.many', *(f'{model}.augment_flip' for model in MODELS),
-    }  # fmt: skip
+    }
 
 
 def choose(facts, given):
@@ -80,7 +80,7 @@ def choose(facts, given):
         'generator.sample_every': max(1, given.get('generator.steps', steps) // 8),
         **{name: 500 * round(usual[name] * grown / 500)
            for name in ('classifier.steps', 'judge.steps')},
-    }, f'as the square root of {total:,} training images; eight looks at samples'))  # fmt: skip
+    }, f'as the square root of {total:,} training images; eight looks at samples'))
     uneven = counts.max() / max(counts.min(), 1)
     few = total <= 2 * IMAGES and fill_plan(counts, '4x').sum() <= MOST * total
     fill = '4x' if few else 'largest' if uneven >= 2 else '2x'

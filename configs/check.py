@@ -55,7 +55,7 @@ BOUNDS = {
     '180 degrees at most': (lambda x: x <= 180, ('generator.augment_rotate',)),
     # JAX's random numbers have seeds of 32 bits
     f'below 2^32, which is {2**32}': (lambda x: x < 2**32, ('generator.seed', 'synthesis.seed')),
-}  # fmt: skip
+}
 BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'
 WHOLE = 'generator.multipliers', 'classifier.widths'
 

@@ -147,7 +147,7 @@ def judge(classifier):
     A setting of its own, so that the classifiers can be tuned and the synthetic images stay.
     """
     of_arms = ('seed', 'seeds', 'init_from', 'logit_adjustment', 'synthetic_share',
-               'synthetic_weight', 'synthetic_until')  # fmt: skip
+               'synthetic_weight', 'synthetic_until')
     fields = {name: value for name, value in classifier.items() if name not in of_arms}
     return ml_collections.ConfigDict(fields)
 

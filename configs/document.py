@@ -59,7 +59,7 @@ def page():
         if field.rpartition('.')[0] != section:
             section = field.rpartition('.')[0]
             lines += [f'\n## {section or "The whole"}\n', '| field | default | meaning |',
-                      '|---|---|---|']  # fmt: skip
+                      '|---|---|---|']
         meaning = meaning.replace('|', '\\|').replace('<', '\\<')
         value = f' `{_shown(values[field])}`' if field in values else ''
         lines.append(f'| `{field}` |{value} | {meaning} |')

@@ -98,7 +98,7 @@ def rand_augment(keys, images, *, ops, magnitude, cutout):
         pixels, _ = jax.lax.scan(
             lambda pixels, drawn: (operate(pixels, *drawn), None),
             jnp.round((image + 1) * 127.5), (which, strength),
-        )  # fmt: skip
+        )
         rows, columns = (
             _around(jnp.floor(v * side), round(cutout * side), side)
             for v, side in zip(u[2 * ops :], image.shape)
@@ -151,7 +151,7 @@ def _warp(pixels, matrix, fill=GREY):
         lambda channel: jax.scipy.ndimage.map_coordinates(
             channel, place, 1, mode='nearest'  # type: ignore[arg-type]  # takes an array, too
         ), -1, -1
-    )(pixels)  # fmt: skip
+    )(pixels)
     return warped if fill is None else jnp.where(inside[..., None], warped, fill)
 
 
@@ -243,11 +243,11 @@ def _luma(pixels):
 GEOMETRIC = {
     'shear_x': _shear_x, 'shear_y': _shear_y, 'translate_x': _translate_x,
     'translate_y': _translate_y, 'rotate': _rotate, 'identity': _identity,
-}  # fmt: skip
+}
 # (pixels, strength) -> pixels
 COLOURS = {
     'brightness': _brightness, 'color': _color, 'contrast': _contrast, 'sharpness': _sharpness,
     'posterize': _posterize, 'solarize': _solarize, 'autocontrast': _autocontrast,
     'equalize': _equalize,
-}  # fmt: skip
+}
 OPERATIONS = (*GEOMETRIC, *COLOURS)

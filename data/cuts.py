@@ -6,7 +6,7 @@ import numpy as np
 
 
 def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed,
-                groups=None):  # fmt: skip
+                groups=None):
     """{split: row numbers}, before duplicates are parted; see `splits.prepare`.
 
     The rows of a given test set count in `test_source`. `groups`: see `group`, of all of `labels`
@@ -94,7 +94,7 @@ def grouped_cut(labels, groups, fraction, seed):
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     members = np.split(order, starts[1:])
     inside = [np.unique(np.searchsorted(classes, labels[rows]), return_counts=True)
-              for rows in members]  # fmt: skip
+              for rows in members]
     held = np.bincount(np.concatenate([k for k, _ in inside]))  # groups that have rows of a class
     left, least, taken = held.copy(), np.clip(held - 1, 1, 2), []
 

@@ -157,11 +157,11 @@ def train_batches(
     pools = [
         start + np.arange(len(s.labels)) if class_counts is None
         else Repeats(s.labels, class_counts, start) for s, start in zip(sets, starts)
-    ]  # fmt: skip
+    ]
     batches = index_batches(
         pools, shares, batch_size=batch_size, seed=seed, start_step=start_step,
         process_index=process_index, process_count=process_count,
-    )  # fmt: skip
+    )
     return (_gather(sets, starts, ends, weights, rows) for rows in batches)
 
 

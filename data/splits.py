@@ -91,7 +91,7 @@ class Splits:
             label_of[bare] for entry in self.leaks
             if any(name.startswith('test:') for name in entry['names'])
             for bare in (name.partition(':')[2] for name in entry['names']) if bare in label_of
-        }  # fmt: skip
+        }
         return [self.class_names[label] for label in sorted(moved - {*self.test.labels.tolist()})]
 
     @property
@@ -137,7 +137,7 @@ def prepare(
     rows = cuts.choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed,
         groups(train_source, test_source, group_by),
-    )  # fmt: skip
+    )
     total, done = sum(map(len, rows.values())), itertools.count(1)
     step = progress and (lambda: progress(next(done), total))
     bad = [] if on_bad_image == 'skip' else None
@@ -216,7 +216,7 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
     groups = duplicates.find(
         [sets[split].images for split in SPLITS], [sets[split].labels for split in SPLITS],
         correlation,
-    )  # fmt: skip
+    )
     for members, equal in groups:
         members = [(SPLITS[part], row) for part, row in members]
         found = {split for split, _ in members}
@@ -240,7 +240,7 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
         records.append({
             'names': names, 'pixels': 'equal' if equal else 'near', 'action': action,
             'parted': len(outside),
-        })  # fmt: skip
+        })
     return _regroup(sets, leave, join), records
 
 

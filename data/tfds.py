@@ -27,7 +27,7 @@ def open_set(name, data_dir, image_size):
     if train is None:
         raise ValueError(f"TFDS set {name!r}: the split 'train' has no labels")
     tests = (_split(builder, split, image_size) for split in ('test', 'validation')
-             if split in builder.info.splits)  # fmt: skip
+             if split in builder.info.splits)
     return train, next((test for test in tests if test is not None), None)
 
 

@@ -110,7 +110,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
-        })  # fmt: skip
+        })
     if unranked(found, points):
         return found
     return sorted(found, key=lambda row: row['validation_loss'])
@@ -126,7 +126,7 @@ def write(board: Board) -> None:
                'doubts': _doubts(board),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
                'name': board.workdir.name, 'words': words,
-               'basis': basis(board.rows) if board.rows else ''}  # fmt: skip
+               'basis': basis(board.rows) if board.rows else ''}
     pages = {'sweep.csv': _csv(board.rows, fields)}
     for name in ('sweep.html', 'sweep.md'):
         pages[name] = report.templates().get_template(name).render(context)

@@ -29,7 +29,7 @@ def nearest(queries, references, k, among=None):
             rows = np.where(
                 chosen < k, np.take_along_axis(best_rows, np.minimum(chosen, k - 1), 1),
                 chosen - k + r,
-            )  # fmt: skip
+            )
             d = np.take_along_axis(d, chosen, 1)
             order = np.argsort(d, axis=1, kind='stable')
             best_d[:] = np.take_along_axis(d, order, 1)

@@ -41,7 +41,7 @@ def write(folder, rows, class_names, facts):
             Image.fromarray(rows['images'][i]).save(images / file_name)
             values = {key: _plain(rows[key][i]) for key in scores}
             line = {'file_name': file_name, 'class': name, 'label': int(rows['labels'][i]),
-                    'seed': seed, **facts, **values}  # fmt: skip
+                    'seed': seed, **facts, **values}
             metadata.write(json.dumps(line) + '\n')
 
 
@@ -110,7 +110,7 @@ def write_tfds(folder, out, class_names):
                 return tfds.core.DatasetInfo(
                     builder=self, features=tfds.features.FeaturesDict(features),
                     description=self.__doc__, disable_shuffling=True,
-                )  # fmt: skip
+                )
 
             def _split_generators(self, dl_manager):
                 return {'train': self._generate_examples()}

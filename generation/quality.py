@@ -86,7 +86,7 @@ def extreme_limits(reference, quantile, *, min_contrast, max_saturated):
 
 
 def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_contrast,
-           max_saturated):  # fmt: skip
+           max_saturated):
     """The first reason to reject each image, '' where there is none; array of str [N].
 
     Args:

@@ -13,7 +13,7 @@ HELD_OUT = 10_000  # images at most that a sample is compared with
 
 
 def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, first_step,
-               copy_ratio, max_copy_rate, say):  # fmt: skip
+               copy_ratio, max_copy_rate, say):
     """(params, step) -> (row of metrics.jsonl, loss to choose the best by).
 
     Always the same noise: that of the first synthetic images of each class. Nothing here has seen
@@ -61,7 +61,7 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
             loss = row['sample_kernel_distance'] = distance(
                 features, reference.held_out_features[held_out],
                 labels, reference.held_out_labels[held_out],
-            )  # fmt: skip
+            )
         if row['sample_copy_rate'] > max(max_copy_rate, 2 * real_rate):
             row['alarm'] = (
                 f'the generator copies: {row["sample_copy_rate"]:.1%} of the sample at step {step} '

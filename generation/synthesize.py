@@ -36,7 +36,7 @@ def fill_plan(train_counts, fill):
 
 
 def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidance_scale, schedule,
-                 guidance_interval, spacing, seed, batch_size):  # fmt: skip
+                 guidance_interval, spacing, seed, batch_size):
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
     Two more arguments may follow: progress, called as progress(images done, images in all), and
@@ -64,7 +64,7 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         images = samplers.sample(
             guided, keys, image_shape, sampler=sampler, steps=steps, schedule=schedule,
             spacing=spacing,
-        )  # fmt: skip
+        )
         return augment.to_uint8(images)
 
     mapped = parallel.mapped(draw)
@@ -79,7 +79,7 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],
-                     'seed': np.asarray(seeds, np.uint32)[rows]}  # fmt: skip
+                     'seed': np.asarray(seeds, np.uint32)[rows]}
             images.append(once(batch, lambda batch=batch: draw_batch(params, batch)))
             progress(min(first + batch_size, len(labels)), len(labels))
         return np.concatenate(images)[: len(labels)]
@@ -119,7 +119,7 @@ def fill(plan, make, check, *, rounds):
             images, labels,
             np.concatenate(kept) if rows else images[:0],
             np.concatenate(kept_labels) if rows else labels[:0],
-        )  # fmt: skip
+        )
         reasons = _drop_surplus(reasons, labels, short)
         rows.append(
             {'images': images, 'labels': labels, 'seeds': seeds, 'reasons': reasons, **scores}

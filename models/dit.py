@@ -59,7 +59,7 @@ class DiT(nn.Module):
         h += nn.Dense(self.width, use_bias=False, name='augmentation')(augmentation)
         h = nn.Dense(self.width, name='noise_1')(nn.silu(h))
         h += nn.Embed(self.num_classes + 1, self.width, name='class',
-                      embedding_init=nn.initializers.normal(1.0))(label)  # fmt: skip
+                      embedding_init=nn.initializers.normal(1.0))(label)
         return nn.silu(h).astype(self.dtype)
 
     def _modulation(self, condition, parts):

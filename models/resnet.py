@@ -30,9 +30,9 @@ class ResNet32(nn.Module):
         conv = functools.partial(
             nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=nn.initializers.he_normal(),
             padding=1,  # 'SAME' would see other pixels than a strided block's shortcut does
-        )  # fmt: skip
+        )
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9,
-                                 dtype=self.dtype, axis_name=self.axis_name)  # fmt: skip
+                                 dtype=self.dtype, axis_name=self.axis_name)
         x = nn.relu(norm()(conv(self.width, (3, 3))(x.astype(self.dtype))))
         for stage in range(3):
             width = self.width * 2**stage

@@ -96,7 +96,7 @@ class UNet(nn.Module):
 
         h = nn.silu(_norm(h))
         out = nn.Conv(x_t.shape[-1] * self.patch_size**2, (3, 3), name='head',
-                      kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))  # fmt: skip
+                      kernel_init=nn.initializers.zeros)(h.astype(jnp.float32))
         return depth_to_space(out + pass_through(patches, condition), self.patch_size)
 
     def map_level(self, side):
@@ -110,7 +110,7 @@ class UNet(nn.Module):
         table = nn.Embed(
             self.num_classes + 1, math.prod(shape), dtype=self.dtype,
             embedding_init=nn.initializers.normal(0.1), name='class_map',
-        )  # fmt: skip
+        )
         return table(label).reshape(-1, *shape)
 
     def _embed(self, log_snr, augmentation):
@@ -136,13 +136,13 @@ class ResidualBlock(nn.Module):
         scale_shift += nn.Embed(
             self.num_classes + 1, 2 * self.width, dtype=self.dtype,
             embedding_init=nn.initializers.normal(0.1), name='film_class',
-        )(label)  # fmt: skip
+        )(label)
         scale, shift = jnp.split(scale_shift[:, None, None, :], 2, axis=-1)
         residual = nn.Conv(self.width, (3, 3), dtype=self.dtype)(nn.silu(_norm(h)))
         residual = nn.silu(_norm(residual) * (1 + scale) + shift)
         residual = Dropout(self.dropout, self.number)(residual, keys)
         residual = nn.Conv(self.width, (3, 3), dtype=self.dtype,
-                           kernel_init=nn.initializers.zeros)(residual)  # fmt: skip
+                           kernel_init=nn.initializers.zeros)(residual)
         if h.shape[-1] != self.width:
             h = nn.Conv(self.width, (1, 1), dtype=self.dtype, name='shortcut')(h)
         return h + residual
@@ -162,7 +162,7 @@ class SelfAttention(nn.Module):
         q, k, v = jnp.split(qkv.reshape(batch, height * width, heads, -1), 3, axis=-1)
         mixed = nn.dot_product_attention(q, k, v).reshape(tokens.shape)
         mixed = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros,
-                         name='out')(mixed)  # fmt: skip
+                         name='out')(mixed)
         return h + mixed.reshape(h.shape)
 
 

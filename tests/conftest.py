@@ -68,7 +68,7 @@ def tiny_config():
         'classifier.steps': 2, 'classifier.batch_size': 8, 'classifier.widths': (4,),
         'classifier.hidden': 8, 'classifier.log_every': 1, 'classifier.validate_every': 2,
         'classifier.save_every': 2, 'classifier.dtype': 'float32',
-    }  # fmt: skip
+    }
 
     def make(**fields):
         config = default.get_config()

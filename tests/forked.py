@@ -19,7 +19,7 @@ def main(commands, env, cwd, at_once=1):
         done = subprocess.run(
             [sys.executable, __file__, folder, str(at_once)], input=json.dumps(commands),
             env=env, cwd=cwd, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         said = [
             [(pathlib.Path(folder) / f'{i}.{name}').read_text('utf-8') for name in ('out', 'err')]

@@ -40,7 +40,7 @@ def contents(folder):
         path.relative_to(folder).as_posix():
             (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.rglob('*')) if path.is_file()
-    }  # fmt: skip
+    }
 
 
 def changed(before, after):
@@ -92,7 +92,7 @@ def test_a_stage_builds_on_those_it_reads(finished):
     stages = {
         path.parent.relative_to(finished[0]).as_posix(): json.loads(path.read_text('utf-8'))
         for path in finished[0].rglob('stage.json')
-    }  # fmt: skip
+    }
     data = disk.digest(finished[0] / 'data' / 'splits.json')
     copies = disk.digest(finished[0] / 'data' / 'duplicates.json')
     digest = {name: stage['digest'] for name, stage in stages.items()}
@@ -155,7 +155,7 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
     assert 'data:' not in done.stdout
     doctor = [f'--config={ROOT}/configs/augmented.py:auto', '--mode=doctor', images,
               '--config.generator.channels=8', '--config.generator.blocks=1',
-              '--config.generator.batch_size=8', '--config.classifier.batch_size=8']  # fmt: skip
+              '--config.generator.batch_size=8', '--config.classifier.batch_size=8']
     done = run([*command(tmp_path / 'run')[:2], *doctor], env, tmp_path)
     assert done.returncode == 0 and 'configs/augmented.py:auto' in done.stdout, done.stderr
 
@@ -183,7 +183,7 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
         *(f'{arm}-original' for arm in ARMS if arm != 'original'),
         'augmented-oversampled', 'augmented-classical', 'augmented-logit_adjusted',
         'augmented_classical-classical',
-    }  # fmt: skip
+    }
     for arm in new:
         log = workdir / 'classifiers' / arm / 'seed_0' / 'metrics.jsonl'
         assert json.loads(log.read_text('utf-8').splitlines()[-1])['step'] == 40
@@ -205,7 +205,7 @@ def test_the_same_training_from_another_seed_is_another_report(finished, env, tm
 def interrupt(arguments, env, cwd, path, number):
     """Starts the command and sends the signal once `path` has content; (status, errors)."""
     process = subprocess.Popen(arguments, env=env, cwd=cwd, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + LIMIT
     while not (path.exists() and path.stat().st_size) and process.poll() is None:
         assert time.monotonic() < deadline, f'{path} never came'
@@ -259,7 +259,7 @@ def test_a_signal_before_the_first_step_ends_with_the_same_status(env, tmp_path,
 
 def test_ctrl_c_ends_what_has_nothing_to_save_without_a_traceback(env, tmp_path):
     process = subprocess.Popen([*command(tmp_path / 'run'), '--mode=doctor'], env=env, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline().startswith('On ')
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT)
@@ -365,7 +365,7 @@ MISTAKES = {
     'unknown flag': (['--steps=3'], 'steps'),
     'flag of another mode': (['--images=photos'], '--images is for --mode=predict or'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
-}  # fmt: skip
+}
 BROKEN = {'syntax.py': 'def get_config(:', 'imports.py': 'import no_such_package'}
 WHOLE_COMMANDS = {
     'config with an error': (['--config=syntax.py'], 'syntax.py, line 1: invalid syntax'),
@@ -399,6 +399,6 @@ def test_a_mistake_is_one_line_and_status_2(mistakes, name):
 
 def test_a_mistake_as_a_user_makes_it(env, tmp_path):
     done = run([sys.executable, str(ROOT / 'main.py'), CONFIG, '--config.data.source=nope'], env,
-               tmp_path)  # fmt: skip
+               tmp_path)
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: unknown data source 'nope'")

@@ -19,7 +19,7 @@ GENERATOR = 'generator.unfinished/metrics.jsonl'
 BEST = {  # what was best so far becomes part of the state, between two steps
     'generator__select': 'best_validation', 'generator__sample_every': 50,
     'generator__sample_size': 8, 'classifier__select': 'best_validation_loss',
-}  # fmt: skip
+}
 # What the collectives' library prints in each process, piece by piece: its threads write at once,
 # so that lines may be torn between the pieces.
 GLOO = re.compile(
@@ -41,7 +41,7 @@ def start(workdir, env, count=2, joined=True, last=(), **changes):
     """
     fields = {'cpu_devices': 2, **BEST, **changes}
     arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
-                 *small_run.arguments(workdir, **fields)]  # fmt: skip
+                 *small_run.arguments(workdir, **fields)]
     if joined:
         arguments += [f'--coordinator_address={small_run.free_address()}',
                       f'--num_processes={count}']
@@ -52,7 +52,7 @@ def start(workdir, env, count=2, joined=True, last=(), **changes):
             env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def ends(processes):
@@ -111,7 +111,7 @@ def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_pat
     assert images and images == found
     log = 'classifiers/augmented/seed_0/metrics.jsonl'
     steps = [[json.loads(line) for line in (folder / log).read_text().splitlines()]
-             for folder in (workdir, alone)]  # fmt: skip
+             for folder in (workdir, alone)]
     for row, other in zip(*steps, strict=True):
         assert row == pytest.approx(other, abs=1e-5)
 
@@ -148,6 +148,6 @@ def test_half_an_address_is_refused(env, tmp_path):
         [sys.executable, str(small_run.ROOT / 'main.py'), *small_run.arguments(tmp_path / 'run'),
          '--num_processes=2'],
         env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
-    )  # fmt: skip
+    )
     assert done.returncode == 2 and done.stderr.startswith('error: --coordinator_address')
     assert done.stderr.count('\n') == 1 and not (tmp_path / 'run').exists()

@@ -10,9 +10,9 @@ FILES = sorted(
     path for path in ROOT.rglob('*.py')
     if not any(part.startswith('.') or part in ('tests', 'runs') for part in
                path.relative_to(ROOT).parts)
-)  # fmt: skip
+)
 MODULES = {'pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'marshal', 'shelve', 'yaml',
-           'tarfile'}  # fmt: skip
+           'tarfile'}
 NAMES = {'eval', 'exec', 'compile', '__import__'}
 ATTRIBUTES = {'unpack_archive', 'extractall', 'system', 'unsafe_load', 'to_yaml'}
 
@@ -55,7 +55,7 @@ def test_the_whole_tree_is_read():
     ['import pickle', 'from yaml import load', 'import numpy.x, tarfile', 'eval("1")',
      'np.load(f, allow_pickle=True)', 'shutil.unpack_archive(f)', 'subprocess.run(c, shell=True)',
      'from os import system'],
-)  # fmt: skip
+)
 def test_it_would_be_found(bad):
     assert len(list(findings(bad))) == 1
     assert not list(findings('np.load(f, allow_pickle=False)\nmodel.evaluate(x)\nre.compile("x")'))

@@ -30,7 +30,7 @@ SHORT = {'classifier__steps': 8, 'classifier__validate_every': 4, 'classifier__s
 CHOSEN = SHORT | {
     'generator__select': 'best_validation', 'generator__sample_every': 10, 'generator__steps': 20,
     'generator__validate_every': 10, 'generator__save_every': 10,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope='module')
@@ -146,9 +146,9 @@ def get_sweep():
     return [{'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')]
 """)
     flags = [*small_run.arguments(tmp_path / 'run', arms='original', **SHORT),
-             f'--sweep={tmp_path / "three.py"}']  # fmt: skip
+             f'--sweep={tmp_path / "three.py"}']
     done = subprocess.run(command(flags), env=env, cwd=tmp_path, capture_output=True, text=True,
-                          timeout=LIMIT)  # fmt: skip
+                          timeout=LIMIT)
     assert done.returncode == 2 and 'Failed, as said above: run 1\n' in done.stdout, done.stderr
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     with (tmp_path / 'run' / 'report' / 'sweep.csv').open() as file:

@@ -185,7 +185,7 @@ def _manifest(path):
     names = sorted(
         file.relative_to(path).as_posix()
         for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
-    )  # fmt: skip
+    )
     return ''.join(f'{disk.digest(path / name)}  {name}\n' for name in names)
 
 
@@ -223,7 +223,7 @@ def _rebuild(template, saved, path):
         for name in sorted(expected.keys() | saved.keys())
         if name not in saved or name not in expected
         or np.shape(saved[name]) != np.shape(expected[name])
-    ]  # fmt: skip
+    ]
     if wrong:
         raise stages.Changed(
             f'{path} was written by another network or optimizer ({len(wrong)} arrays differ, '

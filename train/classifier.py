@@ -26,7 +26,7 @@ def make_model(config, num_classes):
     return network(
         num_classes=num_classes, dtype=parallel.compute_dtype(config.dtype),
         **{name: config[name] for name in own},
-    )  # fmt: skip
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -39,13 +39,13 @@ def build(config, num_classes, prior=None):
     optimizer = state_lib.make_optimizer(
         name=config.optimizer, learning_rate=config.learning_rate, steps=config.steps,
         warmup=config.warmup_steps, cosine=config.cosine_decay, weight_decay=config.weight_decay,
-    )  # fmt: skip
+    )
     step = state_lib.make_step(make_loss(model, config, prior), optimizer)
     return model, optimizer, step
 
 
 def train(folder, config, sets, shares, weights, validation, *, num_classes, seed, update,
-          class_counts=None, init=None):  # fmt: skip
+          class_counts=None, init=None):
     """Trains one classifier into `folder`, or goes on where it was; see `loop.fit`.
 
     Args:
@@ -71,7 +71,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
             sets[:number], shares[:number], weights=weights[:number],
             batch_size=config.batch_size, seed=seed, class_counts=class_counts,
             start_step=start_step, **parallel.place(),
-        )  # fmt: skip
+        )
 
     def batches(start_step):
         switch = round(config.synthetic_until * config.steps)
@@ -89,7 +89,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
     state = loop.fit(
         create_state(model, optimizer, config, validation.images.shape[1:], seed, init),
         step, batches, config, folder=folder, update=update, evaluate=evaluate,
-    )  # fmt: skip
+    )
     return model, final_variables(vars(state))
 
 
@@ -104,7 +104,7 @@ def create_state(model, optimizer, config, image_shape, seed, init=None):
     return state_lib.init(
         model, optimizer, (np.zeros((1, *image_shape), np.float32),), seed=seed, start=init,
         keep_best=config.select == 'best_validation_loss',
-    )  # fmt: skip
+    )
 
 
 def final_variables(state):
@@ -168,5 +168,5 @@ def augment_images(keys, images, config):
         images = augment.rand_augment(
             k_rand, images, ops=config.randaugment_ops, magnitude=config.randaugment_magnitude,
             cutout=config.cutout,
-        )  # fmt: skip
+        )
     return images

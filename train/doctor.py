@@ -62,7 +62,7 @@ def examine(config, workdir, given, program):
         name: value for name, value in flat(config).items()
         if name not in ('data.image_size', 'data.on_bad_image') and value != usual[name]
         and name.startswith(('arms', 'data.', 'splits.'))
-    }  # fmt: skip
+    }
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
     flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
     auto_config = pathlib.PurePath(program).parent / 'configs' / 'augmented.py'
@@ -115,7 +115,7 @@ def _show_trouble(parts):
         (('group of images that show one picture', 'groups of images that show one picture'),
          parts.duplicates,
          lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
-    ):  # fmt: skip
+    ):
         say(plural(len(entries), *kind))
         for entry in entries[:SHOWN]:
             say(f'  {text(entry)}')
@@ -227,7 +227,7 @@ class _Work:
         self._batch = parallel.shard({
             'image': np.zeros((size, *shape), np.uint8), 'label': np.zeros(size, np.int32),
             'weight': np.ones(size, np.float32),
-        })  # fmt: skip
+        })
         with jax.disable_jit():  # `state.init` has its own compiler options, and nothing runs here
             state = jax.eval_shape(self._create)
         self._inputs = state, self._batch

@@ -29,7 +29,7 @@ from train import (
     processes,
     runs,
     stages,
-)  # fmt: skip
+)
 from train.progress import progress, say
 
 
@@ -44,7 +44,7 @@ def train_generator(folder, config, parts, judge_folder):
         generator.train(
             folder, config.generator, parts.train, parts.validation,
             num_classes=len(parts.class_names), update=update, watch=watch, init=init,
-        )  # fmt: skip
+        )
 
 
 def generator_reads(config):
@@ -84,7 +84,7 @@ def _make_watch(folder, config, parts, judge_folder):
         first_step=min(config.generator.sample_every, config.generator.steps),
         copy_ratio=config.quality.copy_ratio, max_copy_rate=config.generator.max_copy_rate,
         say=say,
-    )  # fmt: skip
+    )
 
 
 def make_draw(config, num_classes, image_shape, count=None):
@@ -99,7 +99,7 @@ def make_draw(config, num_classes, image_shape, count=None):
         spacing=settings.spacing, guidance_scale=settings.guidance_scale,
         batch_size=parallel.round_up(batch_size),
         guidance_interval=tuple(settings.guidance_interval),
-    )  # fmt: skip
+    )
 
 
 def train_classifier(folder, config, parts, synthetic, arm, seed):
@@ -117,7 +117,7 @@ def train_classifier(folder, config, parts, synthetic, arm, seed):
             num_classes=len(parts.class_names), seed=seed, update=update,
             class_counts=repeated_counts(config, parts, arm),
             init=init and init.classifiers()[0][1],
-        )  # fmt: skip
+        )
 
 
 def _start(config, seed):

@@ -22,7 +22,7 @@ def make_model(config, num_classes):
     return network(
         num_classes=num_classes, dtype=parallel.compute_dtype(config.dtype),
         **{name: config[name] for name in ('patch_size', 'dropout', 'remat', *own)},
-    )  # fmt: skip
+    )
 
 
 def build(config, num_classes):
@@ -31,11 +31,11 @@ def build(config, num_classes):
     optimizer = state_lib.make_optimizer(
         learning_rate=config.learning_rate, steps=config.steps, warmup=config.warmup_steps,
         cosine=config.cosine_decay, b2=config.adam_b2, clip=config.clip_norm,
-    )  # fmt: skip
+    )
     step = state_lib.make_step(
         make_loss(model, config), optimizer, ema_decay=config.ema_decay,
         accumulate=config.accumulate,
-    )  # fmt: skip
+    )
     return model, optimizer, step
 
 
@@ -58,14 +58,14 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         return pipeline.train_batches(
             [train_set], [1.0], batch_size=config.batch_size, seed=config.seed,
             class_counts=class_counts, start_step=start_step, **parallel.place(),
-        )  # fmt: skip
+        )
 
     loop.fit(
         create_state(model, optimizer, config, train_set.images.shape[1:], init), step, batches,
         config, folder=folder, update=update,
         evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
         sample=watch and (lambda state: watch(state.ema, int(state.step))),
-    )  # fmt: skip
+    )
 
 
 def load(folder, steps=None):
@@ -89,11 +89,11 @@ def create_state(model, optimizer, config, image_shape, init=None):
     inputs = (
         np.zeros((1, *image_shape), np.float32), one, one.astype(np.int32),
         np.zeros((1, augment.CONDITION_SIZE), np.float32),
-    )  # fmt: skip
+    )
     return state_lib.init(
         model, optimizer, inputs, seed=config.seed, start=init and {'params': init}, ema=True,
         keep_best=config.select == 'best_validation',
-    )  # fmt: skip
+    )
 
 
 def _make_evaluate(loss_fn, validation, batch_size, repeats=4):
@@ -140,7 +140,7 @@ def make_loss(model, config):
                 k_augment, x_0, flip=config.augment_flip, shift=config.augment_shift,
                 rotate=config.augment_rotate, scale=config.augment_scale,
                 probability=config.augment_probability,
-            )  # fmt: skip
+            )
             label = jnp.where(u_label < config.label_dropout, model.num_classes, label)
         log_snr = diffusion.log_snr(t, config.schedule)
         level = diffusion.expand(log_snr)
@@ -160,7 +160,7 @@ def make_loss(model, config):
             balancing = diffusion.class_balancing(
                 output, denoise(jax.vmap(draw)(k_other)), t, config.cbdm_weight,
                 config.cbdm_commitment,
-            )  # fmt: skip
+            )
             loss += jnp.where(label < model.num_classes, balancing, 0.0)  # "no class" is none
         weight = diffusion.loss_weight(log_snr, config.prediction, config.min_snr_gamma)
         return weight * loss, (model_state, {})

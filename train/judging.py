@@ -22,7 +22,7 @@ def train_judge(folder, config, parts):
         classifier.train(
             folder, _settings(config), [parts.train], [1.0], [1.0], parts.validation,
             num_classes=len(parts.class_names), seed=arms.JUDGE_SEED, update=update,
-        )  # fmt: skip
+        )
 
 
 def judge_reads(config):
@@ -59,7 +59,7 @@ def open_judge(folder, config, parts):
         held_out.images, held_out.labels,
         judge(held_out.images, held_out.labels)[1],
         quality.distinct(images, train.labels, limits) & ~parts.repeats,  # of all classes
-    )  # fmt: skip
+    )
     return judge, reference, limits
 
 
@@ -74,7 +74,7 @@ def make_check(config, judge, reference, limits):
             reference, quantile, min_contrast=config.min_contrast,
             max_saturated=config.max_saturated,
         ),
-    }  # fmt: skip
+    }
 
     def check(images, labels, accepted, accepted_labels):
         probabilities, features = judge(images, labels)
@@ -101,7 +101,7 @@ def measure(config, parts, rows, judge, reference):
         'real_heldout_copy_rate': copies['real_held_out']['either'],
         'judge': _assess(judge, parts),
         'unasked': [parts.class_names[label] for label in rare(config.quality, reference)],
-    }  # fmt: skip
+    }
     sheets = {}
     if len(chosen := quality.suspects(rows, SUSPECTS)):
         suspects = {name: values[chosen] for name, values in rows.items()}
@@ -114,7 +114,7 @@ def measure(config, parts, rows, judge, reference):
         found['generative'] = generative.compare(
             (features, labels), (reference.held_out_features, reference.held_out_labels),
             (reference.features, reference.labels),
-        ) | {'network': config.judge.network, 'features': features.shape[1]}  # fmt: skip
+        ) | {'network': config.judge.network, 'features': features.shape[1]}
     return found, sheets
 
 
@@ -146,4 +146,4 @@ def _contact_sheet(parts, images, labels, rows=40):
     classes = np.argsort(parts.train_counts, kind='stable')[:rows]
     return sheets.sheet(
         parts.train.images, parts.train.labels, images, labels, parts.class_names, classes=classes,
-    )  # fmt: skip
+    )

@@ -60,7 +60,7 @@ def open_source(config):
     return sources.open_source(
         config.data.source, image_size=config.data.image_size, train=config.data.train,
         test=config.data.test, seed=config.data.seed,
-    )  # fmt: skip
+    )
 
 
 def read_splits(config, **options):
@@ -84,7 +84,7 @@ def read_splits(config, **options):
             seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
             duplicate_correlation=config.splits.duplicate_correlation,
             group_by=config.splits.group_by, **options,
-        )  # fmt: skip
+        )
     except BadImage as error:
         raise ValueError(
             f'{error}; mend or remove it, or give --config.data.on_bad_image=skip, which leaves '
@@ -149,7 +149,7 @@ def facts(config):
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
         splits.groups(source, test, config.splits.group_by),
-    )  # fmt: skip
+    )
     counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)
     sides, grey = [], True

@@ -123,7 +123,7 @@ def ending_together():
             traceback.print_exc()
             _end(1)
         print(f'error: the processes have lost each other, the same command goes on: {reason}',
-              file=sys.stderr)  # fmt: skip
+              file=sys.stderr)
         _end(_AGAIN)
     except BaseException:
         traceback.print_exc()

@@ -62,7 +62,7 @@ def progress(label):
     columns = (
         bars.TextColumn('{task.description}'), bars.BarColumn(), bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(), bars.TextColumn('{task.fields[values]}'),
-    )  # fmt: skip
+    )
     with bars.Progress(*columns, console=_console, transient=True) as bar:
         task = bar.add_task(label, total=None, values='')
 

@@ -13,7 +13,7 @@ from train import disk, parallel
 
 PACKAGES = (
     'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn', 'pillow',
-)  # fmt: skip
+)
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -13,7 +13,7 @@ from train import arms, experiment, provenance, stages
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
-          generator_folder, seconds, command):  # fmt: skip
+          generator_folder, seconds, command):
     """metrics.json, report.md, index.html and the figures."""
     counts = parts.train_counts
     seconds = _by_topic(seconds)
@@ -62,7 +62,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **facts,
         },
-    )  # fmt: skip
+    )
 
 
 def _unseen(used, synthetic_counts, class_names):

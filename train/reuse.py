@@ -33,7 +33,7 @@ FLAGS = {
     'guidance': ('sample',), 'what': ('export',),
     **dict.fromkeys(
         ('distributed', 'coordinator_address', 'num_processes', 'process_id'), ('run',)),
-}  # fmt: skip
+}
 CHUNK = 4096  # images decoded at a time
 TOP = 5
 
@@ -61,7 +61,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         'predict': f'predictions_{run.arm}.csv', 'evaluate': f'evaluation_{run.arm}.json',
         'sample': 'samples',
         'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
-    }  # fmt: skip
+    }
     given = os.path.expanduser(out or run.folder / names[mode])
     out = pathlib.Path(given)
     if pathlib.PurePath(names[mode]).suffix and (out.is_dir() or given.endswith(os.sep)):
@@ -141,7 +141,7 @@ def write_predictions(run, images, out, views=1):
         writer = csv.writer(file)
         writer.writerow(['file', 'class', 'probability',
                          *(f'{name}_{k}' for k in top for name in ('class', 'probability')),
-                         'error'])  # fmt: skip
+                         'error'])
         for image_set, bad in _in_chunks(source, _decoded, update):
             unusable += len(bad)
             if len(image_set):
@@ -268,7 +268,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
             (f'seed {seeds[i]}', images[i]) for i in np.flatnonzero(labels == label)[:COLUMNS]
         ]
         for label in chosen
-    }  # fmt: skip
+    }
     (out / 'sheet.png').write_bytes(sheets.named(rows))
     return len(images)
 
@@ -294,7 +294,7 @@ def export_classifier(run, out):
         'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seeds': run.seeds,
         'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
         'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
-    }  # fmt: skip
+    }
     disk.write_json(out.with_name(out.name + '.json'), facts)
     with disk.atomic_write(out) as unfinished:
         unfinished.write_bytes(exported.serialize())

@@ -69,7 +69,7 @@ class Run:
                 classifier.load(self.stage(f'classifiers/{self.arm}/seed_{seed}'), config,
                                 len(self.class_names()))
                 for seed in self.seeds
-            ]  # fmt: skip
+            ]
 
     def generator(self):
         """The generator's EMA parameters."""

@@ -189,7 +189,7 @@ class Runner:
             unfinished.mkdir(parents=True)
             commit = provenance.commit()
             begun = {'digest': digest, 'seconds': 0.0, 'commit': commit,
-                     'hardware': parallel.describe(), **fingerprint}  # fmt: skip
+                     'hardware': parallel.describe(), **fingerprint}
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
@@ -303,7 +303,7 @@ def _refuse_change(folder, before, now, guarded):
     changed = [
         f'{key} {was!r} -> {given!r}' for key, (was, given) in sorted(pairs.items())
         if was != given and os.path.abspath(f'{was}') != os.path.abspath(f'{given}')  # one folder
-    ]  # fmt: skip
+    ]
     made, way = [], ''
     if before['code'] != now['code'] and not guarded:
         commit = before.get('commit', 'unknown')
@@ -324,7 +324,7 @@ def _others(final, unfinished, guarded):
     return [
         final / name for name in guarded
         if (final / name).exists() and disk.digest(final / name) != disk.digest(unfinished / name)
-    ]  # fmt: skip
+    ]
 
 
 @functools.cache

@@ -115,7 +115,7 @@ def create(variables, optimizer, *, seed, ema=False, keep_best=False):
 
 
 def make_optimizer(*, learning_rate, steps, name='adam', warmup=0, cosine=False, b2=0.999,
-                   clip=0.0, weight_decay=0.0):  # fmt: skip
+                   clip=0.0, weight_decay=0.0):
     """Adam or SGD with momentum; linear warm-up, then constant or cosine to 0 at `steps`.
 
     It sees all parameters as one vector, which is a tenth of the generator's step on CPU cheaper
@@ -197,7 +197,7 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0, accumulate=1):
             model_state, means = _in_parts(
                 lambda model_state, part: gradient(state.params, model_state, *part),
                 state.model_state, (batch, keys), accumulate,
-            )  # fmt: skip
+            )
         metrics, grads = parallel.mean(means)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         finite = opt_state.last_finite
@@ -212,7 +212,7 @@ def make_step(loss_fn, optimizer, *, ema_decay=0.0, accumulate=1):
             step=state.step + 1, params=params, opt_state=opt_state, ema=ema,
             model_state=jax.tree.map(kept, model_state, state.model_state),
             skipped=kept(state.skipped, skip),
-        )  # fmt: skip
+        )
         return state, metrics
 
     return parallel.train_step(step)

@@ -81,7 +81,7 @@ class MLflow:
 
 TRACKERS: dict[str, type[TensorBoard | WandB | MLflow]] = {
     'tensorboard': TensorBoard, 'wandb': WandB, 'mlflow': MLflow
-}  # fmt: skip
+}
 
 
 @contextlib.contextmanager

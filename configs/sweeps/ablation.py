@@ -34,4 +34,4 @@ def get_sweep():
     within = [(0.0, 0.6), (0.2, 0.8)]  # beside 1.5 at all times
     return changes + grid({
         'synthesis.guidance_scale': [1.5], 'synthesis.guidance_interval': within,
-    })  # fmt: skip
+    })

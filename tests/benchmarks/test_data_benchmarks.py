@@ -12,7 +12,7 @@ SMALLEST = {
     'data.source': 'digits', 'data.image_size': 8, 'generator.channels': 8, 'generator.blocks': 1,
     'generator.multipliers': (1,), 'generator.attention': (False,), 'generator.batch_size': 8,
     'classifier.batch_size': 8, 'classifier.widths': (4,), 'classifier.hidden': 8,
-}  # fmt: skip
+}
 
 
 def written(folder, name):
@@ -43,7 +43,7 @@ def pipeline_rows():
         return input_pipeline.measure(
             'classifier', steps.get_config('', SMALLEST), steps.picture_set(64, 8, 2),
             steps_each=2, rounds=1,
-        )  # fmt: skip
+        )
 
 
 def test_every_part_of_the_input_pipeline_has_a_row(pipeline_rows):
@@ -66,7 +66,7 @@ def test_the_share_of_waiting_is_the_difference_to_prepared_batches():
     ms = {
         'step, batches on the device': 6.0, 'step, batches on the host': 8.0,
         'step, fed by the pipeline': 10.0, 'ordering + gather': 1.0,
-    }  # fmt: skip
+    }
     rows = [{'case': f'generator: {case}', 'ms': value} for case, value in ms.items()]
     assert input_pipeline.waiting(rows) == pytest.approx(
         {'for the pipeline': 0.2, 'for the transfer': 0.2, 'at most': 0.1}
@@ -95,7 +95,7 @@ def test_steps_go_on_from_the_state_they_reached():
     training = steps.make_training('generator', steps.get_config('', SMALLEST), 2)
     seen = []
     spy = training._replace(step=lambda state, batch: (state + batch, seen.append(state)),
-                            make_state=lambda: 0)  # fmt: skip
+                            make_state=lambda: 0)
     feed = steps.feeder(spy, 2, lambda: iter([1, 10, 100, 1000]))
     feed()
     feed()
@@ -116,14 +116,14 @@ def test_a_start_is_timed_part_by_part_cold_and_warm():
 
 def test_the_stages_of_a_run_are_read_in_their_order(tmp_path):
     stages = {'report': 1.0, 'classifiers/original/seed_0': 2.0, 'data': 1.0, 'generator': 4.0,
-              'synthetic.unfinished': 9.0}  # fmt: skip
+              'synthetic.unfinished': 9.0}
     for name, seconds in stages.items():
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / 'stage.json').write_text(json.dumps({'seconds': seconds}), 'utf-8')
     rows = startup.read_run(tmp_path)
     assert [row['stage'] for row in rows] == [
         'data', 'generator', 'classifiers/original/seed_0', 'report', 'all stages'
-    ]  # fmt: skip
+    ]
     assert [row['share'] for row in rows] == [0.125, 0.5, 0.25, 0.125, 1.0]
     with pytest.raises(FileNotFoundError, match='no stage.json'):
         startup.read_run(tmp_path / 'nowhere')
@@ -139,20 +139,20 @@ def test_both_backbones_have_the_same_time(monkeypatch):
         for case in cases.values():
             case()
         return {name: dict.fromkeys(('median', 'min', 'max'), 10.0 * ms)
-                for name, ms in (('unet', 1), ('dit', 3))}  # fmt: skip
+                for name, ms in (('unet', 1), ('dit', 3))}
 
     trained, train = [], backbones._train
     monkeypatch.setattr(common, 'interleaved', turns)
     monkeypatch.setattr(backbones, '_train', lambda settings, parts: (
         trained.append((settings.backbone, settings.steps, settings.warmup_steps))
         or train(settings, parts)
-    ))  # fmt: skip
+    ))
     fields = SMALLEST | {'generator.width': 32, 'generator.depth': 1}
     rows = backbones.measure(steps.get_config('', fields), minutes=1e-4, steps_each=10, rounds=3)
     assert trained == [('unet', 6, 0), ('dit', 2, 0)]
     assert [(row['backbone'], row['ms'], row['steps']) for row in rows] == [
         ('unet', 1.0, 6), ('dit', 3.0, 2)
-    ]  # fmt: skip
+    ]
     assert all(0 < row['best'] <= row['val_loss'] for row in rows)
 
 

@@ -23,7 +23,7 @@ NETWORKS = {
     ),
     'dit': dit.DiT(CLASSES, width=64, depth=2, patch_size=4),
     'cnn': cnn.CNN(CLASSES, widths=(8, 16, 12), hidden=24, first_kernel=5),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope='module', params=NETWORKS)

@@ -15,7 +15,7 @@ def rows(module, folder, env, *options):
     done = subprocess.run(
         [sys.executable, '-m', f'benchmarks.{module}', f'--out={folder}', *options],
         cwd=small_run.ROOT, env=env, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return json.loads((folder / f'{module}.json').read_text('utf-8'))['rows']
 

@@ -17,7 +17,7 @@ CASES = {
     'small': facts(side=16), 'grey': facts(grey=True), 'even': facts([20, 20, 21]),
     'gpu': facts(accelerator=True), 'small on a gpu': facts(side=32, accelerator=True),
     'large': facts(side=1000), 'large on a gpu': facts(side=1000, accelerator=True),
-}  # fmt: skip
+}
 
 
 def applied(found, given=None):

@@ -16,7 +16,7 @@ def script(clean_env):
     return subprocess.run(
         [sys.executable, '-m', 'configs.completion'],
         env=clean_env, capture_output=True, text=True, check=True, cwd=completion.ROOT,
-    ).stdout  # fmt: skip
+    ).stdout
 
 
 def offered(script, line):
@@ -36,7 +36,7 @@ def offered(script, line):
     ('python main.py --config.classifier.cut', ['--config.classifier.cutout=']),
     ('python main.py --config=configs/augmented.py --no_such', []),
     ('python other.py --mo', []),
-])  # fmt: skip
+])
 def test_what_begins_like_the_word_is_offered(script, line, expected):
     assert offered(script, line) == expected
 

@@ -97,7 +97,7 @@ OUTSIDE = {  # the words of a bound: numbers just outside
     'above 0': [0], 'at least 0 and below 1': [1.0], '1 at most': [1.001],
     'above 0 and at most 1': [0.0, 1.001], '30 at most': [30.5], '180 degrees at most': [180.5],
     'below 2^32, which is 4294967296': [2**32],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_bounds_let_pass_what_is_just_inside():
         'generator.seed': 2**32 - 1, 'synthesis.seed': 2**32 - 1, 'quality.min_relevance': 1.0,
         'splits.duplicate_correlation': 1.0, 'classifier.randaugment_magnitude': 30.0,
         'generator.augment_rotate': 180.0, 'generator.dropout': 0.0,
-    }), 1)  # fmt: skip
+    }), 1)
 
 
 ANY_SIZE = {  # numbers without bounds in `check.BOUNDS`: 0 or more, or with a test of their own
@@ -127,14 +127,14 @@ ANY_SIZE = {  # numbers without bounds in `check.BOUNDS`: 0 or more, or with a t
     'generator.warmup_steps', 'quality.duplicate_ratio',
     'quality.min_contrast', 'quality.relevance_from', 'report.few', 'report.many', 'splits.seed',
     'synthesis.guidance_scale',
-}  # fmt: skip
+}
 
 
 def test_every_number_has_its_bounds():
     numbers = {
         name for name, value in flat(default.get_config()).items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }  # fmt: skip
+    }
     numbers = [name for name in numbers if not name.startswith('judge.')]
     without = set(numbers) - {*BOUNDED, *ANY_SIZE}
     assert not without, f'{without}: give them bounds in check.BOUNDS, or name them in ANY_SIZE'
@@ -145,7 +145,7 @@ def test_every_number_has_its_bounds():
     'field, value', [('steps', 0), ('dropout', 1.0), ('network', 'bogus'), ('widths', ()),
                      ('batch_size', 7), ('warmup_steps', 3000), ('randaugment_magnitude', 31.0),
                      ('widths', (4,) * 9)]
-)  # fmt: skip
+)
 def test_the_judge_has_the_bounds_of_the_classifiers(field, value):
     config = augmented.get_config()
     with config.ignore_type():
@@ -190,7 +190,7 @@ def test_lists_hold_whole_numbers(name, value):
 @pytest.mark.parametrize(
     'name', ['generator.learning_rate', 'generator.min_snr_gamma', 'synthesis.guidance_scale',
              'quality.copy_ratio', 'classifier.synthetic_weight']
-)  # fmt: skip
+)
 def test_numbers_are_finite_and_not_negative(name, value):
     assert str(value) in assert_refused(changed(**{name: value}), name)
 
@@ -276,7 +276,7 @@ def test_what_groups_images_is_a_regular_expression_for_names_of_files():
 
 @pytest.mark.parametrize(
     'interval', [(0.5, 0.5), (0.6, 0.2), (-0.1, 1.0), (0.0, 1.5), (0.0, float('nan')), (0.3,)]
-)  # fmt: skip
+)
 def test_the_guidance_interval(interval):
     config = augmented.get_config()
     config.synthesis.guidance_interval = interval
@@ -475,7 +475,7 @@ SMALLER = {
     'generator.save_every': 4, 'classifier.steps': 4, 'classifier.widths': (4, 4, 8),
     'classifier.hidden': 8, 'classifier.warmup_steps': 2,
     'classifier.batch_size': 8, 'classifier.log_every': 1, 'classifier.save_every': 4,
-}  # fmt: skip
+}
 
 
 def write_zip(path, seed):
@@ -501,7 +501,7 @@ def losses(folder):
 GPU_VARIANTS = {  # number of classes, and parameters of the generator, in millions
     'grocery': (37, 24), 'cifar10_lt': (10, 36.7), 'cifar100_lt': (100, 37.6),
     'folder128': (37, 87.3), 'folder256': (37, 87.4),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize('variant', GPU_VARIANTS)
@@ -545,7 +545,7 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path, monkeyp
     parts = experiment.splits.load(tmp_path / 'data')
     assert len(parts.class_names) == 3 and len(parts.test) == sum(COUNTS.values())
     generator.train(tmp_path / 'generator', config.generator, parts.train, parts.validation,
-                    num_classes=3, update=lambda *_, **__: None)  # fmt: skip
+                    num_classes=3, update=lambda *_, **__: None)
     experiment.train_classifier(tmp_path / 'classifier', config, parts, None, 'original', 0)
     for name in ('generator', 'classifier'):
         found = losses(tmp_path / name)
@@ -559,7 +559,7 @@ def test_the_largest_variant_steps_both_networks_at_full_image_size():
         'generator.channels': 8, 'generator.blocks': 1, 'generator.batch_size': 16,
         'generator.dtype': 'float32', 'classifier.batch_size': 8, 'classifier.hidden': 16,
         'classifier.widths': tuple(4 for _ in config.classifier.widths),
-    })  # fmt: skip
+    })
     config = ml_collections.FrozenConfigDict(config)
     check.check(config, 8)
     assert config.generator.remat and config.data.image_size == size

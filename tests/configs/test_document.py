@@ -44,4 +44,4 @@ def test_a_comment_is_the_meaning_of_the_fields_of_its_line_alone():
     assert document.meanings(SOURCE) == {
         'above': 'Above.', 'part.behind': 'Behind | it.', 'part.one': 'both', 'part.two': 'both',
         'part.long': 'long', 'part.more': 'Above as well.', 'part.none': '',
-    }  # fmt: skip
+    }

@@ -38,7 +38,7 @@ def test_the_dose_is_a_grid_of_twelve():
 def test_grid_is_every_combination_and_the_last_field_is_fastest():
     assert sweeps.grid({'a': [1, 2], 'b': 'xy'}) == [
         {'a': 1, 'b': 'x'}, {'a': 1, 'b': 'y'}, {'a': 2, 'b': 'x'}, {'a': 2, 'b': 'y'},
-    ]  # fmt: skip
+    ]
 
 
 def test_one_at_a_time_begins_with_no_change():
@@ -71,7 +71,7 @@ def test_sample_keeps_to_its_ranges_and_its_seed():
     ('def get_sweep(): return 3', 'is no sweep .TypeError'),
     ('def get_sweep(): return []', 'at least one run'),
     ('def get_sweep(): return [{"a": 1}, {"a": 1}]', 'none twice'),
-])  # fmt: skip
+])
 def test_what_is_no_sweep_is_said(tmp_path, text, said):
     path = tmp_path / 'one.py'
     if text:
@@ -85,7 +85,7 @@ def test_what_is_no_sweep_is_said(tmp_path, text, said):
 @pytest.mark.parametrize(('point', 'said'), [
     ({'classifier.stepz': 3}, 'classifier.stepz'), ({'classifier.steps': 'many'}, "'many'"),
     ({'cpu_devices': 3}, 'give --config.cpu_devices'),
-])  # fmt: skip
+])
 def test_a_field_that_cannot_be_set_is_named(point, said):
     with pytest.raises(ValueError, match=said):
         sweeps.apply(augmented.get_config(), point)

@@ -42,7 +42,7 @@ def bomb(width, height):
         return (
             struct.pack('>I', len(body)) + kind + body
             + struct.pack('>I', zlib.crc32(kind + body))
-        )  # fmt: skip
+        )
 
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     data = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')

@@ -24,7 +24,7 @@ def pillow(name, s, image):
     enhancers = {
         'brightness': ImageEnhance.Brightness, 'color': ImageEnhance.Color,
         'contrast': ImageEnhance.Contrast, 'sharpness': ImageEnhance.Sharpness,
-    }  # fmt: skip
+    }
     if name in enhancers:
         return enhancers[name](image).enhance(1 + 0.9 * s)
     side = image.size[0]
@@ -41,7 +41,7 @@ def pillow(name, s, image):
         'solarize': lambda image: ImageOps.solarize(image, 255 * (1 - abs(s))),
         'autocontrast': ImageOps.autocontrast,
         'equalize': ImageOps.equalize,
-    }[name](image)  # fmt: skip
+    }[name](image)
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def images():
     rest = [
         np.stack([digit] * 3, -1), glyphs.Glyphs('train', image_size=32)[5]['image'],
         np.full((32, 32, 3), 93), np.random.default_rng(0).integers(90, 140, (32, 32, 3)),
-    ]  # fmt: skip
+    ]
     return np.uint8([*photographs, *rest])
 
 
@@ -122,7 +122,7 @@ def test_rand_augment_is_the_same_one_by_one_and_all_at_once(monkeypatch):
     def made(backend):
         monkeypatch.setattr(jax, 'default_backend', lambda: backend)
         work = jax.jit(lambda keys, images: augment.rand_augment(  # a program of its own
-            keys, images, ops=2, magnitude=9.0, cutout=0.5))  # fmt: skip
+            keys, images, ops=2, magnitude=9.0, cutout=0.5))
         return np.asarray(work(keys, some.astype(np.float32)))
 
     apart = np.abs(made('cpu') - made('gpu'))
@@ -211,7 +211,7 @@ def test_what_is_told_is_what_was_done():
     untouched = ~used.any(axis=1)
     assert untouched.any()
     np.testing.assert_allclose(images[untouched], np.broadcast_to(SQUARE, images.shape)[untouched],
-                               atol=1e-5)  # fmt: skip
+                               atol=1e-5)
 
 
 def test_no_place_or_colour_is_a_matrix_product():

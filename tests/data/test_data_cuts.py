@@ -67,7 +67,7 @@ def test_long_tail_never_takes_more_than_there_is():
 @pytest.mark.parametrize(
     'imbalance', ['exp', 'exp:', 'exp:0.5', 'exp:inf', 'exp:nan', 'range:60-12', 'range:0-9',
                   'range:5', 'range:a-b', 'step:10', '100']
-)  # fmt: skip
+)
 def test_malformed_imbalance_is_refused(imbalance):
     with pytest.raises(ValueError, match='exp:100 or range:12-60'):
         cuts.long_tail(LABELS, imbalance, 0)

@@ -44,7 +44,7 @@ def darker(image):
 COPIES = {
     'equal': lambda image: image, 'jpeg': jpeg, 'smaller': smaller, 'darker': darker,
     'mirrored': lambda image: image[:, ::-1], 'all': lambda image: jpeg(smaller(image[:, ::-1])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize('kind', COPIES)

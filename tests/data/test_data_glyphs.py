@@ -28,7 +28,7 @@ def test_each_class_shows_its_letter(grey):
     inks = np.stack([
         np.mean([glyphs._ink_mask(name, 16, rng) for _ in range(20)], axis=0)
         for name in glyphs.CLASS_NAMES
-    ])  # fmt: skip
+    ])
     images = *(means.mean(0) - means), *(inks - inks.mean(0))
     fit = np.corrcoef([image.ravel() for image in images])[:37, 37:]
     assert (fit.argmax(1) == np.arange(37)).all() and np.diag(fit).min() > 0.8

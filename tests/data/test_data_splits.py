@@ -144,13 +144,13 @@ def test_images_that_belong_together_stay_together_and_their_copies_are_dropped(
     for seed in range(12):
         result = prepare(source, test_fraction=0.4, seed=seed, group_by='p[0-9]+')
         people = [{name.partition('_')[0] for name in getattr(result, split).names}
-                  for split in splits.SPLITS]  # fmt: skip
+                  for split in splits.SPLITS]
         assert all(people) and sum(map(len, people)) == 16
         kept = [name for split in splits.SPLITS for name in getattr(result, split).names]
         assert len(kept) == 48 - sum(entry['parted'] for entry in result.duplicates)
         for entry in result.leaks:  # one of two stays, where the record says
             [stays] = {name.partition('_')[2] for name in kept} & {
-                name.partition('_')[2] for name in entry['names']}  # fmt: skip
+                name.partition('_')[2] for name in entry['names']}
             split = entry['action'].partition(';')[0].rpartition(' ')[2]
             assert f'{split}:p{int(stays) // 3}_{stays}' in entry['names'], entry
             seen.add(tuple(sorted(name.partition(':')[0] for name in entry['names'])))
@@ -165,7 +165,7 @@ def test_a_class_whose_only_test_image_was_a_copy_is_named_though_groups_stay_wh
         object.__setattr__(source, 'names', names)
         cut = prepare(source, test_fraction=0.2, seed=seed, group_by='p[0-9]+')
         [tested], [learnt, *_] = ([name for name in part.names if name[0] == 'a']
-                                  for part in (cut.test, cut.train))  # fmt: skip
+                                  for part in (cut.test, cut.train))
         again = images.copy()
         again[names.index(tested)] = images[names.index(learnt)]
         source = fake(np.repeat([0, 1], 6), images=again)
@@ -225,7 +225,7 @@ def test_near_copies_of_a_given_test_image_leave_the_pool():
     result = prepare(
         fake(np.repeat([0, 1], 12), images=images), fake([0, 0, 1, 1], images=test_images),
         duplicate_correlation=0.99,
-    )  # fmt: skip
+    )
     [entry] = result.leaks
     assert entry['action'] == 'dropped: one lies in test' and entry['pixels'] == 'near'
     assert len(result.train) + len(result.validation) == 23 and len(result.test) == 4

@@ -26,7 +26,7 @@ def test_rows_are_what_fancy_indexing_gives():
     lazy = store.Rows(array, rows)
     assert (len(lazy), lazy.shape, lazy.dtype, lazy.ndim) == (4, (4, 4, 4, 3), np.uint8, 4)
     for key in (2, slice(1, 3), np.array([3, 0]), np.array([[0, 1], [2, 3]]),
-                np.array([True, False, False, True])):  # fmt: skip
+                np.array([True, False, False, True])):
         assert np.array_equal(lazy[key], array[rows][key])
     assert np.array_equal(np.asarray(lazy), array[rows])
     assert [image.tolist() for image in lazy] == array[rows].tolist()

@@ -53,7 +53,7 @@ def test_a_table_of_arms_has_them_all(page):
     assert page != 'README.md' or any(
         set(word.partition('--config.arms=')[2].split(',')) == {*ARMS}
         for words in commands(text) for word in words
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope='module')
@@ -101,5 +101,5 @@ def test_every_link_leads_to_a_file(page):
     missing = [
         link for link in links
         if '://' not in link and not (page.parent / link.partition('#')[0]).exists()
-    ]  # fmt: skip
+    ]
     assert not missing

@@ -16,7 +16,7 @@ NAMES = re.findall(rf'`((?:{PACKAGES})(?:\.\w+)+)`', PAGE.read_text('utf-8'))
 PROGRAMS = {
     section.splitlines()[0]: program
     for section in SECTIONS for program in re.findall(r'```python\n(.*?)```', section, re.DOTALL)
-}  # fmt: skip
+}
 
 
 def test_there_is_one_for_each_thing_to_add():

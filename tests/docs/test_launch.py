@@ -50,7 +50,7 @@ def recipe(name, python, statuses, **env):
     done = subprocess.run(
         ['bash', str(FOLDER / name)], cwd=ROOT, timeout=60,
         env=os.environ | {'PYTHON': str(python), **env},
-    )  # fmt: skip
+    )
     return done.returncode, (python.parent / 'called').read_text().splitlines()
 
 
@@ -59,7 +59,7 @@ def parses(arguments):
     words = shlex.split(arguments)
     assert words[0] == 'main.py'
     done = subprocess.run([sys.executable, *words, '--sweep_list'], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60)  # fmt: skip
+                          text=True, timeout=60)
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
@@ -78,7 +78,7 @@ def test_the_array_runs_one_point_of_its_sweep(python):
     status, runs, errors = parses(called[0])
     assert status == 0, errors
     array = next(line for line in (FOLDER / 'slurm_array.sbatch').read_text().splitlines()
-                 if '--array=' in line)  # fmt: skip
+                 if '--array=' in line)
     assert f'0-{len(runs) - 1}%' in array
 
 
@@ -100,12 +100,12 @@ def test_two_processes_as_the_recipe_starts_them(tmp_path, clean_env):
     config, _, *fields = small_run.arguments(tmp_path)
     env = clean_env | {'PYTHON': sys.executable, 'WORKDIR': str(tmp_path / 'run'),
                        'CONFIG': config.removeprefix('--config='),
-                       'XLA_FLAGS': '--xla_backend_optimization_level=0'}  # fmt: skip
+                       'XLA_FLAGS': '--xla_backend_optimization_level=0'}
     done = subprocess.run(
         ['bash', str(FOLDER / 'two_processes.sh'), *fields, '--config.arms=original',
          '--config.classifier.steps=2'],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'run' / 'report' / 'index.html').exists()
 
@@ -127,7 +127,7 @@ def interrupted(python, name, signal_number, whole_group, **env):
         ['env', '--default-signal=INT', 'bash', str(FOLDER / name)],
         cwd=ROOT, start_new_session=True,
         env=os.environ | {'PYTHON': str(python), 'PATH': f'{folder}:{os.environ["PATH"]}', **env},
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 30
     while not (folder / 'called').exists() and time.monotonic() < deadline:
         time.sleep(0.02)

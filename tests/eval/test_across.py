@@ -122,7 +122,7 @@ def test_runs_of_other_settings_are_not_pooled_with_the_rest(tmp_path):
     ([{'generator.seed': g, 'synthesis.seed': s} for g in (0, 1) for s in (2, 3)],
      False),  # four runs of two generators do not vary as four do
     ([{'generator.seed': 1}, {}], False),
-])  # fmt: skip
+])
 def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
     assert across.replicates(points) is are
 
@@ -160,7 +160,7 @@ def test_each_arm_is_taken_at_its_own_lowest_validation_loss(tmp_path):
     runs(tmp_path, RATES, right, LOSSES | {'oversampled': (3, 3, 2)})
     each = across.tuned(leaderboard.rows(tmp_path, RATES), RATES)
     assert {arm: row['index'] for arm, row in each['best'].items()} == {
-        'original': 2, 'augmented': 0, 'oversampled': 2}  # fmt: skip
+        'original': 2, 'augmented': 0, 'oversampled': 2}
     found = {pair: entry['accuracy'] for pair, entry in each['differences'].items()}
     assert found['augmented-original']['mean'] == pytest.approx(0.08)  # 34 and 30 of 50
     assert found['oversampled-original']['mean'] == pytest.approx(-0.06)

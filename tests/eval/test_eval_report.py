@@ -288,7 +288,7 @@ def test_validation_is_that_of_the_weights_that_the_rule_keeps():
         [{'step': step, 'val_loss': loss, 'val_scaled_loss': loss / 2, 'val_accuracy': accuracy}
          for step, loss, accuracy in rows] + [{'step': 30, 'loss': 0.1, 'accuracy': 1.0}]
         for rows in ([(10, 1.0, 0.5), (20, 2.0, 0.6)], [(10, 4.0, 0.1), (20, 3.0, 0.2)])
-    ]  # fmt: skip
+    ]
     last, best = (results.validation({'original': seeds}, rule)['original']
                   for rule in ('last', 'best_validation_loss'))
     assert last['loss']['per_seed'] == [2.0, 3.0] and best['loss']['per_seed'] == [1.0, 3.0]
@@ -526,7 +526,7 @@ def test_the_evidence_names_five_classes_and_counts_the_rest():
 
 def test_the_evidence_leaves_out_what_is_unknown():
     copies = {'made': {'either': 0.013}, 'accepted': {'either': 0.0},
-              'real_held_out': {'either': 0.021}}  # fmt: skip
+              'real_held_out': {'either': 0.021}}
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
     assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
@@ -546,7 +546,7 @@ def test_the_evidence_leaves_out_what_is_unknown():
     ({'groups': 7, 'across_splits': 2, 'parted': 3, 'near': True},
      '(equal, or encoded, sized or mirrored anew) among the real images: 7; 2 lay across splits, '
      'for which 3 were moved to train or left out.'),
-])  # fmt: skip
+])
 def test_images_that_show_one_picture_are_counted(found, said):
     assert said in wording.repeats(found)
 

@@ -109,7 +109,7 @@ def of_classes(rng, counts, spread=1.0):
 
 @pytest.mark.parametrize('counts', [
     ((1,) * 8, (1,) * 8), ((2,) * 8, (2,) * 8), ((5,) * 8, (1, 2, 3, 4, 1, 2, 3, 4)),
-    ((3,) * 8, (0, 2, 9, 1, 1, 2, 3, 4))])  # fmt: skip
+    ((3,) * 8, (0, 2, 9, 1, 1, 2, 3, 4))])
 def test_kernel_distance_of_so_many_images_a_class_is_zero_on_average(counts):
     """Without the classes it is not: images of one class meet less often in a set than across."""
     rng = np.random.default_rng(0)

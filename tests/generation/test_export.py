@@ -110,7 +110,7 @@ def test_rejected_images_lie_under_their_reason(tmp_path, rows):
     rejected = tmp_path / 'rejected'
     assert files(rejected) == sorted([
         'copy/cat_00000000.png', 'blank/a%2Fb_00000011.png', 'copy/%2E._00000022.png',
-    ])  # fmt: skip
+    ])
     image = Image.open(rejected / 'blank' / 'a%2Fb_00000011.png')
     np.testing.assert_array_equal(np.asarray(image), rows['images'][1])
 
@@ -118,7 +118,7 @@ def test_rejected_images_lie_under_their_reason(tmp_path, rows):
 def test_only_some_rejected_images_are_kept(tmp_path):
     n = export.REJECTED_SHOWN + 5
     rows = {'images': np.zeros((n, 2, 2, 3), np.uint8), 'labels': np.zeros(n, int),
-            'seeds': np.arange(n), 'reasons': np.full(n, 'blank')}  # fmt: skip
+            'seeds': np.arange(n), 'reasons': np.full(n, 'blank')}
     export.write(tmp_path, rows, ('one',), {})
     assert len(files(tmp_path / 'rejected' / 'blank')) == export.REJECTED_SHOWN
     assert metadata(tmp_path) == []

@@ -10,7 +10,7 @@ from generation import distances, quality
 
 CLASSES, PER_CLASS, SHAPE = 3, 30, (6, 6, 3)
 RULES = {'min_relevance': 0.1, 'max_distance': 3.0, 'copy_ratio': 1 / 3, 'min_contrast': 4.0,
-         'max_saturated': 0.9}  # fmt: skip
+         'max_saturated': 0.9}
 
 
 def random_images(rng, n):
@@ -28,7 +28,7 @@ def reference():
         (centres[labels] + rng.normal(size=(len(labels), 8))).astype('f4'),
         random_images(rng, len(held_labels)), held_labels,
         (centres[held_labels] + rng.normal(size=(len(held_labels), 8))).astype('f4'),
-    )  # fmt: skip
+    )
 
 
 def judged(images, label, reference, rng, relevance=0.9, shift=0.0):
@@ -103,7 +103,7 @@ def test_blank_and_saturated(reference):
         rng.integers(128, 133, SHAPE, np.uint8),  # nearly
         np.broadcast_to(np.where(rng.random(SHAPE[:2]) < 0.5, 0, 255)[..., None], SHAPE),
         np.zeros(SHAPE, np.uint8),  # both: the first reason counts
-    ]).astype(np.uint8)  # fmt: skip
+    ]).astype(np.uint8)
     scores = judged(images, 0, reference, rng)
     assert reasons(scores) == ['blank', 'blank', 'saturated', 'blank']
     assert scores['contrast'][0] == 0 and scores['saturated'][2] == 1
@@ -143,10 +143,10 @@ def test_off_class_and_far(reference):
 def test_the_first_reason_counts():
     """An image that fails every test, repaired one by one, gives the reasons in their order."""
     scores = {'contrast': 0.0, 'saturated': 1.0, 'pixel_ratio': 0.0, 'feature_ratio': 1.0,
-              'relevance': 0.0, 'distance': 9.0, 'duplicate': True}  # fmt: skip
+              'relevance': 0.0, 'distance': 9.0, 'duplicate': True}
     repairs = {'blank': ('contrast', 50.0), 'saturated': ('saturated', 0.0),
                'copy': ('pixel_ratio', 1.0), 'duplicate': ('duplicate', False),
-               'off_class': ('relevance', 1.0), 'far': ('distance', 0.0)}  # fmt: skip
+               'off_class': ('relevance', 1.0), 'far': ('distance', 0.0)}
     for expected in quality.REASONS:
         rows = {name: np.array([value]) for name, value in scores.items()}
         assert reasons(rows, rows['duplicate']) == [expected]
@@ -159,9 +159,9 @@ def test_the_first_reason_counts():
 def test_a_limit_is_where_it_says():
     """Just beyond a rule's limit is rejected, just within it stays."""
     within = {'contrast': 4.01, 'saturated': 0.89, 'pixel_ratio': 0.34, 'feature_ratio': 0.34,
-              'relevance': 0.11, 'distance': 2.99}  # fmt: skip
+              'relevance': 0.11, 'distance': 2.99}
     beyond = {'contrast': 3.99, 'saturated': 0.91, 'pixel_ratio': 0.33, 'feature_ratio': 0.33,
-              'relevance': 0.09, 'distance': 3.01}  # fmt: skip
+              'relevance': 0.09, 'distance': 3.01}
     said = dict(zip(within, ['blank', 'saturated', 'copy', 'copy', 'off_class', 'far']))
     rows = {name: np.array([value]) for name, value in within.items()}
     assert reasons(rows) == ['']
@@ -218,7 +218,7 @@ def test_a_typical_distance_is_that_of_all_of_a_class():
 
 def test_distance_limit_is_the_quantile_of_the_held_out(reference):
     d = distances.class_distance(reference.held_out_features, reference.held_out_labels,
-                                 reference.features, reference.labels)  # fmt: skip
+                                 reference.features, reference.labels)
     limit = quality.distance_limit(reference, 0.8)
     assert (d > limit).mean() == pytest.approx(0.2, abs=1 / len(d))
 
@@ -227,7 +227,7 @@ def empty_held_out(reference):
     return quality.Reference(
         reference.images, reference.labels, reference.features, reference.images[:0],
         reference.labels[:0], reference.features[:0],
-    )  # fmt: skip
+    )
 
 
 def test_without_held_out_images_nothing_is_far_and_no_rate_is_known(reference):
@@ -235,7 +235,7 @@ def test_without_held_out_images_nothing_is_far_and_no_rate_is_known(reference):
     assert quality.distance_limit(empty, 0.99) == np.inf
     assert quality.extreme_limits(empty, 0.99, min_contrast=4, max_saturated=0.9) == {
         'min_contrast': 4, 'max_saturated': 0.9,
-    }  # fmt: skip
+    }
     rates = quality.copies({}, empty, 1 / 3)
     assert set(rates) == {'made', 'accepted', 'real_held_out'}
     for found in rates.values():
@@ -249,7 +249,7 @@ def test_independent_images_are_hardly_ever_copies(reference):
         np.concatenate([reference.held_out_images, reference.images[:30]]),
         np.concatenate([reference.held_out_labels, reference.labels[:30]]),
         np.concatenate([reference.held_out_features, reference.features[:30]]),
-    )  # fmt: skip
+    )
     found = quality.copies({}, leaked, 1 / 3)['real_held_out']
     assert found == pytest.approx(dict.fromkeys(found, 0.5), abs=0.02)
 

@@ -23,10 +23,10 @@ def keys(count, seed=0):
 
 
 def draw(sampler, steps, count=1024, predict=gaussian_denoiser, schedule='cosine', own_keys=None,
-         spacing='uniform'):  # fmt: skip
+         spacing='uniform'):
     own_keys = keys(count) if own_keys is None else own_keys
     return np.asarray(samplers.sample(predict, own_keys, SHAPE, sampler=sampler, steps=steps,
-                                      schedule=schedule, spacing=spacing))  # fmt: skip
+                                      schedule=schedule, spacing=spacing))
 
 
 def ode_solution(steps, count, schedule='cosine'):
@@ -37,7 +37,7 @@ def ode_solution(steps, count, schedule='cosine'):
     """
     noise = jax.vmap(
         lambda key: jax.random.normal(jax.random.fold_in(key, steps), SHAPE)
-    )(keys(count))  # fmt: skip
+    )(keys(count))
     levels = np.asarray(diffusion.log_snr(jnp.array([1.0, 1 / steps]), schedule), np.float64)
     alpha, sigma = 1 / np.sqrt(1 + np.exp(-levels)), 1 / np.sqrt(1 + np.exp(levels))
     std = np.sqrt(alpha**2 * STD**2 + sigma**2)
@@ -217,7 +217,7 @@ def run_guided(interval, scale=2.0, steps=10):
     denoise = samplers.guided(predict, jnp.array([0, 1, 4]), 9, scale, interval, 'cosine')
     images = jax.jit(lambda: samplers.sample(
         denoise, keys(3), SHAPE, sampler='dpm++', steps=steps, schedule='cosine',
-        spacing='uniform'))()  # fmt: skip
+        spacing='uniform'))()
     jax.effects_barrier()
     return np.asarray(images), sizes
 
@@ -226,7 +226,7 @@ def run_guided(interval, scale=2.0, steps=10):
     ('interval', 'guided_steps'),
     [((0.0, 1.0), range(10)), ((0.3, 0.7), range(3, 7)), ((0.0, 0.25), range(8, 10)),
      ((0.85, 1.0), range(2)), ((0.31, 0.39), ()), ((0.5, 0.5), ())],
-)  # fmt: skip
+)
 def test_outside_the_interval_one_evaluation_is_saved(interval, guided_steps):
     """Step i stands at t = 1 - i / 10; guided where lo < t <= hi."""
     _, sizes = run_guided(interval)
@@ -239,7 +239,7 @@ def test_the_whole_interval_is_guidance_and_the_empty_one_is_none():
     same = samplers.guided(gaussian_of_class, jnp.array([0, 1, 4]), 9, 2.0, (0.0, 1.0), 'cosine')
     options = {'sampler': 'ddim', 'steps': 10, 'schedule': 'cosine', 'spacing': 'karras'}
     np.testing.assert_array_equal(*(samplers.sample(d, keys(3), SHAPE, **options)
-                                    for d in (bare, same)))  # fmt: skip
+                                    for d in (bare, same)))
     off, _ = run_guided((0.0, 1.0), scale=1.0)
     np.testing.assert_array_equal(run_guided((0.5, 0.5))[0], off)
     part, _ = run_guided((0.2, 0.6))
@@ -267,7 +267,7 @@ def test_few_steps_keep_the_spread_of_brightness(spacing, least, most):
     images = samplers.sample(
         brightness_denoiser, own_keys, (16, 16, 3), sampler='dpm++', steps=12, schedule='cosine',
         spacing=spacing,
-    )  # fmt: skip
+    )
     assert least < float(images.mean(axis=(1, 2, 3)).std()) / 0.3 < most
 
 

@@ -20,7 +20,7 @@ def reference():
     return quality.Reference(
         random_images(rng, 60), labels, rng.normal(size=(60, 4)),
         random_images(rng, 20), held_labels, rng.normal(size=(20, 4)),
-    )  # fmt: skip
+    )
 
 
 def make(folder, reference, copied=0, said=None, **changes):
@@ -40,11 +40,11 @@ def make(folder, reference, copied=0, said=None, **changes):
         return probabilities, images.reshape(len(images), -1)[:, :4] / 255
 
     options = {'num_classes': CLASSES, 'each': 4, 'first_step': 5, 'copy_ratio': 1 / 3,
-               'max_copy_rate': 0.2} | changes  # fmt: skip
+               'max_copy_rate': 0.2} | changes
     watch = samples.make_watch(
         folder, draw, judge, reference, lambda a, b, of_a, of_b: float(len(of_a) * len(of_b)),
         say=(said if said is not None else []).append, **options,
-    )  # fmt: skip
+    )
     return watch, asked
 
 
@@ -53,7 +53,7 @@ def test_an_honest_sample(tmp_path, reference):
     watch, asked = make(tmp_path, reference, said=said)
     row, loss = watch(7, 5)
     assert row == {'sample_copy_rate': 0.0, 'sample_accuracy': pytest.approx(11 / 12),
-                   'real_heldout_copy_rate': 0.0, 'sample_kernel_distance': 240.0}  # fmt: skip
+                   'real_heldout_copy_rate': 0.0, 'sample_kernel_distance': 240.0}
     assert loss == 240.0 and said == []
     np.testing.assert_array_equal(asked[0][0], np.arange(12) % CLASSES)
     np.testing.assert_array_equal(asked[0][1], np.arange(12))  # class = seed % classes, as in fill
@@ -82,7 +82,7 @@ def test_one_validation_image_gives_no_distance(tmp_path, reference):
     one = quality.Reference(
         reference.images, reference.labels, reference.features, reference.held_out_images[:1],
         reference.held_out_labels[:1], reference.held_out_features[:1],
-    )  # fmt: skip
+    )
     row, loss = make(tmp_path, one)[0](7, 10)
     assert 'sample_kernel_distance' not in row and loss == np.inf
 
@@ -91,7 +91,7 @@ def test_one_image_of_the_only_validation_class_gives_no_distance(tmp_path, refe
     one = quality.Reference(
         reference.images, reference.labels, reference.features, reference.held_out_images[::3],
         reference.held_out_labels[::3], reference.held_out_features[::3],
-    )  # fmt: skip
+    )
     row, loss = make(tmp_path, one, each=1)[0](7, 10)
     assert 'sample_kernel_distance' not in row and loss == np.inf
     assert 'sample_kernel_distance' in make(tmp_path, one, each=2)[0](7, 10)[0]

@@ -83,7 +83,7 @@ def test_rejected_images_are_replaced():
     assert 1 < len(factory.asked) < 8
     assert_rows_are_whole(rows, factory)
     accepted = [np.isin(rows['seeds'], seeds) & (rows['reasons'] == '')
-                for _, seeds in factory.asked]  # fmt: skip
+                for _, seeds in factory.asked]
     so_far = np.cumsum([0, *(part.sum() for part in accepted)])
     np.testing.assert_array_equal(factory.earlier, so_far[:-1])  # the check saw the accepted ones
 
@@ -128,11 +128,11 @@ def cheap_predict(params, x_t, log_snr, labels):
 
 def make_sampler(batch_size, seed=0, **options):
     options = {'sampler': 'ddpm', 'steps': 3, 'guidance_scale': 1.0,
-               'spacing': 'karras', 'guidance_interval': (0.0, 1.0), **options}  # fmt: skip
+               'spacing': 'karras', 'guidance_interval': (0.0, 1.0), **options}
     return synthesize.make_sampler(
         cheap_predict, num_classes=4, image_shape=(4, 4, 3), schedule='cosine', seed=seed,
         batch_size=batch_size, **options,
-    )  # fmt: skip
+    )
 
 
 PARAMS = {'scale': jnp.float32(1.0)}

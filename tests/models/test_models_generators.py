@@ -22,7 +22,7 @@ NETWORKS = {
     'unet': unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
                       patch_size=2, class_map=True, dropout=0.5),
     'dit': dit.DiT(CLASSES, width=32, depth=2, patch_size=2, dropout=0.5, head_width=16),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope='module', params=NETWORKS)
@@ -183,11 +183,11 @@ def test_attention_by_hand():
 
 def test_all_of_a_patch_passes_through_fewer_channels_than_it_has_values():
     network = unet.UNet(CLASSES, channels=8, multipliers=(1,), blocks=1, attention=(False,),
-                        patch_size=4)  # fmt: skip
+                        patch_size=4)
     x_t, *rest = (x[:1] for x in inputs(size=4))
     variables = jax.jit(network.init)(jax.random.key(0), x_t, *rest)
     moved = jax.tree.map(lambda leaf: leaf + 0.1 * np.sin(np.arange(leaf.size)).reshape(leaf.shape),
-                         variables)  # fmt: skip
+                         variables)
     change = jax.jacobian(lambda x: network.apply(moved, x, *rest).ravel())(x_t)
     assert np.linalg.matrix_rank(change.reshape(48, 48), tol=1e-4) == 48
 
@@ -233,7 +233,7 @@ def test_recomputing_saves_memory():
     """Of the compiled gradient's temporary arrays, at a size where they are most of it."""
     def compiled(remat):
         model = unet.UNet(CLASSES, channels=16, multipliers=(1, 2), blocks=3,
-                          attention=(False, False), patch_size=2, remat=remat)  # fmt: skip
+                          attention=(False, False), patch_size=2, remat=remat)
         arguments = inputs(batch=8, size=64)
         variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
         loss = lambda variables: jnp.square(model.apply(variables, *arguments)).mean()  # noqa: E731

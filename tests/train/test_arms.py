@@ -34,7 +34,7 @@ def test_an_arm_sets_no_more_than_its_name_says():
     assert {name: dict(arm.fields) for name, arm in arms.ARMS.items() if arm.fields} == {
         'classical': {'augment': 'randaugment'}, 'augmented_classical': {'augment': 'randaugment'},
         'logit_adjusted': {'logit_adjustment': 1.0},
-    }  # fmt: skip
+    }
 
 
 def test_a_network_that_has_no_such_part_does_not_read_its_fields():
@@ -48,7 +48,7 @@ def test_networks_may_share_a_field(tiny_config):
     settings = tiny_config().classifier
     networks = {'a': (None, ('hidden', 'widths')), 'b': (None, ('hidden',)), 'c': (None, ())}
     own = {name: stages.reads(settings, networks, name).keys() & {'hidden', 'widths'}
-           for name in networks}  # fmt: skip
+           for name in networks}
     assert own == {'a': {'hidden', 'widths'}, 'b': {'hidden'}, 'c': set()}
 
 

@@ -20,7 +20,7 @@ def make_state(step=0, width=3, seed=0, optimizer=None, **options):
         'params': {'Dense_0': {'kernel': rng.standard_normal((2, width)).astype('f4'),
                                'bias': rng.standard_normal(width).astype('f4')}},
         'batch_stats': {'mean': rng.standard_normal(width).astype('f4')},
-    }  # fmt: skip
+    }
     variables = jax.tree.map(jax.numpy.asarray, variables)
     created = state.create(variables, optimizer or optax.adam(1e-3), seed=seed, **options)
     return created.replace(step=jax.numpy.int32(step))
@@ -59,7 +59,7 @@ def test_the_newest_two_are_kept(tmp_path):
     assert checkpoints.steps(tmp_path) == [20, 100]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['step_00000020', 'step_00000100']
     done = subprocess.run(['sha256sum', '--check', '--strict', 'SHA256SUMS'],
-                          cwd=tmp_path / 'step_00000100', capture_output=True)  # fmt: skip
+                          cwd=tmp_path / 'step_00000100', capture_output=True)
     assert done.returncode == 0, done.stderr
     assert int(checkpoints.restore(tmp_path, make_state()).step) == 100
 
@@ -150,7 +150,7 @@ def test_a_whole_checkpoint_that_cannot_be_read_now_is_not_thrown_away(tmp_path,
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.ocp, 'load', mock.Mock(side_effect=MemoryError))
         for read in (lambda: checkpoints.restore(tmp_path, make_state()),
-                     lambda: checkpoints.load(tmp_path)):  # fmt: skip
+                     lambda: checkpoints.load(tmp_path)):
             with pytest.raises(OSError, match='step_00000020 .* cannot be read .MemoryError.;'):
                 read()
     assert checkpoints.steps(tmp_path) == [10, 20]
@@ -173,7 +173,7 @@ def halved(path):
 
 
 DAMAGES = {'emptied': lambda path: path.write_bytes(b''), 'halved': halved,
-           'one bit flipped': bit_flipped, 'deleted': lambda path: path.unlink()}  # fmt: skip
+           'one bit flipped': bit_flipped, 'deleted': lambda path: path.unlink()}
 
 
 def test_no_damaged_file_is_restored_in_silence(tmp_path, caplog):
@@ -305,7 +305,7 @@ def damaged(last):
 @pytest.mark.parametrize('damage, left', [
     (damaged, 10), (shutil.rmtree, 10), (lambda last: shutil.rmtree(last.parent), None)])
 def test_a_finished_training_without_its_last_checkpoint_is_finished_no_more(
-        tmp_path, damage, left):  # fmt: skip
+        tmp_path, damage, left):
     """An earlier one is no result of it: the stage goes on from there instead."""
     def train(folder):
         done = checkpoints.steps(folder / 'checkpoints')

@@ -22,7 +22,7 @@ def train(folder, config, sets, shares=(1.0,), weights=(1.0,), validation=None, 
     return classifier.train(
         folder, config, sets, list(shares), list(weights), validation or sets[0],
         num_classes=2, seed=seed, update=lambda *_, **__: None,
-    )  # fmt: skip
+    )
 
 
 def same(a, b):
@@ -37,7 +37,7 @@ def config(tiny_config):
         'classifier.steps': 40, 'classifier.learning_rate': 1e-2, 'classifier.validate_every': 10,
         'classifier.save_every': 40, 'classifier.augment': 'flip_shift',
         'classifier.cosine_decay': False, 'classifier.select': 'best_validation_loss',
-    }).classifier  # fmt: skip
+    }).classifier
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +85,7 @@ def test_what_decides_nothing_is_asked_of_some_validation_images(
 
     monkeypatch.setattr(predict, 'validation_metrics', counted)
     settings = tiny_config(**{'classifier.steps': 5, 'classifier.validate_every': 2,
-                              'classifier.select': select}).classifier  # fmt: skip
+                              'classifier.select': select}).classifier
     train(tmp_path, settings, [fake_images(8)], validation=fake_images(10, seed=1))
     assert seen == counts
 
@@ -127,7 +127,7 @@ def test_a_network_that_leaves_the_prior_out_is_judged_with_it():
     plain, right, known = (
         predict.validation_metrics(*given) for given in (
             (balanced, labels), (balanced, labels, prior), (posterior, labels))
-    )  # fmt: skip
+    )
     assert right['val_loss'] == pytest.approx(known['val_loss']) and (
         right['val_loss'] < plain['val_loss'] - 0.1)
     assert right['val_accuracy'] == plain['val_accuracy']  # of what it predicts
@@ -185,7 +185,7 @@ def test_saved_predictions(tmp_path):
 
 def test_a_seed_is_a_run_and_another_is_another(tmp_path, short, fake_images):
     runs = [train(tmp_path / str(i), short, [fake_images(8)], seed=seed)[1]
-            for i, seed in enumerate((0, 0, 1))]  # fmt: skip
+            for i, seed in enumerate((0, 0, 1))]
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
 
 
@@ -225,7 +225,7 @@ def test_synthetic_images_have_their_share_and_weight_and_leave(
     classifier.train(
         tmp_path, config, [fake_images(8), fake_images(8, seed=1)], [0.5, 0.5], [1.0, 0.25],
         fake_images(8), num_classes=2, seed=0, update=None,
-    )  # fmt: skip
+    )
     assert [int((batch['weight'] == 0.25).sum()) for batch in seen] == [4] * 4 + [0] * 4
 
 
@@ -236,11 +236,11 @@ def test_images_are_repeated_for_as_long_as_synthetic_ones_would_be_seen(
     assert sorted(np.bincount(uneven.labels)) == [2, 10]
     config = tiny_config(**{
         'classifier.steps': 40, 'classifier.synthetic_until': 0.5, 'classifier.batch_size': 8,
-    }).classifier  # fmt: skip
+    }).classifier
     classifier.train(
         tmp_path, config, [uneven], [1.0], [1.0], uneven, num_classes=2, seed=0, update=None,
         class_counts=[10, 10],
-    )  # fmt: skip
+    )
     rare = np.argmin(np.bincount(uneven.labels))
     labels = np.stack([batch['label'] for batch in seen])
     shares = [np.mean(part == rare) for part in (labels[:20], labels[20:])]
@@ -312,7 +312,7 @@ def test_the_adjustment_helps_the_rare_class_and_predictions_do_without_it(
         'classifier.steps': 60, 'classifier.validate_every': 60, 'classifier.save_every': 60,
         'classifier.learning_rate': 1e-2, 'classifier.batch_size': 32,
         'classifier.select': 'last', 'classifier.logit_adjustment': 1.0,
-    }).classifier  # fmt: skip
+    }).classifier
     model, variables = train(tmp_path, config, [images])
     probabilities, _ = predict.predict(model, variables, images, 32)
     assert probabilities[:, 1].mean() == pytest.approx(0.5, abs=0.15)  # not 0.1, as in the labels
@@ -329,7 +329,7 @@ def test_randaugment_changes_what_is_trained_on_only(tiny_config, fake_images):
             'classifier.augment_flip': False, 'classifier.cutout': 0.5,
         }).classifier)
         for name in ('flip_shift', 'randaugment')
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(plain, images)
     assert (strong == 0).all(-1).any((1, 2)).all()  # the grey square of each
 

@@ -66,7 +66,7 @@ def results(tmp_path_factory, clean_env):
         subprocess.Popen([sys.executable, '-c', TRAIN, str(devices), f'{folder}/{devices}.npz'],
                          env=env, cwd=folder)
         for devices in (1, 8)
-    ]  # fmt: skip
+    ]
     assert [process.wait(300) for process in processes] == [0, 0]
     return [dict(np.load(folder / f'{devices}.npz')) for devices in (1, 8)]
 

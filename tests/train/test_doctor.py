@@ -136,7 +136,7 @@ def test_a_step_too_large_for_the_machine_says_what_helps(config, heard, monkeyp
 
 @pytest.mark.parametrize(('minutes', 'said'), [
     (1.4, '1 min'), (119, '119 min'), (130, '2 hours'), (60 * 72, '3 days'),
-])  # fmt: skip
+])
 def test_times_are_said_in_the_unit_that_fits(minutes, said):
     assert doctor._time(minutes) == said
 

@@ -39,7 +39,7 @@ def config(tiny_config):
         'generator.augment_flip': True, 'generator.augment_shift': 0.13, 'generator.dropout': 0.1,
         'generator.augment_probability': 0.3, 'generator.channels': 16, 'generator.warmup_steps': 5,
         'generator.prediction': 'v',  # with x0 the classes take longer than these steps
-    }).generator  # fmt: skip
+    }).generator
 
 
 @pytest.fixture(scope='module')
@@ -49,14 +49,14 @@ def trained(config, fake_images, tmp_path_factory):
     generator.train(
         folder, config, fake_images(8), fake_images(8), num_classes=CLASSES,
         update=lambda done, total, **values: calls.append((done, total, values.get('loss'))),
-    )  # fmt: skip
+    )
     return folder, calls
 
 
 @pytest.fixture(scope='module')
 def loss_fn(config):
     return jax.jit(generator.make_loss(generator.make_model(config, CLASSES), config),
-                   static_argnames='train')  # fmt: skip
+                   static_argnames='train')
 
 
 def test_the_loss_falls(trained):
@@ -185,7 +185,7 @@ def test_the_loss_of_a_silent_network_is_that_of_its_formula(config, fake_images
         lambda x: jnp.zeros(x.shape, x.dtype),
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1),
                        jnp.zeros(1, jnp.int32), jnp.zeros((1, augment.CONDITION_SIZE))),
-    )['params']  # fmt: skip
+    )['params']
     loss = jax.jit(lambda *args: loss_fn(args[0], {}, *args[1:], train=False)[0])
     batch, _ = batch_and_keys(fake_images)
     draws = []
@@ -202,7 +202,7 @@ def test_validation_has_no_dropout_and_no_augmentation(
     fields = {f'generator.{name}': value for name, value in config.items()} | {
         'generator.dropout': 0.0, 'generator.label_dropout': 0.0, 'generator.augment_flip': False,
         'generator.augment_shift': 0.0,
-    }  # fmt: skip
+    }
     bare = tiny_config(**fields).generator
     plain = jax.jit(generator.make_loss(generator.make_model(bare, CLASSES), bare))
     batch, keys = batch_and_keys(fake_images)
@@ -234,7 +234,7 @@ def test_bfloat16_learns_as_float32_does_and_keeps_float32_weights(
     generator.train(
         tmp_path, ml_collections.FrozenConfigDict(fields), fake_images(8), fake_images(8),
         num_classes=CLASSES, update=lambda *_, **__: None,
-    )  # fmt: skip
+    )
     # while the learning rate rises, it is that of the longer training
     first = config.warmup_steps + 1
     losses, expected = (
@@ -325,7 +325,7 @@ def test_what_the_config_says_reaches_optimizer_loop_and_batches(
         'generator.adam_b2': 0.95, 'generator.clip_norm': 0.5, 'generator.warmup_steps': 1,
         'generator.cosine_decay': False, 'generator.max_skipped_steps': 7,
         'generator.class_balanced': True, 'generator.ema_decay': 0.9, 'generator.accumulate': 1,
-    }).generator  # fmt: skip
+    }).generator
     given = {}
 
     def note(name, function):
@@ -358,7 +358,7 @@ def watched(tiny_config):
         'generator.steps': 8, 'generator.sample_every': 3, 'generator.save_every': 4,
         'generator.log_every': 8, 'generator.validate_every': 8, 'generator.ema_decay': 0.9,
         'generator.select': 'best_validation',
-    }).generator  # fmt: skip
+    }).generator
 
 
 def train_watched(folder, config, fake_images, losses, stop_at=None):
@@ -373,7 +373,7 @@ def train_watched(folder, config, fake_images, losses, stop_at=None):
 
     def train():
         generator.train(folder, config, fake_images(8), fake_images(8), num_classes=CLASSES,
-                        update=lambda *_, **__: None, watch=watch)  # fmt: skip
+                        update=lambda *_, **__: None, watch=watch)
 
     if stop_at:
         with pytest.raises(loop.Interrupted):

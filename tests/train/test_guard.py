@@ -12,7 +12,7 @@ REFUSED = [OSError('disk full'), MemoryError('too large'), loop.Diverged('loss i
     'kinds, error', [(guard.mistakes, ValueError('no such field')), (guard.mistakes, MemoryError()),
                      *((guard.refusals, error) for error in REFUSED)],
     ids=lambda value: getattr(value, '__name__', type(value).__name__),
-)  # fmt: skip
+)
 def test_one_line_and_status_2(kinds, error, capsys):
     with pytest.raises(SystemExit) as end, kinds():
         raise error

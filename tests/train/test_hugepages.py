@@ -19,14 +19,14 @@ print(os.environ['GLIBC_TUNABLES'], sys.argv[1:], sys.flags.utf8_mode)
 @pytest.mark.parametrize(('given', 'expected'), [
     ({}, ['started', 'started', f"{hugepages.SETTING} ['a b', '--c=d'] 1"]),
     ({'GLIBC_TUNABLES': 'x'}, ['started', "x ['a b', '--c=d'] 1"]),
-])  # fmt: skip
+])
 def test_the_process_starts_again_as_it_was_and_once(tmp_path, clean_env, given, expected):
     (tmp_path / 'program.py').write_text(PROGRAM)
     env = {name: value for name, value in clean_env.items() if name != 'GLIBC_TUNABLES'} | given
     process = subprocess.Popen(
         [sys.executable, '-u', '-X', 'utf8', tmp_path / 'program.py', 'a b', '--c=d'],
         env=env, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    )
     said, _ = process.communicate(timeout=60)
     assert said.splitlines() == expected and process.returncode == 0
 

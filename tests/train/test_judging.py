@@ -23,7 +23,7 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     config = tiny_config(**{
         'generator.sample_every': 2, 'quality.min_relevance': 0.0,
         'quality.max_distance_quantile': 1.0,
-    })  # fmt: skip
+    })
     judge, made_by, out = (tmp_path / name for name in ('judge', 'generator', 'synthetic'))
     out.mkdir()
     judging.train_judge(judge, config, parts)
@@ -65,7 +65,7 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     config = tiny_config(**{
         'synthesis.batch_size': 8, 'synthesis.steps': 2, 'synthesis.rounds': 2,
         'quality.min_relevance': 0.0, 'quality.max_distance_quantile': 1.0,
-    })  # fmt: skip
+    })
     judge, made_by = tmp_path / 'judge', tmp_path / 'generator'
     judging.train_judge(judge, config, parts)
     experiment.train_generator(made_by, config, parts, judge)
@@ -111,7 +111,7 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
         {path.relative_to(tmp_path / name): path.read_bytes()
          for path in (tmp_path / name).rglob('*') if path.is_file()}
         for name in ('whole', 'parts')
-    )  # fmt: skip
+    )
     assert one == other and not (tmp_path / 'parts' / 'drawn').exists()
 
 
@@ -120,7 +120,7 @@ def test_each_rule_of_the_check_rejects_what_it_is_for(fake_images, tiny_config)
         'quality.min_relevance': 0.5, 'quality.relevance_from': 1, 'quality.copy_ratio': 0.5,
         'quality.duplicate_ratio': 0.1, 'quality.max_distance_quantile': 1.0,
         'quality.min_contrast': 4.0, 'quality.max_saturated': 0.5,
-    })  # fmt: skip
+    })
     train, held_out, new = (fake_images(40, seed=seed) for seed in range(3))
 
     def judge(images, labels):  # features: the mean of each half; sees no class in row 4
@@ -130,7 +130,7 @@ def test_each_rule_of_the_check_rejects_what_it_is_for(fake_images, tiny_config)
     reference = quality.Reference(
         train.images, train.labels, judge(train.images, train.labels)[1], held_out.images,
         held_out.labels, judge(held_out.images, held_out.labels)[1],
-    )  # fmt: skip
+    )
     limits = quality.duplicate_limits(train.images, train.labels, 2, 0.1)
     check, _ = judging.make_check(config.quality, judge, reference, limits)
     images, labels = new.images[:8].copy(), new.labels[:8]
@@ -144,7 +144,7 @@ def test_each_rule_of_the_check_rejects_what_it_is_for(fake_images, tiny_config)
     reasons, _ = check(images, labels, accepted, new.labels[9:10])
     assert reasons.tolist() == [
         'blank', 'saturated', 'copy', 'duplicate', 'off_class', 'far', '', ''
-    ]  # fmt: skip
+    ]
 
 
 def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tiny_config):
@@ -152,7 +152,7 @@ def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tin
     config = tiny_config(**{
         'quality.relevance_from': 20, 'quality.min_relevance': 0.9, 'quality.copy_ratio': 0.0,
         'quality.max_distance_quantile': 1.0, 'quality.min_contrast': 0.0,
-    })  # fmt: skip
+    })
     both = fake_images(40)
     labels = both.labels.copy()
     labels[:] = 0
@@ -163,7 +163,7 @@ def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tin
     reference = quality.Reference(
         train.images, labels, features, parts.validation.images, parts.validation.labels,
         features[:20],
-    )  # fmt: skip
+    )
 
     def judge(images, labels):  # sees neither class
         return np.full((len(images), 2), 0.5), features[: len(images)]
@@ -189,7 +189,7 @@ def test_the_judge_goes_by_its_own_settings(tiny_config):
     of_classifiers = {
         'steps': 3, 'dropout': 0.1, 'learning_rate': 1.0, 'augment': 'randaugment', 'seeds': 9,
         'logit_adjustment': 1.0, 'synthetic_until': 1.0, 'init_from': 'runs/other',
-    }  # fmt: skip
+    }
     for name, value in of_classifiers.items():
         assert judging.judge_reads(tiny_config(**{f'classifier.{name}': value})) == reads
     for name, value in {'steps': 3, 'dropout': 0.1, 'widths': (8,)}.items():
@@ -201,7 +201,7 @@ def test_what_classifiers_do_not_have_of_a_judge_is_trained(parts, tiny_config, 
     config = tiny_config(**{
         'judge.hidden': 5, 'judge.steps': 3, 'judge.batch_size': 16,
         'classifier.logit_adjustment': 1.0, 'classifier.synthetic_until': 1.0,
-    })  # fmt: skip
+    })
     judging.train_judge(tmp_path, config, parts)
     _, reference, _ = judging.open_judge(tmp_path, config, parts)
     assert reference.features.shape == (40, 5)
@@ -228,7 +228,7 @@ def test_a_copy_of_a_picture_with_two_labels_is_found(tiny_config, tmp_path, fak
 
 
 FIELDS = [('seed', 1), ('sampler', 'ddpm'), ('steps', 5), ('spacing', 'uniform'),
-          ('guidance_scale', 3.0), ('guidance_interval', (0.5, 1.0))]  # fmt: skip
+          ('guidance_scale', 3.0), ('guidance_interval', (0.5, 1.0))]
 
 
 @pytest.mark.parametrize('field, value', FIELDS)

@@ -23,7 +23,7 @@ with lock.held(pathlib.Path(sys.argv[1])):
 @pytest.fixture
 def holder(tmp_path):
     process = subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], cwd=ROOT,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+                               stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == 'held\n'
     yield process
     process.kill()

@@ -32,7 +32,7 @@ def batches(start):
         rng = np.random.default_rng(t)
         x = rng.standard_normal((8, 3)).astype('f4')
         yield {'x': x, 'y': x @ np.float32([1, -2, 3]), 'label': np.zeros(8, np.int32),
-               'weight': np.ones(8, np.float32)}  # fmt: skip
+               'weight': np.ones(8, np.float32)}
         t += 1
 
 
@@ -44,7 +44,7 @@ def evaluate(current):
 def fields(**changed):
     """What `loop.fit` reads of a config."""
     usual = {'steps': STEPS, 'save_every': 4, 'log_every': 2, 'validate_every': 3,
-             'sample_every': 0, 'max_skipped_steps': 0}  # fmt: skip
+             'sample_every': 0, 'max_skipped_steps': 0}
     return types.SimpleNamespace(**usual | changed)
 
 
@@ -53,7 +53,7 @@ def fit(folder, step, update=lambda *_, **__: None, evaluate=evaluate, sample=No
         {'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True, keep_best=True
     )
     return loop.fit(created, step, batches, fields(**changed), folder=folder, update=update,
-                    evaluate=evaluate, sample=sample)  # fmt: skip
+                    evaluate=evaluate, sample=sample)
 
 
 def rows(folder):
@@ -220,7 +220,7 @@ def test_the_log_keeps_what_the_checkpoint_has_seen(tmp_path):
     log.write(step=3, loss=9.0)
     assert rows(path.parent) == [
         {'step': 1, 'loss': 0.5}, {'step': 2, 'loss': 1.0}, {'step': 3, 'loss': 9.0},
-    ]  # fmt: skip
+    ]
 
 
 def sample(current):
@@ -267,7 +267,7 @@ def test_another_network_in_the_folder_is_refused(tmp_path, step):
     other = state.create({'params': {'w': jnp.zeros(4)}}, OPTIMIZER, seed=3, ema=True)
     with pytest.raises(ValueError, match='another network'):
         loop.fit(other, step, batches, fields(steps=3), folder=tmp_path,
-                 update=lambda *_, **__: None)  # fmt: skip
+                 update=lambda *_, **__: None)
 
 
 def broken_at(*steps):
@@ -286,7 +286,7 @@ def fit_broken(folder, step, *bad, max_skipped=0):
     created = state.create({'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True)
     return loop.fit(created, step, broken_at(*bad),
                     fields(log_every=3, max_skipped_steps=max_skipped), folder=folder,
-                    update=lambda *_, **__: None)  # fmt: skip
+                    update=lambda *_, **__: None)
 
 
 @pytest.mark.parametrize('bad', range(1, STEPS + 1))

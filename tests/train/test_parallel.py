@@ -115,7 +115,7 @@ print(parallel.device_count(), jax.config.jax_compilation_cache_dir, os.environ[
 def test_cpu_devices(clean_env, cpu_devices, flags, expected):
     env = clean_env | {'XLA_FLAGS': flags, 'JAX_COMPILATION_CACHE_DIR': ''}
     done = subprocess.run([sys.executable, '-c', PRINT_DEVICES, str(cpu_devices)], env=env,
-                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+                          capture_output=True, text=True, timeout=60, check=True)
     count, cache, *found = done.stdout.split()
     if expected is None:
         assert int(count) in (1, 2, 4, 8)
@@ -131,12 +131,12 @@ def test_the_shell_does_not_change_the_numbers(clean_env):
         'JAX_DEFAULT_PRNG_IMPL': 'rbg', 'JAX_ENABLE_X64': '1', 'JAX_THREEFRY_PARTITIONABLE': '0',
         'JAX_RANDOM_SEED_OFFSET': '1', 'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
         'JAX_ACCURATE_ERF_INV': '1', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-    }  # fmt: skip
+    }
     code = ('from train import parallel; parallel.set_up(1); import jax; '
             'x = jax.random.normal(jax.random.key(7), (3, 3)); '
-            'print(x.tolist(), jax.jit(lambda a: a @ a).lower(x).as_text())')  # fmt: skip
+            'print(x.tolist(), jax.jit(lambda a: a @ a).lower(x).as_text())')
     said = [subprocess.run([sys.executable, '-c', code], env=own, capture_output=True, text=True,
-                           timeout=60, check=True).stdout for own in (clean_env, env)]  # fmt: skip
+                           timeout=60, check=True).stdout for own in (clean_env, env)]
     assert said[0] == said[1]
 
 

@@ -133,7 +133,7 @@ def test_groups_of_images_are_counted_and_patterns_that_make_none_refused(tmp_pa
     lines = []
     monkeypatch.setattr(preparing, 'say', lines.append)
     files = {f'{name[:2]}ann{i // 3}_{name[2:]}': data
-             for i, (name, data) in enumerate(pictures(9).items())}  # fmt: skip
+             for i, (name, data) in enumerate(pictures(9).items())}
     config = config_of(tmp_path, files)
     config.splits.group_by = 'ann[0-9]+'
     parts = preparing.read_splits(config)

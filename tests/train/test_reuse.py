@@ -26,7 +26,7 @@ LIMIT = 240
 
 def main(flags, env):
     return subprocess.run([sys.executable, str(small_run.ROOT / 'main.py'), *flags], env=env,
-                          capture_output=True, text=True, timeout=LIMIT)  # fmt: skip
+                          capture_output=True, text=True, timeout=LIMIT)
 
 
 @pytest.fixture(scope='module')
@@ -118,7 +118,7 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
         assert found[key]['per_seed'] == metrics['arms']['augmented'][key]['per_seed']
     assert found['images'] == metrics['test_images']
     saved = [np.load(run.stage(f'classifiers/augmented/seed_{seed}') / 'predictions.npz')
-             for seed in run.seeds]  # fmt: skip
+             for seed in run.seeds]
     mean = np.mean([one['probabilities'] for one in saved], axis=0)
     hits = (mean.argmax(-1) == saved[0]['labels']).mean()
     assert found['averaged']['accuracy'] == pytest.approx(hits)
@@ -214,7 +214,7 @@ def test_measured_on_no_usable_image_it_says_so(folder, run, tmp_path):
     'accuracy, macro_f1, said',
     [((-0.3, -0.1), (-0.3, 0.1), True), ((-0.3, 0.1), (-0.3, -0.1), True),
      ((-0.3, 0.1), (-0.3, 0.1), False), ((-0.3, -0.1), (0.1, 0.3), False)],
-)  # fmt: skip
+)
 def test_the_arm_that_the_report_advises_against_is_named(
     run, tmp_path, heard, accuracy, macro_f1, said
 ):
@@ -290,7 +290,7 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
         [sys.executable, '-I', '-c', LOAD, tmp_path / 'model', tmp_path / 'images.npy'],
         cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
         env={name: value for name, value in env.items() if name != 'PYTHONPATH'},
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
     expected = reuse.probabilities(run, run.classifiers(), test.take(slice(13))).mean(axis=0)
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
@@ -320,7 +320,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, env, tmp_path
     done = subprocess.run(
         [sys.executable, '-W', 'ignore::UserWarning', tmp_path / 'cells.py'], cwd=small_run.ROOT,
         env=env | {'RUN': str(folder / what)}, capture_output=True, text=True, timeout=LIMIT,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert 'augmented -' in done.stdout
     assert (folder / 'samples' / 'sheet.png').exists() == (not what)

@@ -47,7 +47,7 @@ def test_an_unchanged_stage_is_skipped(tmp_path):
 
 
 @pytest.mark.parametrize('changed', [{'reads': {'steps': 4}}, {'after': ['x']}, {'code': ['data']},
-                                     {'reads': {'steps': 3, 'more': 1}}])  # fmt: skip
+                                     {'reads': {'steps': 3, 'more': 1}}])
 def test_a_change_of_what_it_read_does_it_again(tmp_path, changed):
     _, _, digest = run(tmp_path, Work('old'))
     work = Work('new')
@@ -185,7 +185,7 @@ def test_what_would_be_refused_later_can_be_asked_before(tmp_path):
         runner.refuse_changed('later', reads=AFTER, after=(), code=())
     for name, depends in (('later', {'reads': BEFORE, 'after': ()}),
                           ('later', {'reads': BEFORE, 'after': ('x',)}),
-                          ('new', {'reads': AFTER, 'after': ()})):  # fmt: skip
+                          ('new', {'reads': AFTER, 'after': ()})):
         runner.refuse_changed(name, code=(), **depends)
     stages.Runner(tmp_path, rerun=True).refuse_changed('later', reads=AFTER, after=(), code=())
     assert files == {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')} and not runner.worked
@@ -368,7 +368,7 @@ def test_another_guarded_file_is_refused_by_its_name(tmp_path):
 
 @pytest.mark.parametrize('options', [{'after': ['x']}, {'reads': AFTER, 'cheap': True},
                                      {'code': ['data'], 'cheap': True},
-                                     {'code': ['data'], 'guarded': ('out.txt',)}])  # fmt: skip
+                                     {'code': ['data'], 'guarded': ('out.txt',)}])
 def test_other_inputs_and_cheap_or_guarded_stages_need_no_asking(tmp_path, options):
     run(tmp_path, Work(), reads=BEFORE)
     work = Work()
@@ -449,12 +449,12 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
         CODE.replace('Doc.', 'Other.'), CODE.replace('    """Doc."""\n', ''),
         '"""Module."""' + CODE, CODE.replace('  # why', ''),
         CODE.replace('    return', '\n    return'), '# head\n\n' + CODE + '\n\n',
-    ]  # fmt: skip
+    ]
     assert {digest(text) for text in same} == {first}
     one_line = 'def g(): "Doc."; return 1\n'
     different = [one_line, one_line.replace('1', '2'), CODE.replace('1', '2'),
                  CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
-                 CODE.replace('return', 'yield'), CODE.replace('+ 1', "+ '''1'''")]  # fmt: skip
+                 CODE.replace('return', 'yield'), CODE.replace('+ 1', "+ '''1'''")]
     digests = {digest(text) for text in different}
     assert len(digests) == len(different) and first not in digests
 

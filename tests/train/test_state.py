@@ -16,7 +16,7 @@ def batch(seed=0, size=8):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((size, 3)).astype('f4')
     return {'x': x, 'y': x @ np.float32([1, -2, 3]), 'label': np.zeros(size, np.int32),
-            'weight': np.ones(size, np.float32)}  # fmt: skip
+            'weight': np.ones(size, np.float32)}
 
 
 def create(optimizer, **options):
@@ -195,7 +195,7 @@ def test_every_example_has_its_own_key_at_every_step():
     rng = jax.random.key_data(jax.random.key(0))
     keys = parallel.mapped(
         lambda step, x: jax.random.key_data(state.example_keys(rng, step, len(x)))
-    )  # fmt: skip
+    )
     found = [parallel.unshard(keys(step, parallel.shard(np.zeros(16)))) for step in (0, 1)]
     assert len(np.unique(np.concatenate(found), axis=0)) == 32
     root = jax.random.fold_in(jax.random.key(0), 1)

@@ -31,7 +31,7 @@ def test_tensorboard_has_what_metrics_jsonl_has(tmp_path):
     assert found == {
         (stage, 'loss', step): pytest.approx(1 / step)
         for stage in ('generator', 'classifiers/augmented/seed_0') for step in (1, 2)
-    }  # fmt: skip
+    }
 
 
 def test_without_trackers_nothing_is_written(tmp_path):

@@ -14,7 +14,7 @@ from train import parallel, processes
     ({'SLURM_STEP_NUM_TASKS': '1', 'SLURM_PROCID': '0'}, 1),  # an array's task
     ({'OMPI_COMM_WORLD_SIZE': '2', 'OMPI_COMM_WORLD_RANK': '0'}, 2),
     ({'KUBERNETES_SERVICE_HOST': 'x', 'JOB_COMPLETION_INDEX': '3'}, 1),
-])  # fmt: skip
+])
 def test_how_many_processes_a_launcher_announces(environment, count):
     assert processes.announced(environment) == count
 
@@ -46,7 +46,7 @@ def test_compiled_programs_are_kept_where_all_processes_see_them(clean_env, tmp_
             env=clean_env | {'JAX_COMPILATION_CACHE_DIR': str(cache)},
         )
         for index, cache in enumerate(caches)
-    ]  # fmt: skip
+    ]
     said = [process.communicate(timeout=120)[0] for process in joined]
     assert [process.returncode for process in joined] == [0, 0]
     assert [text.split()[-1] for text in said] == [str(shared)] * 2
