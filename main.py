@@ -18,7 +18,6 @@ if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
-import functools
 import itertools
 import json
 import os
@@ -124,7 +123,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         begin=lambda: provenance.write_config(workdir, config),
     )
     with guard.mistakes():
-        folder, reading = stage.run(
+        folder, data_digest = stage.run(
             'data', lambda out: preparing.prepare_data(out, config),
             reads=preparing.data_reads(config),
             # process 0's word: it alone decodes, and others may have no images, or copies of them
@@ -132,68 +131,70 @@ def run(config, workdir, command, rerun=False, shared=None):
             code=['train/preparing.py', 'data'], alone=True,
             guarded=('splits.json', 'duplicates.json'),
         )
-        data = disk.digest(folder / 'splits.json')  # of the images, however they came there
-        copies = disk.digest(folder / 'duplicates.json')  # among them
+        # of the images, however they came there, and of the copies among them
+        images_digest = disk.digest(folder / 'splits.json')
+        copies_digest = disk.digest(folder / 'duplicates.json')
         parts = splits.load(folder)
         plan = experiment.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
-    synthesis = data
-    classifiers = list(itertools.product(config.arms, seeds(config.classifier)))
-
-    @functools.cache  # it reads what init_from names
-    def depends(arm, seed):
-        return {
+    synthesis_digest = images_digest
+    classifiers = {  # (arm, seed): what it depends on, besides its images
+        (arm, seed): {
             'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
-            'after': [synthesis if ARMS[arm].synthetic else data],
             'code': [*_CLASSIFY, 'train/experiment.py'],
         }
+        for arm, seed in itertools.product(config.arms, seeds(config.classifier))
+    }
 
-    def refuse_changed(synthetic):
-        for arm, seed in classifiers:
+    def refuse_changed(synthetic, images):
+        for (arm, seed), depends in classifiers.items():
             if ARMS[arm].synthetic == synthetic:
-                stage.refuse_changed(f'classifiers/{arm}/seed_{seed}', **depends(arm, seed))
+                name = f'classifiers/{arm}/seed_{seed}'
+                stage.refuse_changed(name, after=[images], **depends)
 
-    refuse_changed(synthetic=False)  # before the hours of the stages that they do not need
+    # before the hours of the stages that they do not need
+    refuse_changed(synthetic=False, images=images_digest)
     if any(ARMS[arm].synthetic for arm in config.arms):
-        judge_folder, judge = stage.run(
+        judge_folder, judge_digest = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
             reads={'judge': judging.judge_reads(config)},
-            after=[data], code=[*_CLASSIFY, 'train/judging.py'],
+            after=[images_digest], code=[*_CLASSIFY, 'train/judging.py'],
         )
         # unless they choose its weights, the samples are only looked at: they change no result
         by_samples = config.generator.select == 'best_validation'
-        generator_folder, generator = stage.run(
+        generator_folder, generator_digest = stage.run(
             'generator',
             lambda out: experiment.train_generator(out, config, parts, judge_folder),
             reads={'generator': experiment.generator_reads(config)}
                   | (experiment.watch_reads(config) if by_samples else {}),
-            after=[data, judge, copies] if by_samples else [data],
+            after=[images_digest, *([judge_digest, copies_digest] if by_samples else [])],
             code=[*_GENERATE, *(_CHECK if by_samples else [])],
         )
-        synthetic_folder, synthesis = stage.run(
+        synthetic_folder, synthesis_digest = stage.run(
             'synthetic',
             lambda out: experiment.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
             reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
-            after=[judge, generator, copies],
+            after=[judge_digest, generator_digest, copies_digest],
             code=[*_GENERATE, *_CHECK],
         )
         with guard.mistakes():
             synthetic = experiment.read_synthetic(synthetic_folder)
 
-    refuse_changed(synthetic=True)  # before any classifier is trained
-    folders, trained = {}, []
-    for arm, seed in classifiers:
+    # before any classifier is trained
+    refuse_changed(synthetic=True, images=synthesis_digest)
+    folders, digests = {}, []
+    for (arm, seed), depends in classifiers.items():
         folder, digest = stage.run(
             f'classifiers/{arm}/seed_{seed}',
             lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
-            **depends(arm, seed),
+            after=[synthesis_digest if ARMS[arm].synthetic else images_digest], **depends,
         )
         folders.setdefault(arm, []).append(folder)
-        trained.append(digest)
+        digests.append(digest)
 
     folder, _ = stage.run(
         'report',
@@ -201,7 +202,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                                     folders, generator_folder, stage.seconds, command),
         # which classifiers: of their seeds their own fingerprints say nothing
         reads={'report': config.report, 'trained': [list(one) for one in classifiers]},
-        after=[reading, synthesis, *trained],
+        after=[data_digest, synthesis_digest, *digests],
         code=['train/experiment.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
     )
     processes.on_main(stage.close)

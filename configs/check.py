@@ -6,6 +6,7 @@ from configs.default import flat, get_config
 from data import augment, cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
+from models.dit import DiT
 from train import runs, trackers
 from train.arms import ARMS, JUDGE_SEED, seeds, twin
 from train.classifier import NETWORKS
@@ -305,10 +306,11 @@ def _check_sizes(config):
             f'config.generator.channels={generator.channels} leaves no room for the noise level; '
             'use 2 or more'
         )
-    if generator.backbone == 'dit' and generator.width % 32:
+    head = DiT.head_width
+    if generator.backbone == 'dit' and generator.width % head:
         raise ValueError(
-            f'config.generator.width={generator.width} must be a multiple of 32, the width of an '
-            'attention head'
+            f'config.generator.width={generator.width} must be a multiple of {head}, the width of '
+            'an attention head'
         )
     if len(generator.multipliers) != len(generator.attention):
         raise ValueError(

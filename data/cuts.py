@@ -74,10 +74,8 @@ def stratified_cut(labels, fraction, seed):
     A class of two or more gives at least one row and keeps at least one; a class of one keeps it.
     What is cut from a class depends on its own rows and the seed only.
     """
-    chosen = [np.zeros(0, np.int64)]
-    for k, size in _sizes(labels, fraction).items():
-        chosen.append(_choose(labels, k, size, seed))
-    cut = np.sort(np.concatenate(chosen))
+    sizes = _sizes(labels, fraction)
+    cut = np.sort(np.concatenate([_choose(labels, k, n, seed) for k, n in sizes.items()]))
     return np.setdiff1d(np.arange(len(labels)), cut), cut
 
 

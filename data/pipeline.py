@@ -68,7 +68,7 @@ def index_batches(
     Raises:
         ValueError: a batch that does not divide, or a share that yields no element.
     """
-    local = _local_slice(batch_size, process_index, process_count)
+    local = local_slice(batch_size, process_index, process_count)
     counts = batch_counts(shares, [len(pool) for pool in pools], batch_size)
     # Element j of a pool's n stands at (j + 1/2) / n, so any slice of the batch keeps the mix.
     places = np.concatenate([(np.arange(n) + 0.5) / max(n, 1) for n in counts])
@@ -200,7 +200,7 @@ def eval_batches(image_set, *, batch_size, process_index=0, process_count=1) -> 
     Yields 'image' uint8 [b, S, S, 3], 'label' int32 [b], 'weight' float32 [b] (1 or 0) and
     'index' int32 [b], the row in `image_set`, with b = batch_size / process_count.
     """
-    local = _local_slice(batch_size, process_index, process_count)
+    local = local_slice(batch_size, process_index, process_count)
     size = len(image_set.labels)
 
     def batches():
@@ -217,7 +217,7 @@ def eval_batches(image_set, *, batch_size, process_index=0, process_count=1) -> 
     return batches()
 
 
-def _local_slice(batch_size, process_index, process_count):
+def local_slice(batch_size, process_index, process_count):
     """The contiguous part of a global batch that belongs to one process."""
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(

@@ -75,8 +75,7 @@ class Splits:
         row_of = {name: row for row, name in enumerate(self.train.names)}
         for entry in self.duplicates:
             moved = entry['action'].startswith(MOVED)
-            parted = (name.partition(':') for name in entry['names'])
-            rows = [row_of[name] for split, _, name in parted
+            rows = [row_of[name] for split, name in _members(entry)
                     if (moved or split == 'train') and name in row_of]
             most = 2 * len(rows) > counts[self.train.labels[rows]].max(initial=0)
             if entry['pixels'] == 'equal' or len(rows) < LOOK or not most:
@@ -88,9 +87,9 @@ class Splits:
         """Names of the classes all of whose test images were taken out as copies."""
         label_of = dict(zip(self.train.names, self.train.labels.tolist()))
         moved = {
-            label_of[bare] for entry in self.leaks
-            if any(name.startswith('test:') for name in entry['names'])
-            for bare in (name.partition(':')[2] for name in entry['names']) if bare in label_of
+            label_of[name] for entry in self.leaks
+            if any(split == 'test' for split, _ in _members(entry))
+            for _, name in _members(entry) if name in label_of
         }
         return [self.class_names[label] for label in sorted(moved - {*self.test.labels.tolist()})]
 
@@ -244,6 +243,11 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
     return _regroup(sets, leave, join), records
 
 
+def _members(record):
+    """[[split, name of the file]] of a group of copies, as `part_duplicates` found them."""
+    return [name.split(':', 1) for name in record['names']]
+
+
 def near_parted(records):
     """How many images `part_duplicates` moved or dropped that are no equal copies."""
     return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
@@ -302,26 +306,31 @@ def save(splits, folder):
     """Write the images, splits.json, duplicates.json and, if any, bad_images.json."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    listing = {'class_names': splits.class_names, 'counts': {}, 'images': {}}
+    listed = {'class_names': splits.class_names, 'counts': {}, 'images': {}}
     for split in SPLITS:
         one = getattr(splits, split)
-        listing['images'][split] = store.save(folder, split, one.images)
+        listed['images'][split] = store.save(folder, split, one.images)
         counts = np.bincount(one.labels, minlength=len(splits.class_names))
-        listing['counts'][split] = dict(zip(splits.class_names, counts.tolist()))
-        listing[split] = [
+        listed['counts'][split] = dict(zip(splits.class_names, counts.tolist()))
+        listed[split] = [
             [name, duplicates.digest(image), int(label)]
             for name, image, label in zip(one.names, one.images, one.labels)
         ]
-    (folder / 'splits.json').write_text(json.dumps(listing, indent=1))
+    (folder / 'splits.json').write_text(json.dumps(listed, indent=1))
     (folder / 'duplicates.json').write_text(json.dumps(splits.duplicates, indent=1))
     if splits.bad_images:
         (folder / 'bad_images.json').write_text(json.dumps(splits.bad_images, indent=1))
 
 
+def listing(folder):
+    """The splits.json that `save` wrote: {split: [[name, digest, label] of each image]}, more."""
+    return json.loads((pathlib.Path(folder) / 'splits.json').read_text('utf-8'))
+
+
 def digests(folder):
     """{split: set of the pixels' digests of its images} of what `save` wrote."""
-    listing = json.loads((pathlib.Path(folder) / 'splits.json').read_text())
-    return {split: {digest for _, digest, _ in listing[split]} for split in SPLITS}
+    listed = listing(folder)
+    return {split: {digest for _, digest, _ in listed[split]} for split in SPLITS}
 
 
 def load(folder):
@@ -332,19 +341,18 @@ def load(folder):
     """
     folder = pathlib.Path(folder)
     try:
-        listing = json.loads((folder / 'splits.json').read_text())
-        sets = {}
+        listed, sets = listing(folder), {}
         for split in SPLITS:
             whole = {'file': f'{split}_images.npy', 'rows': None}  # as older runs have it
-            images = store.load(folder, listing.get('images', {}).get(split, whole))
-            names, _, labels = zip(*listing[split], strict=True) if listing[split] else ((),) * 3
+            images = store.load(folder, listed.get('images', {}).get(split, whole))
+            names, _, labels = zip(*listed[split], strict=True) if listed[split] else ((),) * 3
             if len(images) != len(names):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')
             sets[split] = ImageSet(images, np.array(labels, np.int32), names)
         bad = folder / 'bad_images.json'
         return Splits(
             **sets,
-            class_names=tuple(listing['class_names']),
+            class_names=tuple(listed['class_names']),
             duplicates=json.loads((folder / 'duplicates.json').read_text()),
             bad_images=json.loads(bad.read_text()) if bad.exists() else [],
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from configs import auto
-from data import cuts
+from data import cuts, splits
 from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
@@ -106,29 +106,24 @@ def _tell(runs, pair, key):
         all(key in run[pair] for run in runs) and any(run[pair][key]['mean'] for run in runs))
 
 
-def _listing(row):
-    """The run's splits.json: {split: [name, digest, label] of each image}, and more."""
-    return json.loads((row['places']['data'] / 'splits.json').read_text('utf-8'))
-
-
 def _same_images(found):
     """Whether the runs were made of the same files or, where these were touched, images."""
     if len({json.dumps(row.get('inputs')) for row in found}) == 1:
         return True
     images = [sorted(listing['train'] + listing['validation'] + listing['test'])
-              for listing in map(_listing, found)]
+              for listing in (splits.listing(row['places']['data']) for row in found)]
     return all(one == images[0] for one in images)
 
 
 def _same_test_images(found):
-    tests = [_listing(row)['test'] for row in found]
+    tests = [splits.listing(row['places']['data'])['test'] for row in found]
     return all(test == tests[0] for test in tests)
 
 
 def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
-    return cuts.group([name for name, *_ in _listing(row)['test']], pattern)
+    return cuts.group([name for name, *_ in splits.listing(row['places']['data'])['test']], pattern)
 
 
 def _images_errors(found, pairs):

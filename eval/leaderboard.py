@@ -23,6 +23,7 @@ from configs.default import flat
 from configs.sweeps import AS_IT_IS
 from eval import report, results, wording
 from eval.across import DIFFERENCES, together, tuned, unranked
+from eval.formats import change
 from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
 from train import disk, stages
@@ -184,7 +185,7 @@ def _doubts(board):
 
 
 def _cells(difference):
-    return [wording.change(difference[key]).replace(' ', '\n', 1) if key in difference else '–'
+    return [change(difference[key]).replace(' ', '\n', 1) if key in difference else '–'
             for key in DIFFERENCES]
 
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from eval import figures, generative, metrics, results, wording
+from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import METRICS
-from eval.wording import change, interval, mean_std, number, p_value, percent, points
 
 REASONS = {  # of the quality check, in a few words
     'blank': 'too little contrast', 'saturated': 'too many extreme pixels',
@@ -306,6 +306,6 @@ def templates() -> jinja2.Environment:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
         percent=percent, points=points, interval=interval, change=change, mean_std=mean_std,
-        p_value=p_value, number=number, cell=_cell, json=_json,
+        p_value=p_value, number=number, plural=plural, cell=_cell, json=_json,
         base64=lambda png: base64.b64encode(png).decode())
     return environment

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from eval.formats import end, points
+
 
 def images_needed(difference: float, ci95, n: int) -> int | None:
     """Test images at which the interval of a difference of this size would exclude zero.
@@ -41,7 +43,7 @@ def sentence(arm: str, baseline: str, differences: Mapping[str, Mapping],
 
 def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
     low, high = ci95
-    text = (f'{metric} {100 * difference:+z.1f} points '
+    text = (f'{metric} {points(difference)} points '
             f'(95% interval {end(low):+.1f} to {end(high):+.1f}), ')
     if _sign(ci95):
         return text + 'distinguishable from zero'
@@ -55,11 +57,6 @@ def _clause(metric: str, difference: float, ci95, test_images: int | None) -> st
         return text
     rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
     return text + f' (by more of them alone, one of this size would need at least {rounded:,})'
-
-
-def end(value: float) -> float:
-    """An interval's end in points, to be written with a sign: -0.0 is one just below zero."""
-    return round(100 * value, 9) + 0.0  # neither zero nor rounding errors are below zero
 
 
 def _sign(ci95) -> int:

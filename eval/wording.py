@@ -1,10 +1,10 @@
-"""How numbers are written, and what they say in a sentence. Scores and shares are given in %."""
+"""What a run's numbers say, in sentences."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 from eval import results, statistics
+from eval.formats import end, interval, percent, plural, points, some
 from eval.results import BASELINE, CLAIM
-from eval.verdict import end
 
 CLAIM_SEEDS = 5  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
@@ -34,7 +34,7 @@ def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
 
 def few_seeds(seeds: int) -> list[str]:
     """The doubt of an answer that rests on so many, if they are few."""
-    return [f'{seeds} seed{"" if seeds == 1 else "s"}'] if seeds < CLAIM_SEEDS else []
+    return [plural(seeds, 'seed')] if seeds < CLAIM_SEEDS else []
 
 
 def not_learnt(result: Mapping, arms: Collection[str | None]) -> list[str]:
@@ -75,12 +75,10 @@ def caution(result: Mapping) -> str:
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
     """
-    return ' '.join(filter(None, (_seeds(result['seeds']), _not_learnt(result),
-                                  _alarmed(result.get('synthetic') or {}),
-                                  _blind(result.get('synthetic') or {}),
-                                  _unseen(result.get('synthetic') or {}),
-                                  _untested(result), _hardly_tested(result),
-                                  _no_control(result))))
+    made = result.get('synthetic') or {}
+    return ' '.join(filter(None, (
+        _seeds(result['seeds']), _not_learnt(result), _alarmed(made), _blind(made), _unseen(made),
+        _untested(result), _hardly_tested(result), _no_control(result))))
 
 
 def _seeds(seeds: int) -> str:
@@ -195,12 +193,6 @@ def _no_control(result: Mapping) -> str:
     arms = ','.join([*result['arms'], *controls])
     return ('No control was run, and what is cheaper may give as much: the same command with '
             f'--config.arms={arms} adds them.')
-
-
-def some(items: Sequence[str], most: int = 5) -> str:
-    """'a, b, c, d, e and 3 more'."""
-    rest = f' and {len(items) - most} more' if len(items) > most else ''
-    return f'{", ".join(items[:most])}{rest}'
 
 
 def judge(synthetic: Mapping) -> str:
@@ -325,33 +317,3 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
         said += (f' ({few} of {len(counts)} classes have under {least} {of}, too few for a change '
                  'in one of them to show by itself)')
     return said
-
-
-def percent(value: float | None) -> str:
-    return '–' if value is None else f'{100 * value:.1f}'
-
-
-def points(value: float) -> str:
-    return f'{100 * value:+z.1f}'  # z: no -0.0
-
-
-def interval(ci95: Sequence[float], form: str = '{:+.1f}') -> str:
-    low, high = (form.format(end(value)) for value in ci95)
-    return f'[{low}, {high}]'
-
-
-def change(difference: Mapping) -> str:
-    return f'{points(difference["mean"])} {interval(difference["ci95"])}'
-
-
-def mean_std(score: Mapping) -> str:
-    spread = '' if score['std'] is None else f' ± {100 * score["std"]:.1f}'
-    return percent(score['mean']) + spread
-
-
-def number(value: float | None) -> str:
-    return '–' if value is None else f'{value:.3g}'
-
-
-def p_value(p: float) -> str:
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'

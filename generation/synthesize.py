@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from data import augment
+from data import augment, pipeline
 from generation import samplers
 from train import parallel
 
@@ -70,7 +70,7 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
     mapped = parallel.mapped(draw)
 
     def draw_batch(params, batch):
-        local = parallel.local_rows(batch_size)
+        local = pipeline.local_slice(batch_size, **parallel.place())
         batch = {name: values[local] for name, values in batch.items()}
         return parallel.unshard(mapped(params, parallel.shard(batch)))
 

@@ -1,5 +1,7 @@
 """Dropout whose mask belongs to the example, not to its place on a device."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,10 +35,7 @@ def hashed_bits(key, stream, shape):
     in compiling, and random enough for dropout.
     """
     high, low = jax.random.key_data(key).astype(jnp.uint32)
-    size = 1
-    for side in shape:
-        size *= side
-    counter = jax.lax.iota(jnp.uint32, size).reshape(shape)
+    counter = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     x = _mix(counter * jnp.uint32(0x9E3779B9) + low + jnp.uint32(stream) * jnp.uint32(0x85EBCA77))
     return _mix(x ^ high)
 

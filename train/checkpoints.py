@@ -22,6 +22,7 @@ from train import disk, parallel, processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
 _MANIFEST = 'SHA256SUMS'
+_KEPT = 2  # checkpoints of a training: the newest ones
 _DAMAGE = errno.EIO, errno.ENOENT, errno.ENOTDIR  # others, as of rights or a server, may pass
 _TRIES_AGAIN = (
     'the same command tries again; if it never can, delete that folder and give the command that '
@@ -29,8 +30,8 @@ _TRIES_AGAIN = (
 )
 
 
-def save(folder, state, *, keep=2):
-    """Writes `state` as folder/step_<step> and deletes all but the newest `keep`.
+def save(folder, state):
+    """Writes `state` as folder/step_<step> and deletes all but the newest `_KEPT`.
 
     All processes must call it: orbax has them meet.
 
@@ -53,7 +54,7 @@ def save(folder, state, *, keep=2):
         if not number:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(final)) from error
-    processes.on_main(lambda: _put_in_place(unfinished, final, keep))
+    processes.on_main(lambda: _put_in_place(unfinished, final))
 
 
 def _make_way(final, arrays):
@@ -70,21 +71,21 @@ def _make_way(final, arrays):
     return True
 
 
-def _put_in_place(unfinished, final, keep):
+def _put_in_place(unfinished, final):
     if not (unfinished / 'state' / 'manifest.ocdbt').exists():  # where orbax lists the arrays
         raise OSError(errno.EIO, 'orbax has written no arrays; try another folder', str(final))
     (unfinished / _MANIFEST).write_text(_manifest(unfinished), 'utf-8')
     unfinished.rename(final)
-    for old in steps(final.parent)[:-keep]:
+    for old in steps(final.parent)[:-_KEPT]:
         doomed = final.with_name(f'unfinished_{_path(final.parent, old).name}')
         _path(final.parent, old).rename(doomed)  # a half-deleted checkpoint has no good name
         shutil.rmtree(doomed)
 
 
-def require_space(folder, state, *, keep=2):
+def require_space(folder, state):
     """Raises OSError unless the checkpoints that `save` will add to `folder` fit on the disk."""
     size = sum(x.nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
-    missing = keep + 1 - len(steps(folder))  # the newest is written before the oldest goes
+    missing = _KEPT + 1 - len(steps(folder))  # the newest is written before the oldest goes
     folder.mkdir(parents=True, exist_ok=True)
     disk.require_space(folder, max(1, missing) * size)
 
@@ -218,12 +219,8 @@ def _named(tree):
 
 def _rebuild(template, saved, path):
     expected = _named(template)
-    wrong = [
-        name
-        for name in sorted(expected.keys() | saved.keys())
-        if name not in saved or name not in expected
-        or np.shape(saved[name]) != np.shape(expected[name])
-    ]
+    found, wanted = ({name: np.shape(x) for name, x in own.items()} for own in (saved, expected))
+    wrong = sorted({name for name, _ in found.items() ^ wanted.items()})
     if wrong:
         raise stages.Changed(
             f'{path} was written by another network or optimizer ({len(wrong)} arrays differ, '

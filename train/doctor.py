@@ -14,10 +14,11 @@ from configs import augmented, auto, sweeps
 from configs.check import check
 from configs.default import flat
 from data import cuts, splits
+from eval.formats import plural
 from generation import synthesize
 from train import classifier, flops, generator, parallel, preparing
 from train.arms import ARMS
-from train.progress import plural, progress, say, show
+from train.progress import progress, say, show
 
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5

@@ -117,7 +117,7 @@ def stopping():
     """
 
     def stop(number, frame):
-        processes.end(_STOPPED, Interrupted.STATUS)
+        processes.end(Interrupted.STATUS, _STOPPED)
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
@@ -148,13 +148,14 @@ class StopSignal:
 
     def _request(self, number, frame):
         if self.requested and number == signal.SIGINT:
-            processes.end(_AT_ONCE, Interrupted.STATUS)
+            processes.end(Interrupted.STATUS, _AT_ONCE)
         self.requested = True
 
     def asked(self, step):
         """Whether to stop after this step: the same in all processes, whichever got the signal."""
-        alone = parallel.process()[1] == 1
-        return self.requested if alone else step % 10 == 0 and parallel.any_process(self.requested)
+        if parallel.alone():
+            return self.requested
+        return step % 10 == 0 and parallel.any_process(self.requested)
 
     def end_if_asked(self):
         """Raises `Interrupted` in all processes if any of them got the signal; all must ask."""

@@ -89,7 +89,7 @@ def local_device_count():
 
 def any_process(flag):
     """Whether `flag` is true in any process; all must ask."""
-    if jax.process_count() == 1:
+    if alone():
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
@@ -108,6 +108,11 @@ def require_equal_counts():
 def round_up(size):
     """The smallest multiple of the number of devices that is no less."""
     return -(-size // jax.device_count()) * jax.device_count()
+
+
+def alone():
+    """Whether there is one process only."""
+    return jax.process_count() == 1
 
 
 def process():
@@ -188,13 +193,6 @@ def mapped(function):
     return jax.pmap(function, AXIS, in_axes=(None, 0), out_axes=0)
 
 
-def local_rows(batch_size):
-    """The slice of a global batch that belongs to this process."""
-    index, count = process()
-    share = batch_size // count
-    return slice(index * share, (index + 1) * share)
-
-
 def shard(batch):
     """Splits the leading axis of this process's part of a batch over its devices.
 
@@ -207,7 +205,7 @@ def shard(batch):
 def unshard(outputs):
     """What the devices of all processes made of a global batch, as NumPy arrays on every host."""
     local = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), outputs)
-    return local if jax.process_count() == 1 else multihost_utils.process_allgather(local, True)
+    return local if alone() else multihost_utils.process_allgather(local, True)
 
 
 def mean(tree):

@@ -11,10 +11,11 @@ from PIL import Image
 from configs import auto
 from data import cuts, folders, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
-from eval import figures, wording
+from eval import figures
+from eval.formats import plural, some
 from generation import export
 from train import processes
-from train.progress import plural, progress, say
+from train.progress import progress, say
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 SHOWN = 3  # names of files that are passed over
@@ -41,7 +42,7 @@ def prepare_data(folder, config):
     lost = parts.untested_for_copies
     if near > NEAR * (len(parts.validation) + len(parts.test)) or lost:
         taken = sum(entry['parted'] for entry in parts.leaks)
-        none = f', and no test image is left of {wording.some(lost)}' if lost else ''
+        none = f', and no test image is left of {some(lost)}' if lost else ''
         way_out = f'; {splits.NO_COPIES}' if near else ''
         say(f'  {taken} images were taken for copies, see data/duplicates.json{none}{way_out}')
 
@@ -117,7 +118,7 @@ def _say_groups(train, test, pattern):
     of_class = np.unique(np.stack([train.labels, groups]), axis=1)[0]
     alone = np.flatnonzero(np.bincount(of_class, minlength=len(train.class_names)) == 1)
     if len(alone) and test is None:
-        names = wording.some([train.class_names[label] for label in alone])
+        names = some([train.class_names[label] for label in alone])
         say(f'  all images of {names} are one group: none of them will be tested')
     if known := int(np.isin(groups, tested).sum()):
         say(f'  {plural(known, "image")} left out, whose group lies in config.data.test')
@@ -138,7 +139,7 @@ def say_ignored(source):
     ):
         if found:
             more = ', ...' if len(found) > SHOWN else ''
-            say(f'  {len(found):,} {what}{"s" * (len(found) > 1)} passed over, {why}: '
+            say(f'  {plural(len(found), what)} passed over, {why}: '
                 f'{", ".join(found[:SHOWN])}{more}')
 
 

@@ -108,26 +108,26 @@ def _all_see(folder):
 @contextlib.contextmanager
 def ending_together():
     """How one of the processes ends, so do all: its exit status becomes theirs."""
-    if parallel.process()[1] == 1:
+    if parallel.alone():
         yield
         return
     watcher = threading.Thread(target=_follow, daemon=True)
     watcher.start()
     try:
         yield
-    except SystemExit as end:
-        _end(end.code or 0)
+    except SystemExit as asked:
+        end(asked.code or 0)
     except jax.errors.JaxRuntimeError as error:  # most likely another one has died
         reason = str(error).strip().splitlines()[0]
         if reason.startswith(_OWN):
             traceback.print_exc()
-            _end(1)
+            end(1)
         print(f'error: the processes have lost each other, the same command goes on: {reason}',
               file=sys.stderr)
-        _end(_AGAIN)
+        end(_AGAIN)
     except BaseException:
         traceback.print_exc()
-        _end(1)
+        end(1)
     on_main(lambda: _tell(None))  # all are here: nobody waits for anybody any more
     watcher.join()
     jax.distributed.shutdown()  # meets the others: process 0 must not take the store away before
@@ -156,18 +156,14 @@ def _part(seconds=5.0):
     time.sleep(0.5)  # for the answer to what they said last
 
 
-def end(message, status):
+def end(status, message=None):
     """Ends this process at once, and the others with it; see `progress.leave`."""
-    if parallel.process()[1] > 1:
+    if not parallel.alone():
         if not parallel.is_main():
             time.sleep(0.5)  # process 0 may end for the same reason, and is the one to say why
         _tell(status)
         _part()
-    leave(message, status)
-
-
-def _end(status):
-    end(None, status)
+    leave(status, message)
 
 
 def _follow():
@@ -178,7 +174,7 @@ def _follow():
         status = _AGAIN  # process 0 died
     if status is not None:
         _part()
-        leave(None, status)
+        leave(status)
 
 
 def _client():
@@ -191,7 +187,7 @@ def on_main(work):
     Raises:
         What work() raises, in process 0; the others end with exit status 2.
     """
-    if parallel.process()[1] == 1:
+    if parallel.alone():
         return work()
     key = f'turn/{next(_turn)}'
     if not parallel.is_main():

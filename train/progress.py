@@ -31,12 +31,7 @@ def duration(seconds):
     return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
 
 
-def plural(count, one, many=None):
-    """As people say it: 1 image, 1,200 images; `many` where it is not `one` with an s."""
-    return f'{count:,} {one if count == 1 else many or one + "s"}'
-
-
-def leave(message, status):
+def leave(status, message=None):
     """Ends the process at once, with a last line for the user if any; nothing is cleaned up."""
     _console.show_cursor()  # which a bar has hidden
     if message:

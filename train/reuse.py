@@ -17,10 +17,11 @@ from data import augment, cuts, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results, sheets, wording
+from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
 from train import arms, disk, experiment, parallel, preparing, runs
-from train.progress import plural, progress, say, show
+from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
 EXPORTS = ('classifier', 'tfds')
@@ -218,7 +219,7 @@ def evaluate(run, images=None, split='test', views=1):
     groups = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
         labels, {run.arm: found}, parts.class_names, parts.train_counts, groups,
-        cuts.group(names, config.splits.get('group_by', '')),  # which older runs lack
+        cuts.group(names, config.splits.group_by),
     )['arms'][run.arm]
     scores |= {'images': len(labels), 'of': of, 'seen': seen}
     if len(found) > 1:

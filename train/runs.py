@@ -58,8 +58,7 @@ class Run:
 
     def class_names(self):
         """The classes, in the order of the networks' outputs."""
-        listing = (self.stage('data') / 'splits.json').read_text('utf-8')
-        return tuple(json.loads(listing)['class_names'])
+        return tuple(splits.listing(self.stage('data'))['class_names'])
 
     def classifiers(self):
         """[(model, variables)], one a seed."""

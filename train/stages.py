@@ -19,8 +19,7 @@ import shutil
 import time
 import tokenize
 
-import flax.traverse_util
-
+from configs.default import flat
 from train import disk, lock, parallel, processes, provenance
 from train.progress import duration, say
 
@@ -32,6 +31,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
 _TEXTS = ('.html', '.md')  # of pages, in folders of templates
 FILE = 'stage.json'
+_DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef
 _FOLDERS = 'stages.json'
 
 
@@ -232,7 +232,7 @@ class Runner:
 def _fingerprint(reads, after, code):
     """(what a stage depends on, as JSON has it; its digest)."""
     found = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
-    found = json.loads(json.dumps(found, sort_keys=True, default=_plain))
+    found = json.loads(json.dumps(found, sort_keys=True, default=lambda config: config.to_dict()))
     return found, _digest(json.dumps(found))
 
 
@@ -298,7 +298,7 @@ def _remove(folder):
 
 def _refuse_change(folder, before, now, guarded):
     """A changed setting, or an update of the code, does not throw hours of training away."""
-    old, new = (flax.traverse_util.flatten_dict(each['reads'], sep='.') for each in (before, now))
+    old, new = (flat(each['reads']) for each in (before, now))
     pairs = {key: (old.get(key, 'unset'), new.get(key, 'unset')) for key in old.keys() | new.keys()}
     changed = [
         f'{key} {was!r} -> {given!r}' for key, (was, given) in sorted(pairs.items())
@@ -354,11 +354,11 @@ def _bare(source):
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(source)):
-        body = getattr(node, 'body', None)
-        above = getattr(node, 'lineno', 0)
-        if isinstance(body, list) and body and _is_docstring(body[0]) and body[0].lineno > above:
-            for row in range(body[0].lineno - 1, body[0].end_lineno):
-                lines[row] = ''
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
+            text = node.body[0]
+            if text.lineno > getattr(node, 'lineno', 0):  # below the line of the def
+                for row in range(text.lineno - 1, text.end_lineno or text.lineno):
+                    lines[row] = ''
     return '\n'.join(line.rstrip() for line in lines if line.strip())
 
 
@@ -372,15 +372,6 @@ def code_digest(paths, code):
             raise FileNotFoundError(f'{path} is no source of this project')
         texts += found
     return _digest('\n'.join(texts))
-
-
-def _plain(config):
-    return config.to_dict()
-
-
-def _is_docstring(node):
-    value = isinstance(node, ast.Expr) and node.value
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _digest(text):

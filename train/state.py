@@ -94,21 +94,13 @@ def create(variables, optimizer, *, seed, ema=False, keep_best=False):
     """A state at step 0 from a Flax module's freshly initialised variables."""
     params = variables['params']
     model_state = {k: v for k, v in variables.items() if k != 'params'}
-    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 donated buffers must be distinct
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optimizer.init(params),
         model_state=model_state,
-        ema=copy(params) if ema else None,
-        best={
-            'params': copy(params),
-            'model_state': copy(model_state),
-            'loss': jnp.array(jnp.inf, jnp.float32),
-            'step': jnp.zeros((), jnp.int32),
-        }
-        if keep_best
-        else None,
+        ema=_copied(params) if ema else None,
+        best=_best(params, model_state, jnp.inf, jnp.zeros((), jnp.int32)) if keep_best else None,
         rng=jax.random.key_data(jax.random.key(seed)),
         skipped=jnp.zeros(2, jnp.int32),
     )
@@ -256,12 +248,19 @@ def keep_best(state, loss, params=None):
     """The state with `best` replaced by `params` (its own) if `loss` is the lowest so far."""
     if state.best is None or not loss < float(state.best['loss']):
         return state
-    copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731 donated buffers must be distinct
-    best = {
-        'params': copy(state.params if params is None else params),
-        'model_state': copy(state.model_state),
-        # where all of the state is, or the next step is compiled anew and, among processes, fails
-        'loss': parallel.replicate(jnp.array(loss, jnp.float32)),
-        'step': jnp.copy(state.step),
+    params = state.params if params is None else params
+    best = _best(params, state.model_state, loss, state.step)
+    # where all of the state is, or the next step is compiled anew and, among processes, fails
+    return state.replace(best=best | {'loss': parallel.replicate(best['loss'])})
+
+
+def _best(params, model_state, loss, step):
+    return {
+        'params': _copied(params), 'model_state': _copied(model_state),
+        'loss': jnp.array(loss, jnp.float32), 'step': jnp.copy(step),
     }
-    return state.replace(best=best)
+
+
+def _copied(tree):
+    """Donated buffers must be distinct."""
+    return jax.tree.map(jnp.copy, tree)

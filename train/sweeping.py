@@ -26,7 +26,7 @@ def run_all(run, configs, points, chosen, workdir, command):
                 one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
                 run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
         except SystemExit as end:
-            if end.code != guard.USAGE or parallel.process()[1] > 1:  # the others end, too
+            if end.code != guard.USAGE or not parallel.alone():  # the others end, too
                 raise
             failed.append(str(i))
         processes.on_main(lambda: tables.extend(update_leaderboard(workdir, points)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import augmented, default
-from eval import collect, report, wording
+from eval import collect, formats, report
 
 NAMES = ['a', 'b', 'c']
 TRAIN = '/home/someone/photos of mine/grocery37/train.zip'
@@ -163,7 +163,7 @@ def test_one_row_an_arm_and_a_difference(run):
     assert rows[4][2].strip().startswith(f'{100 * difference["mean"]:+.1f} [')
     assert rows[1][5].strip() == rows[4][5].strip() == '–'  # no class has so few images
     p = result['differences']['augmented-original']['mcnemar_p']
-    assert rows[4][6].strip() == wording.p_value(p).replace('<', '&lt;') and not rows[1][6].strip()
+    assert rows[4][6].strip() == formats.p_value(p).replace('<', '&lt;') and not rows[1][6].strip()
 
 
 def test_the_table_says_what_it_rests_on(run):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import generative, metrics, report, results, sheets, statistics, verdict, wording
+from eval import formats, generative, metrics, report, results, sheets, statistics, verdict, wording
 from generation import quality
 from train.arms import ARMS
 
@@ -594,7 +594,7 @@ def test_calibration_stands_in_every_report(finished):
     with np.load(folder.parent / 'augmented_1.npz') as stored:
         expected = metrics.expected_calibration_error(stored['labels'], stored['probabilities'])
     assert result['arms']['augmented']['calibration']['ece']['per_seed'][1] == expected
-    written = wording.mean_std(result['arms']['oversampled']['calibration']['ece'])
+    written = formats.mean_std(result['arms']['oversampled']['calibration']['ece'])
     section = (folder / 'report.md').read_text('utf-8').split('## Calibration')[1]
     assert f'| oversampled | {written} |' in section.split('##')[0]
     page = Page((folder / 'index.html').read_text('utf-8')).text

@@ -180,7 +180,7 @@ class Killed(BaseException):
 def test_a_second_interrupt_stops_at_once(tmp_path, step, monkeypatch):
     """The process ends there: an exception would pass through what is being saved."""
 
-    def end(message, status):
+    def end(status, message=None):
         assert 'Stopped at once' in message and status == loop.Interrupted.STATUS
         raise Killed
 
