@@ -2,8 +2,8 @@
 
     python main.py --config=configs/original.py[:variant]
 
-Variants, cost and numbers as in `configs/augmented.py`, from which only the data that the
-classifier sees differs.
+Variants as in `configs/augmented.py`, from which only the arms differ: no judge and no generator is
+trained, and the classifiers are the same.
 """
 
 from configs import augmented

@@ -11,6 +11,9 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
 
     The rows of a given test set count in `test_source`. `groups`: see `group`, of all of `labels`
     and then of the given test set, whose groups leave the pool; None: each row is on its own.
+
+    Raises:
+        ValueError: fractions, classes or groups leave nothing to cut.
     """
     if test_source is None and not test_fraction > 0:
         raise ValueError('without a test set, test_fraction must be above 0')
@@ -73,6 +76,9 @@ def stratified_cut(labels, fraction, seed):
 
     A class of two or more gives at least one row and keeps at least one; a class of one keeps it.
     What is cut from a class depends on its own rows and the seed only.
+
+    Raises:
+        ValueError: under two classes, or a fraction outside [0, 1).
     """
     sizes = _sizes(labels, fraction)
     cut = np.sort(np.concatenate([_choose(labels, k, n, seed) for k, n in sizes.items()]))
@@ -85,6 +91,9 @@ def grouped_cut(labels, groups, fraction, seed):
     Groups are taken in random order where that brings their classes nearer to it, all in all. Every
     class keeps two groups, or all but one if it has fewer than three; of one that lost none, a
     smallest one goes as well, where no other class needs it.
+
+    Raises:
+        ValueError: as there.
     """
     classes = np.unique(labels)
     wanted = np.array(list(_sizes(labels, fraction).values()))
@@ -140,6 +149,9 @@ def long_tail(labels, imbalance, seed):
         imbalance: '' keeps all; 'exp:100' keeps n_max * 100^(-k / (C - 1)) images of class k
             (Cui et al. 2019, imbalance factor 100); 'range:12-60' keeps counts evenly spread
             from 12 to 60 over the classes, which count goes to which class drawn by `seed`.
+
+    Raises:
+        ValueError: `imbalance` is none of these.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if not imbalance:

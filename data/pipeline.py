@@ -83,7 +83,11 @@ def index_batches(
 
 
 def batch_counts(shares, sizes, batch_size):
-    """How many elements of each pool a batch holds, int64 [pools], summing to `batch_size`."""
+    """How many elements of each pool a batch holds, int64 [pools], summing to `batch_size`.
+
+    Raises:
+        ValueError: a share is negative or gives its pool no element, or there are none at all.
+    """
     shares, sizes = np.asarray(shares, float), np.asarray(sizes)
     if shares.shape != sizes.shape or not np.all(np.isfinite(shares) & (shares >= 0)):
         raise ValueError(f'need one share >= 0 per data set ({len(sizes)}), not {shares.tolist()}')
@@ -147,6 +151,9 @@ def train_batches(
         weights: loss weight of each set's images; None is 1 for all.
         class_counts: how often each class appears in an epoch of each set, int [C]; None: as often
             as it has images.
+
+    Raises:
+        ValueError: sets of different image shapes; besides, see `index_batches`.
     """
     weights = np.ones(len(sets), np.float32) if weights is None else np.float32(weights)
     shapes = {s.images.shape[1:] for s in sets if len(s.labels)}

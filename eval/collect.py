@@ -67,7 +67,7 @@ def stored(root: Path = ROOT, where: str = STORED) -> list[dict]:
 
 
 def read(folder: Path) -> tuple[dict, dict]:
-    """A finished run's metrics.json, and its config."""
+    """A finished run's metrics.json, and its config; ValueError if it is none."""
     metrics, config = folder / 'report' / 'metrics.json', folder / 'config.json'
     if not metrics.exists():
         raise ValueError(f'{metrics}: no such file; is {folder} the folder of a finished run?')
@@ -115,7 +115,11 @@ def _doubts(result: Mapping, pair: str) -> list[str]:
 
 
 def replace(text: str, name: str, block: str, page: str) -> str:
-    """The text of a page with `block` between the markers of this name, and all else as it was."""
+    """The text of a page with `block` between the markers of this name, and all else as it was.
+
+    Raises:
+        ValueError: the page does not have both markers, once each.
+    """
     start, end = f'<!-- {name} -->', f'<!-- /{name} -->'
     if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
         raise ValueError(f'{page} must hold {start} and, after it, {end}, each once')

@@ -1,4 +1,6 @@
-"""checkpoint -> predictions.npz. The last file of a run that needs a device."""
+"""Weights and images -> probabilities, features, predictions.npz. The last part of a run that needs
+a device.
+"""
 
 import collections
 import dataclasses

@@ -18,6 +18,9 @@ def log_snr(t, schedule):
     'cosine': alpha = cos(pi t / 2) (Nichol & Dhariwal 2021, eq. 17, without offset).
     'linear': alpha_bar = exp(-(0.1 t + 19.9 t^2 / 2)), the continuous limit of the 1000 linear
     betas of Ho et al. 2020 (Song et al. 2021, arXiv 2011.13456, eq. 33).
+
+    Raises:
+        ValueError: `schedule` is none of SCHEDULES.
     """
     if schedule == 'cosine':
         value = -2 * jnp.log(jnp.tan(jnp.clip(jnp.pi * t / 2, 1e-6, jnp.pi / 2 - 1e-6)))

@@ -1,4 +1,6 @@
-"""Synthetic images on disk: class folders, metadata.jsonl, what was rejected and why."""
+"""Synthetic images on disk: class folders, metadata.jsonl, what was rejected and why; as a set of
+TensorFlow Datasets, too.
+"""
 
 import contextlib
 import io
@@ -56,7 +58,11 @@ def _some_of_each_reason(reasons):
 
 
 def read(folder):
-    """The accepted images: (images uint8 [N, H, W, 3], labels int32 [N], file names)."""
+    """The accepted images: (images uint8 [N, H, W, 3], labels int32 [N], file names).
+
+    Raises:
+        OSError: one of them is missing or damaged.
+    """
     folder = pathlib.Path(folder) / 'images'
     lines, images = _metadata(folder), []
     for line in lines:

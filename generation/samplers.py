@@ -74,6 +74,9 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
         schedule, spacing: see `noise_levels`.
     Returns:
         Images [B, H, W, C] in [-1, 1].
+
+    Raises:
+        ValueError: `sampler` is none of SAMPLERS.
     """
     levels = noise_levels(steps, schedule, spacing)
     # the start's noise has the number after the last step's: other `steps` are other images

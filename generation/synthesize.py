@@ -15,6 +15,9 @@ def fill_plan(train_counts, fill):
         train_counts: real training images a class, int [C].
         fill: 'largest' (the largest class's count), a number ('200'), or a multiple of the
             largest class's count ('2x').
+
+    Raises:
+        ValueError: `fill` is none of these.
     """
     train_counts = np.asarray(train_counts)
     largest, fill = train_counts.max(), str(fill)

@@ -88,7 +88,11 @@ def _make_watch(folder, config, parts, judge_folder):
 
 
 def make_draw(config, num_classes, image_shape, count=None):
-    """(EMA parameters, labels, seeds) -> images, by `config.synthesis`; in one batch if `count`."""
+    """(EMA parameters, labels, seeds) -> images, by `config.synthesis`.
+
+    Args:
+        count: images at most that are asked for at once, where a batch of more would be in vain.
+    """
     settings = config.synthesis
     batch_size = min(settings.batch_size, count or settings.batch_size)
     network = generator.make_model(config.generator, num_classes)
@@ -154,7 +158,11 @@ def synthetic_share(settings, parts, synthetic):
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
-    """A classifier, and the one time that it sees the test images."""
+    """A classifier, and the one time that it sees the test images.
+
+    Raises:
+        loop.Diverged, loop.Interrupted: see `loop.fit`; no finite probabilities are the first, too.
+    """
     model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
     probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)
     if not np.isfinite(probabilities).all():
@@ -266,7 +274,7 @@ def _read_drawn(path):
 
 
 def read_synthetic(folder):
-    """The exported images, as an `ImageSet`."""
+    """The exported images, as an `ImageSet`; ValueError if none passed the quality check."""
     images, labels, names = export.read(folder)
     if not len(labels):
         raise ValueError(

@@ -65,7 +65,11 @@ def open_source(config):
 
 
 def read_splits(config, **options):
-    """The `Splits` that the config describes; `options` go to `splits.prepare`."""
+    """The `Splits` that the config describes; `options` go to `splits.prepare`.
+
+    Raises:
+        ValueError: they cannot be made, in a line that says what to do.
+    """
     train, test = open_source(config)
     if strange := [name for name in train.class_names if {'\n', '\r'} & set(name)]:
         raise ValueError(f'the class name {strange[0]!r} has a line break in it; rename its folder')

@@ -53,6 +53,9 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     Args:
         out: a path, or a folder to put a file into; None: in the run's folder.
         what: of EXPORTS, to export. The others: see the functions below.
+
+    Raises:
+        ValueError: what is asked for does not fit the mode or the run.
     """
     if checkpoint is None:
         raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
@@ -184,6 +187,9 @@ def evaluate(run, images=None, split='test', views=1):
     Returns:
         The entry, over the single classifiers; with `averaged`, of several: what their mean
         prediction, that of `write_predictions`, reaches.
+
+    Raises:
+        ValueError: of `images` one cannot be used, or none can, or a class is not the run's.
     """
     parts, config, models = run.parts(), run.config, run.classifiers()
     of = str(images) if images else f'{split} split'

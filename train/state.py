@@ -117,6 +117,9 @@ def make_optimizer(*, learning_rate, steps, name='adam', warmup=0, cosine=False,
         name: of `OPTIMIZERS`. adam: Kingma & Ba 2015. sgd: momentum 0.9, as PyTorch has it.
         weight_decay: lambda. adam: every step takes learning rate * lambda of all parameters away
             (AdamW, Loshchilov & Hutter 2019). sgd: lambda times them is added to the gradient.
+
+    Raises:
+        ValueError: `name` is none of OPTIMIZERS.
     """
     schedule = learning_rate
     if cosine:
