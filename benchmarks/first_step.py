@@ -33,13 +33,12 @@ def start_training(model, variant, fields):
     batches = pipeline.train_batches([images], [1.0], batch_size=training.batch_size, seed=0)
     batch = parallel.shard(next(batches))
     ends['data'] = time.time()
-    state = jax.block_until_ready(training.make_state())
-    ends['init'] = time.time()
-    lowered = training.step.lower(state, batch)
-    ends['trace'] = time.time()
-    compiled = lowered.compile()
+    shapes = training.initial.shapes()
+    ends['shapes'] = time.time()
+    state = parallel.compile_beside(training.initial.make, training.step, shapes, batch)
+    jax.block_until_ready(state)
     ends['compile'] = time.time()
-    jax.block_until_ready(compiled(state, batch))
+    jax.block_until_ready(training.step(state, batch))
     ends['first_step'] = time.time()
     return ends
 

@@ -90,7 +90,7 @@ def speed(config, options, write):
 def initial_params(model, config, shape):
     """Parameters at step 0, but for the zero layers: they get noise, so that outputs are not 0."""
     optimizer = state_lib.make_optimizer(learning_rate=1e-3, steps=1)
-    params = generator.create_state(model, optimizer, config, shape).params
+    params = generator.initial_state(model, optimizer, config, shape).make().params
     rng = np.random.default_rng(0)
     noise = lambda leaf: leaf + 0.01 * rng.standard_normal(leaf.shape, np.float32)  # noqa: E731
     return jax.tree.map(noise, jax.device_get(params))

@@ -19,8 +19,8 @@ from benchmarks import children, common, steps
 STAGES = ('data', 'judge', 'generator', 'synthetic', 'classifiers', 'report')  # in main.py's order
 NOTES = (
     'seconds, medians. python: the interpreter; imports: those of a run; devices: the first use of '
-    'them; data: images decoded and split, network described, first batch; init: state, on all '
-    'devices; trace: Python to HLO; compile: HLO to code, or its way out of the cache',
+    'them; data: images decoded and split, network described, first batch; shapes: of the state; '
+    'compile: the step is traced and compiled, or found in the cache, while the state is made',
     'cold: no compiled code; but the files of the libraries are in the memory of the system',
 )
 

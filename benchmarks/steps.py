@@ -13,9 +13,8 @@ from train import classifier, generator, parallel
 
 MODELS = ('generator', 'classifier')
 
-Training = collections.namedtuple('Training', 'step make_state batch_size')
-Training.__doc__ = """A step, a function that makes its state at step 0 on all devices, and its
-global batch size."""
+Training = collections.namedtuple('Training', 'step initial batch_size')
+Training.__doc__ = """A step, its `state.InitialState`, and its global batch size."""
 
 
 def get_config(variant='', fields=None):
@@ -58,11 +57,11 @@ def of_settings(settings, shape, num_classes):
     """The `Training` of a frozen `config.generator` or `config.classifier`; shape = (H, W, C)."""
     if 'backbone' in settings:
         model, optimizer, step = generator.build(settings, num_classes)
-        create = lambda: generator.create_state(model, optimizer, settings, shape)  # noqa: E731
+        initial = generator.initial_state(model, optimizer, settings, shape)
     else:
         model, optimizer, step = classifier.build(settings, num_classes)
-        create = lambda: classifier.create_state(model, optimizer, settings, shape, 0)  # noqa: E731
-    return Training(step, lambda: parallel.replicate(create()), settings.batch_size)
+        initial = classifier.initial_state(model, optimizer, settings, shape, 0)
+    return Training(step, initial, settings.batch_size)
 
 
 def feeder(training, count, make_batches):
@@ -72,7 +71,7 @@ def feeder(training, count, make_batches):
         make_batches: called once; an endless iterator of sharded batches, on the host or the
             devices. It goes on, with the state, from call to call.
     """
-    state, batches = training.make_state(), make_batches()
+    state, batches = parallel.replicate(training.initial.make()), make_batches()
 
     def feed():
         nonlocal state

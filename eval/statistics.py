@@ -276,7 +276,7 @@ def _unseen(count: np.ndarray) -> np.ndarray:
 def _widened(ci95, mean, count, unseen):
     """An interval [..., 2] of a difference on whose `count` [...] test images two arms differ."""
     low, high = np.moveaxis(np.asarray(ci95), -1, 0)
-    bound = mean * (1 - np.sqrt(FEWEST / np.maximum(count, 1)))  # beyond 0; see `verdict.images_needed`
+    bound = mean * (1 - np.sqrt(FEWEST / np.maximum(count, 1)))  # beyond 0: `verdict.images_needed`
     bound = np.where(count < FEWEST, bound, mean)
     low = np.maximum(-1, np.minimum(np.minimum(low, bound), mean - unseen))
     high = np.minimum(1, np.maximum(np.maximum(high, bound), mean + unseen))

@@ -83,8 +83,12 @@ def _put_in_place(unfinished, final):
 
 
 def require_space(folder, state):
-    """Raises OSError unless the checkpoints that `save` will add to `folder` fit on the disk."""
-    size = sum(x.nbytes for x in jax.tree.leaves(state)) + 2**16  # orbax's own files
+    """Raises OSError unless the checkpoints that `save` will add to `folder` fit on the disk.
+
+    Args:
+        state: arrays, or their shapes and types.
+    """
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) + 2**16  # orbax's files
     missing = _KEPT + 1 - len(steps(folder))  # the newest is written before the oldest goes
     folder.mkdir(parents=True, exist_ok=True)
     disk.require_space(folder, max(1, missing) * size)
@@ -92,6 +96,9 @@ def require_space(folder, state):
 
 def restore(folder, template):
     """The newest undamaged checkpoint in the form of `template`, or None if there is none.
+
+    Args:
+        template: arrays, or their shapes and types.
 
     Raises:
         OSError: it cannot be read for now, though it may be as it was written.

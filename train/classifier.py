@@ -87,7 +87,7 @@ def train(folder, config, sets, shares, weights, validation, *, num_classes, see
         return predict.validation_metrics(probabilities, images.labels, left_out)
 
     state = loop.fit(
-        create_state(model, optimizer, config, validation.images.shape[1:], seed, init),
+        initial_state(model, optimizer, config, validation.images.shape[1:], seed, init),
         step, batches, config, folder=folder, update=update, evaluate=evaluate,
     )
     return model, final_variables(vars(state))
@@ -99,8 +99,8 @@ def load(folder, config, num_classes):
     return make_model(config, num_classes), final_variables(state)
 
 
-def create_state(model, optimizer, config, image_shape, seed, init=None):
-    """A state at step 0; image_shape = (H, W, C)."""
+def initial_state(model, optimizer, config, image_shape, seed, init=None):
+    """The `state.InitialState`; image_shape = (H, W, C)."""
     return state_lib.init(
         model, optimizer, (np.zeros((1, *image_shape), np.float32),), seed=seed, start=init,
         keep_best=config.select == 'best_validation_loss',

@@ -222,15 +222,14 @@ class _Work:
         settings, shape = config[name], (config.data.image_size, config.data.image_size, 3)
         network, optimizer, self._step = model.build(settings, num_classes)
         seed = (0,) if model is classifier else ()
-        self._create = lambda: model.create_state(network, optimizer, settings, shape, *seed)
+        self._initial = model.initial_state(network, optimizer, settings, shape, *seed)
         parts = getattr(settings, 'accumulate', 1)  # any number of devices can be looked at
         size = parts * parallel.round_up(-(-settings.batch_size // parts))
         self._batch = parallel.shard({
             'image': np.zeros((size, *shape), np.uint8), 'label': np.zeros(size, np.int32),
             'weight': np.ones(size, np.float32),
         })
-        with jax.disable_jit():  # `state.init` has its own compiler options, and nothing runs here
-            state = jax.eval_shape(self._create)
+        state = self._initial.shapes()
         self._inputs = state, self._batch
         self.flops, self.steps = flops.count(self._step, *self._inputs), settings.steps
         self.state_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
@@ -238,7 +237,7 @@ class _Work:
     def measure(self):
         """(seconds, bytes of temporary memory) a FLOP of the step."""
         size = self._step.lower(*self._inputs).compile().memory_analysis().temp_size_in_bytes
-        state = parallel.replicate(self._create())
+        state = parallel.replicate(self._initial.make())
         for i in range(1 + TIMED):
             state, metrics = self._step(state, self._batch)
             if i == 0:  # the first one compiles

@@ -61,7 +61,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
         )
 
     loop.fit(
-        create_state(model, optimizer, config, train_set.images.shape[1:], init), step, batches,
+        initial_state(model, optimizer, config, train_set.images.shape[1:], init), step, batches,
         config, folder=folder, update=update,
         evaluate=_make_evaluate(make_loss(model, config), validation, config.batch_size),
         sample=watch and (lambda state: watch(state.ema, int(state.step))),
@@ -83,8 +83,8 @@ def load(folder, steps=None):
     return state['ema'], int(state['step'])
 
 
-def create_state(model, optimizer, config, image_shape, init=None):
-    """A state at step 0; image_shape = (H, W, C)."""
+def initial_state(model, optimizer, config, image_shape, init=None):
+    """The `state.InitialState`; image_shape = (H, W, C)."""
     one = np.zeros(1, np.float32)
     inputs = (
         np.zeros((1, *image_shape), np.float32), one, one.astype(np.int32),

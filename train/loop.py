@@ -26,11 +26,11 @@ class Interrupted(SystemExit):
         super().__init__(self.STATUS)
 
 
-def fit(state, step, batches, config, *, folder, update, evaluate=None, sample=None):
-    """Trains from the newest checkpoint in `folder`, or from `state`, until `config.steps`.
+def fit(initial, step, batches, config, *, folder, update, evaluate=None, sample=None):
+    """Trains from the newest checkpoint in `folder`, or from `initial`, until `config.steps`.
 
     Args:
-        state: a `TrainState` at step 0.
+        initial: a `state.InitialState`.
         step: pmapped (state, batch) -> (state, metrics), from `state.make_step`.
         batches: start_step -> endless iterator of host batches; batch t depends on t alone.
         folder: gets checkpoints/ and metrics.jsonl (rows {"step", "loss", ...} of the training
@@ -50,9 +50,13 @@ def fit(state, step, batches, config, *, folder, update, evaluate=None, sample=N
             save, so that no step waits for it; the newest checkpoint is from before that.
     """
     folder, steps, max_skipped = pathlib.Path(folder), config.steps, config.max_skipped_steps
-    processes.on_main(lambda: checkpoints.require_space(folder / 'checkpoints', state))
-    restored = checkpoints.restore(folder / 'checkpoints', state)
-    state = parallel.replicate(state if restored is None else restored)
+    shapes = initial.shapes()
+    processes.on_main(lambda: checkpoints.require_space(folder / 'checkpoints', shapes))
+    if (state := checkpoints.restore(folder / 'checkpoints', shapes)) is not None:
+        state = parallel.replicate(state)
+    else:
+        first = parallel.shard(next(batches(0)))
+        state = parallel.compile_beside(initial.make, step, shapes, first)
     done = int(state.step)
     due = lambda every: done % every == 0 or done == steps  # noqa: E731
     log = MetricsLog(folder / 'metrics.jsonl', done)

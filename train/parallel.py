@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import re
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -181,6 +182,24 @@ def replicate(tree):
     """Copies `tree` to all devices, laid out as `train_step` returns it: no second compilation."""
     # on CPU all devices may share the memory of `tree` at first, and `train_step` reuses it
     return jax.device_put(everywhere(tree), _on_all(), may_alias=False)
+
+
+def laid_out(shapes):
+    """Shapes and types as `replicate` lays arrays out, for a step that is compiled before them."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_on_all()), shapes
+    )
+
+
+def compile_beside(make, step, *shapes):
+    """`make()` on all devices, while the pmapped `step` of these shapes is traced and compiled.
+
+    Python traces it on one core and XLA compiles on all: one after the other they leave cores idle.
+    """
+    with futures.ThreadPoolExecutor(1) as pool:
+        made = pool.submit(lambda: replicate(make()))
+        step.lower(*shapes).compile()  # a call of these shapes finds it
+        return made.result()
 
 
 def _on_all():

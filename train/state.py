@@ -1,5 +1,6 @@
 """What a training state is, and how one step changes it: the same for both models."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -61,8 +62,28 @@ def warm_start(variables, saved):
     return made, found / sum(leaf.size for leaf in jax.tree.leaves(variables))
 
 
+@dataclasses.dataclass(frozen=True)
+class InitialState:
+    """A `TrainState` at step 0 that is yet to be made: a training that goes on needs none.
+
+    Attributes:
+        program: a jitted function; arguments: what it makes the state of.
+    """
+
+    program: Any
+    arguments: tuple = ()
+
+    def shapes(self):
+        """What it will look like on all devices; see `parallel.laid_out`."""
+        return parallel.laid_out(self.program.eval_shape(*self.arguments))
+
+    def make(self):
+        """The state, where JAX puts it."""
+        return self.program(*self.arguments)
+
+
 def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=False):
-    """A state at step 0 of a freshly initialised Flax module; see `create`.
+    """The `InitialState` of a freshly initialised Flax module; see `create`.
 
     Args:
         inputs: arrays to call the module with, of which only shapes and types count.
@@ -72,7 +93,7 @@ def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=Fal
         _, share = warm_start(jax.eval_shape(model.init, jax.random.key(0), *inputs), start)
         say(f'  {math.floor(100 * share)}% of its weights are those of the run that it starts from')
     seed = np.uint32(seed % 2**32)  # as `jax.random.key` takes a Python int
-    return _init(model, optimizer, ema, keep_best)(inputs, seed, start)
+    return InitialState(_init(model, optimizer, ema, keep_best), (inputs, seed, start))
 
 
 @functools.lru_cache(maxsize=4)

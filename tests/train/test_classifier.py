@@ -210,9 +210,9 @@ def seen(monkeypatch):
     """The batches that a classifier's loop is given, in a list that `classifier.train` fills."""
     batches = []
 
-    def fit(state, step, stream, config, **options):
+    def fit(initial, step, stream, config, **options):
         batches.extend(itertools.islice(stream(0), config.steps))
-        return state
+        return initial.make()
 
     monkeypatch.setattr(classifier.loop, 'fit', fit)
     return batches

@@ -37,18 +37,18 @@ r = resnet.ResNet32(2, width=4, blocks=1, axis_name=parallel.AXIS)
 # plain gradient descent: Adam divides rounding errors by rounding errors where a gradient is 0
 sgd = state.guarded(optax.sgd(0.05))
 runs = {
-    'unet': (generator.create_state(g, sgd, config.generator, (8, 8, 3)),
+    'unet': (generator.initial_state(g, sgd, config.generator, (8, 8, 3)),
              generator.make_loss(g, config.generator)),
-    'cnn': (classifier.create_state(c, sgd, config.classifier, (8, 8, 3), 0),
+    'cnn': (classifier.initial_state(c, sgd, config.classifier, (8, 8, 3), 0),
             classifier.make_loss(c, config.classifier)),
-    'resnet': (classifier.create_state(r, sgd, config.classifier, (8, 8, 3), 0),
+    'resnet': (classifier.initial_state(r, sgd, config.classifier, (8, 8, 3), 0),
                classifier.make_loss(r, config.classifier)),
 }
 out = {}
 for name, (current, loss) in runs.items():
     step = state.make_step(loss, sgd, ema_decay=0.9)
     stream = pipeline.train_batches([images], [1.0], batch_size=16, seed=0)
-    current = parallel.replicate(current)
+    current = parallel.replicate(current.make())
     for _ in range(5):
         current, metrics = step(current, parallel.shard(next(stream)))
     parts = {'params': current.params, 'ema': current.ema, 'model_state': current.model_state}

@@ -89,8 +89,8 @@ def test_load_gives_the_average(trained, config):
 def test_another_generator_is_a_start_and_only_where_it_is_asked_for(trained, config):
     model, optimizer, _ = generator.build(config, CLASSES)
     params, _ = generator.load(trained[0])
-    begin = lambda **start: generator.create_state(  # noqa: E731
-        model, optimizer, config, (8, 8, 3), **start)
+    begin = lambda **start: generator.initial_state(  # noqa: E731
+        model, optimizer, config, (8, 8, 3), **start).make()
     fresh, started = begin(), begin(init=params)
     alike = lambda a, b: all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))  # noqa: E731
     assert alike(started.params, params) and alike(started.ema, params)

@@ -48,11 +48,15 @@ def fields(**changed):
     return types.SimpleNamespace(**usual | changed)
 
 
-def fit(folder, step, update=lambda *_, **__: None, evaluate=evaluate, sample=None, **changed):
-    created = state.create(
-        {'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True, keep_best=True
+def initial(width=3, **options):
+    variables = {'params': {'w': jnp.zeros(width)}}
+    return state.InitialState(
+        jax.jit(lambda: state.create(variables, OPTIMIZER, seed=3, ema=True, **options))
     )
-    return loop.fit(created, step, batches, fields(**changed), folder=folder, update=update,
+
+
+def fit(folder, step, update=lambda *_, **__: None, evaluate=evaluate, sample=None, **changed):
+    return loop.fit(initial(keep_best=True), step, batches, fields(**changed), folder=folder, update=update,
                     evaluate=evaluate, sample=sample)
 
 
@@ -127,6 +131,7 @@ def test_a_signal_saves_and_the_next_run_goes_on_exactly(
             os.kill(os.getpid(), number)
         return result
 
+    kill.lower = step.lower
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(loop.Interrupted) as stopped:
         fit(tmp_path, kill)
@@ -202,6 +207,7 @@ def test_after_a_kill_the_log_is_cut_back_to_the_checkpoint(tmp_path, step, whol
             raise Killed
         return step(current, batch)
 
+    kill.lower = step.lower
     with pytest.raises(Killed):
         fit(tmp_path, kill)
     log = tmp_path / 'metrics.jsonl'
@@ -248,6 +254,7 @@ def test_a_resumed_run_chooses_the_same_sample(tmp_path, step, stop_after):
             raise Killed
         return step(current, batch)
 
+    kill.lower = step.lower
     options = {'sample': sample, 'sample_every': 4, 'save_every': 3}
     fit(tmp_path / 'whole', step, **options)
     with pytest.raises(Killed):
@@ -262,11 +269,26 @@ def test_without_evaluation(tmp_path, step):
     assert float(final.best['loss']) == np.inf
 
 
+def test_a_run_that_goes_on_makes_no_first_state(tmp_path, step):
+    fit(tmp_path, step, steps=2)
+    calls = []
+
+    class Counted(state.InitialState):
+        def make(self):
+            calls.append('made')
+            return super().make()
+
+    begin = Counted(initial(keep_best=True).program)
+    for folder, made in ((tmp_path, []), (tmp_path / 'new', ['made'])):
+        loop.fit(begin, step, batches, fields(steps=3), folder=folder,
+                 update=lambda *_, **__: None)
+        assert calls == made
+
+
 def test_another_network_in_the_folder_is_refused(tmp_path, step):
     fit(tmp_path, step, steps=2)
-    other = state.create({'params': {'w': jnp.zeros(4)}}, OPTIMIZER, seed=3, ema=True)
     with pytest.raises(ValueError, match='another network'):
-        loop.fit(other, step, batches, fields(steps=3), folder=tmp_path,
+        loop.fit(initial(width=4), step, batches, fields(steps=3), folder=tmp_path,
                  update=lambda *_, **__: None)
 
 
@@ -283,8 +305,7 @@ def broken_at(*steps):
 
 
 def fit_broken(folder, step, *bad, max_skipped=0):
-    created = state.create({'params': {'w': jnp.zeros(3)}}, OPTIMIZER, seed=3, ema=True)
-    return loop.fit(created, step, broken_at(*bad),
+    return loop.fit(initial(), step, broken_at(*bad),
                     fields(log_every=3, max_skipped_steps=max_skipped), folder=folder,
                     update=lambda *_, **__: None)
 

@@ -158,3 +158,20 @@ def test_other_errors_of_jax_are_left_alone():
     with pytest.raises(jax.errors.JaxRuntimeError, match='INTERNAL'):
         with parallel.memory_errors('buy more'):
             raise jax.errors.JaxRuntimeError('INTERNAL: of another kind')
+
+
+def test_a_step_is_compiled_beside_its_state_and_once():
+    traced = []
+
+    def step(state, batch):
+        traced.append(batch.shape)
+        return state + parallel.mean(batch.sum()), {}
+
+    step, batch = parallel.train_step(step), parallel.shard(np.ones((8, 3), np.float32))
+    begin = jax.jit(lambda: jnp.zeros((), jnp.float32))
+    state = parallel.compile_beside(begin, step, parallel.laid_out(begin.eval_shape()), batch)
+    assert state.sharding == parallel.replicate(np.float32(0)).sharding
+    count = len(traced)
+    for _ in range(2):
+        state, _ = step(state, batch)
+    assert len(traced) == count > 0 and float(state) == 2 * 24 / parallel.device_count()
