@@ -34,9 +34,10 @@ from configs.default import absolute
 from data import splits
 from eval import report, wording
 from train import (
+    classifying,
     disk,
     doctor,
-    experiment,
+    generating,
     guard,
     judging,
     loop,
@@ -103,7 +104,7 @@ _LEARN = [
     'data/pipeline.py',
 ]
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
-_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/experiment.py']
+_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/generating.py']
 _CHECK = [
     'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
 ]
@@ -135,15 +136,15 @@ def run(config, workdir, command, rerun=False, shared=None):
         images_digest = disk.digest(folder / 'splits.json')
         copies_digest = disk.digest(folder / 'duplicates.json')
         parts = splits.load(folder)
-        plan = experiment.fill_plan(config, parts)
+        plan = generating.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
     synthesis_digest = images_digest
     classifiers = {  # (arm, seed): what it depends on, besides its images
         (arm, seed): {
-            'reads': {'classifier': experiment.arm_reads(config, parts, arm, seed)},
-            'code': [*_CLASSIFY, 'train/experiment.py'],
+            'reads': {'classifier': classifying.arm_reads(config, parts, arm, seed)},
+            'code': [*_CLASSIFY, 'train/classifying.py'],
         }
         for arm, seed in itertools.product(config.arms, seeds(config.classifier))
     }
@@ -166,22 +167,22 @@ def run(config, workdir, command, rerun=False, shared=None):
         by_samples = config.generator.select == 'best_validation'
         generator_folder, generator_digest = stage.run(
             'generator',
-            lambda out: experiment.train_generator(out, config, parts, judge_folder),
-            reads={'generator': experiment.generator_reads(config)}
-                  | (experiment.watch_reads(config) if by_samples else {}),
+            lambda out: generating.train_generator(out, config, parts, judge_folder),
+            reads={'generator': generating.generator_reads(config)}
+                  | (generating.watch_reads(config) if by_samples else {}),
             after=[images_digest, *([judge_digest, copies_digest] if by_samples else [])],
             code=[*_GENERATE, *(_CHECK if by_samples else [])],
         )
         synthetic_folder, synthesis_digest = stage.run(
             'synthetic',
-            lambda out: experiment.make_images(
+            lambda out: generating.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
-            reads={'synthesis': experiment.synthesis_reads(config), 'quality': config.quality},
+            reads={'synthesis': generating.synthesis_reads(config), 'quality': config.quality},
             after=[judge_digest, generator_digest, copies_digest],
             code=[*_GENERATE, *_CHECK],
         )
         with guard.mistakes():
-            synthetic = experiment.read_synthetic(synthetic_folder)
+            synthetic = generating.read_synthetic(synthetic_folder)
 
     # before any classifier is trained
     refuse_changed(synthetic=True, images=synthesis_digest)
@@ -189,7 +190,7 @@ def run(config, workdir, command, rerun=False, shared=None):
     for (arm, seed), depends in classifiers.items():
         folder, digest = stage.run(
             f'classifiers/{arm}/seed_{seed}',
-            lambda out, arm=arm, seed=seed: experiment.train_and_test_classifier(
+            lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
             after=[synthesis_digest if ARMS[arm].synthetic else images_digest], **depends,
         )
@@ -203,7 +204,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         # which classifiers: of their seeds their own fingerprints say nothing
         reads={'report': config.report, 'trained': [list(one) for one in classifiers]},
         after=[data_digest, synthesis_digest, *digests],
-        code=['train/experiment.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
+        code=['train/classifying.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
     )
     processes.on_main(stage.close)
     metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))

@@ -22,7 +22,7 @@ def start_training(model, variant, fields):
     from data import pipeline
     from train import parallel
 
-    importlib.import_module('train.experiment')  # main.py's; it brings all that any stage needs
+    importlib.import_module('train.classifying')  # main.py's; it brings all that any stage needs
     ends = {'imports': time.time()}
     config = steps.get_config(variant, fields)
     parallel.set_up(config.cpu_devices)

@@ -22,7 +22,7 @@ from benchmarks import common
 from configs import augmented, default
 from data import splits
 from eval import generative
-from train import experiment, generator, judging, parallel
+from train import generating, generator, judging, parallel
 from train import state as state_lib
 
 try:
@@ -41,7 +41,7 @@ def make_sampler(config, num_classes, image_shape, **settings):
     """The product's sampler under `config`, some of its `synthesis` settings replaced."""
     config = ml_collections.ConfigDict(config)
     config.synthesis.update(settings)
-    return experiment.make_draw(config, num_classes, image_shape)
+    return generating.make_draw(config, num_classes, image_shape)
 
 
 def speed(config, options, write):

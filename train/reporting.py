@@ -9,7 +9,7 @@ from PIL import Image
 
 from data import cuts
 from eval import report, results, sheets
-from train import arms, experiment, provenance, stages
+from train import arms, classifying, provenance, stages
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -30,7 +30,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
         summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
         if any(arms.ARMS[arm].mixed for arm in classifier_folders):
             summary |= {
-                'share': experiment.synthetic_share(config.classifier, parts, synthetic),
+                'share': classifying.synthetic_share(config.classifier, parts, synthetic),
                 'weight': config.classifier.synthetic_weight,
                 'until': config.classifier.synthetic_until,
             }

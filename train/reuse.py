@@ -20,7 +20,7 @@ from eval import metrics, predict, report, results, sheets, wording
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
-from train import arms, disk, experiment, parallel, preparing, runs
+from train import arms, disk, generating, parallel, preparing, runs
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -263,7 +263,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))
     side = config.data.image_size
-    draw = experiment.make_draw(config, len(names), (side, side, 3), len(labels))
+    draw = generating.make_draw(config, len(names), (side, side, 3), len(labels))
     with progress('images') as update:
         images = draw(params, labels, seeds, update)
     for image, label, seed in zip(images, labels, seeds, strict=True):

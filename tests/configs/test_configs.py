@@ -13,8 +13,8 @@ from PIL import Image
 
 from configs import augmented, check, default, original
 from configs.default import flat
-from data import augment
-from train import classifier, experiment, generator, parallel, preparing
+from data import augment, splits
+from train import arms, classifier, classifying, generating, generator, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
 
@@ -392,7 +392,7 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_built(part, missi
 
 def test_the_looks_depend_on_how_images_are_drawn_and_not_on_how_many():
     config = augmented.get_config('grocery')
-    reads = experiment.watch_reads(config)
+    reads = generating.watch_reads(config)
     assert reads['synthesis'].keys() < set(config.synthesis.keys())
     assert not {'fill', 'rounds', 'batch_size'} & reads['synthesis'].keys()
     assert not {'min_relevance', 'min_contrast'} & reads['quality'].keys()
@@ -409,13 +409,13 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     real, synthetic = fake_images(12), fake_images(6, seed=1)
     real = dataclasses.replace(real, labels=np.int32([0] * 8 + [1] * 4))
     held_out = fake_images(4, seed=2), fake_images(4, seed=3)
-    parts = experiment.splits.Splits(real, *held_out, ('a', 'b'))
+    parts = splits.Splits(real, *held_out, ('a', 'b'))
     calls = {}
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: (args, options))
     repeated, settings, rest = {}, {}, []
     config = tiny_config(**{'classifier.synthetic_weight': 0.3})
     for arm in check.ARMS:
-        args, options = experiment.train_classifier('out', config, parts, synthetic, arm, 5)
+        args, options = classifying.train_classifier('out', config, parts, synthetic, arm, 5)
         folder, its_config, sets, shares, weights, validation = args
         assert validation is parts.validation
         calls[arm] = sets, shares, weights
@@ -438,32 +438,32 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
 
 
 def test_an_arm_can_set_its_own_dose(fake_images, tiny_config, monkeypatch):
-    parts = experiment.splits.Splits(fake_images(12), fake_images(4), None, ('a', 'b'))
+    parts = splits.Splits(fake_images(12), fake_images(4), None, ('a', 'b'))
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: args)
     fields = {'synthetic_share': 0.25, 'synthetic_weight': 0.3}
-    monkeypatch.setitem(experiment.arms.ARMS, 'light', dataclasses.replace(
+    monkeypatch.setitem(arms.ARMS, 'light', dataclasses.replace(
         check.ARMS['augmented'], fields=fields))
-    found = experiment.train_classifier('out', tiny_config(), parts, fake_images(6), 'light', 0)
+    found = classifying.train_classifier('out', tiny_config(), parts, fake_images(6), 'light', 0)
     assert found[3:5] == ([0.75, 0.25], [1.0, 0.3])
 
 
 def test_a_stated_share_is_the_share(fake_images, tiny_config):
-    parts = experiment.splits.Splits(fake_images(12), None, None, ('a', 'b'))
+    parts = splits.Splits(fake_images(12), None, None, ('a', 'b'))
     config = tiny_config(**{'classifier.synthetic_share': 0.25})
-    assert experiment.synthetic_share(config.classifier, parts, fake_images(6)) == 0.25
+    assert classifying.synthetic_share(config.classifier, parts, fake_images(6)) == 0.25
 
 
 @pytest.mark.parametrize('real, synthetic, share', [(200, 2, 1 / 8), (6, 600, 7 / 8)])
 def test_a_batch_has_an_image_of_either_kind(real, synthetic, share, fake_images, tiny_config):
-    parts = experiment.splits.Splits(fake_images(real), None, None, ('a', 'b'))
+    parts = splits.Splits(fake_images(real), None, None, ('a', 'b'))
     settings = tiny_config().classifier
-    assert experiment.synthetic_share(settings, parts, fake_images(synthetic)) == share
+    assert classifying.synthetic_share(settings, parts, fake_images(synthetic)) == share
 
 
 def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_path):
     """In proportion, 2 images in 200 are a fraction of an image in a batch of 8."""
-    parts = experiment.splits.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
-    experiment.train_classifier(tmp_path, tiny_config(), parts, fake_images(2), 'augmented', 0)
+    parts = splits.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
+    classifying.train_classifier(tmp_path, tiny_config(), parts, fake_images(2), 'augmented', 0)
     assert (tmp_path / 'metrics.jsonl').exists()
 
 
@@ -542,11 +542,11 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path, monkeyp
 
     (tmp_path / 'data').mkdir()
     preparing.prepare_data(tmp_path / 'data', config)
-    parts = experiment.splits.load(tmp_path / 'data')
+    parts = splits.load(tmp_path / 'data')
     assert len(parts.class_names) == 3 and len(parts.test) == sum(COUNTS.values())
     generator.train(tmp_path / 'generator', config.generator, parts.train, parts.validation,
                     num_classes=3, update=lambda *_, **__: None)
-    experiment.train_classifier(tmp_path / 'classifier', config, parts, None, 'original', 0)
+    classifying.train_classifier(tmp_path / 'classifier', config, parts, None, 'original', 0)
     for name in ('generator', 'classifier'):
         found = losses(tmp_path / name)
         assert len(found) == 5 and np.isfinite(found).all()

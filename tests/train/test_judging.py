@@ -8,7 +8,7 @@ import pytest
 
 from data import splits
 from generation import export, quality
-from train import arms, experiment, judging
+from train import arms, generating, judging
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
     judge, made_by, out = (tmp_path / name for name in ('judge', 'generator', 'synthetic'))
     out.mkdir()
     judging.train_judge(judge, config, parts)
-    experiment.train_generator(made_by, config, parts, judge)
+    generating.train_generator(made_by, config, parts, judge)
     fresh = fake_images(400, seed=2).images
 
     def draw(params, labels, seeds, progress, once):
@@ -35,8 +35,8 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
         images = np.where(copied, parts.train.images[seeds % 40], fresh[seeds])
         return once({'seed': seeds}, lambda: images)
 
-    monkeypatch.setattr(experiment, 'make_draw', lambda *_: draw)
-    experiment.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
+    monkeypatch.setattr(generating, 'make_draw', lambda *_: draw)
+    generating.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
     found = json.loads((out / 'quality.json').read_text('utf-8'))
     images, _, _ = export.read(out)
     assert len(images) == 12 and found['rejected']['copy'] >= 6
@@ -50,13 +50,13 @@ def test_judge_and_generator_learn_from_the_training_images_alone(
 ):
     config, found = tiny_config(**{'generator.sample_every': 0}), {}
     spy = lambda *given, **more: found.update(given=given, **more)  # noqa: E731
-    for module in (experiment.generator, judging.classifier):
+    for module in (generating.generator, judging.classifier):
         monkeypatch.setattr(module, 'train', spy)
     judging.train_judge(tmp_path, config, parts)
     _, _, sets, shares, weights, validation = found['given']
     assert sets == [parts.train] and validation is parts.validation
     assert shares == weights == [1.0] and found['seed'] == arms.JUDGE_SEED
-    experiment.train_generator(tmp_path, config, parts, tmp_path)
+    generating.train_generator(tmp_path, config, parts, tmp_path)
     assert found['given'][2] is parts.train and found['given'][3] is parts.validation
 
 
@@ -68,8 +68,8 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     })
     judge, made_by = tmp_path / 'judge', tmp_path / 'generator'
     judging.train_judge(judge, config, parts)
-    experiment.train_generator(made_by, config, parts, judge)
-    make_draw, drawn = experiment.make_draw, []
+    generating.train_generator(made_by, config, parts, judge)
+    make_draw, drawn = generating.make_draw, []
 
     def make(name, most):
         """How many batches it takes to fill `name`; after `most` it is interrupted."""
@@ -88,10 +88,10 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
             return lambda *arguments: draw(*arguments[:-1], functools.partial(one, arguments[-1]))
 
         drawn.clear()
-        monkeypatch.setattr(experiment, 'make_draw', limited)
+        monkeypatch.setattr(generating, 'make_draw', limited)
         (tmp_path / name).mkdir(exist_ok=True)
         arguments = config, parts, np.array([12, 9]), made_by, judge
-        experiment.make_images(tmp_path / name, *arguments)
+        generating.make_images(tmp_path / name, *arguments)
         return len(drawn)
 
     whole = make('whole', np.inf)
@@ -100,12 +100,12 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     kept = sorted((tmp_path / 'parts' / 'drawn').iterdir())
     assert whole > len(kept) == 2
     kept[0].write_bytes(kept[0].read_bytes()[:-200])
-    monkeypatch.setattr(experiment.loop.StopSignal, 'requested', True, raising=False)
-    monkeypatch.setattr(experiment.loop.StopSignal, '__enter__', lambda self: self)
-    monkeypatch.setattr(experiment.loop.StopSignal, '__exit__', lambda *_: None)
-    with pytest.raises(experiment.loop.Interrupted):  # whatever is there to be read
+    monkeypatch.setattr(generating.loop.StopSignal, 'requested', True, raising=False)
+    monkeypatch.setattr(generating.loop.StopSignal, '__enter__', lambda self: self)
+    monkeypatch.setattr(generating.loop.StopSignal, '__exit__', lambda *_: None)
+    with pytest.raises(generating.loop.Interrupted):  # whatever is there to be read
         make('parts', np.inf)
-    monkeypatch.setattr(experiment.loop.StopSignal, 'requested', False)
+    monkeypatch.setattr(generating.loop.StopSignal, 'requested', False)
     assert make('parts', np.inf) == whole - 1
     one, other = (
         {path.relative_to(tmp_path / name): path.read_bytes()
@@ -239,12 +239,12 @@ def test_what_synthesis_says_reaches_the_images(tiny_config, monkeypatch, field,
         level = labels[:, None, None, None] / 4 - 0.5
         return params['gain'] * x_t / (1 + abs(x_t)) + level
 
-    monkeypatch.setattr(experiment.generator, 'make_predict_x0', lambda *_: predict_x0)
+    monkeypatch.setattr(generating.generator, 'make_predict_x0', lambda *_: predict_x0)
     labels, seeds = np.arange(8) % 4, np.arange(8)
 
     def draw(**fields):
         config = tiny_config(**{'synthesis.steps': 4} | fields)
-        return experiment.make_draw(config, 4, (4, 4, 3))({'gain': np.float32(0.6)}, labels, seeds)
+        return generating.make_draw(config, 4, (4, 4, 3))({'gain': np.float32(0.6)}, labels, seeds)
 
     assert (draw() == draw()).all()
     assert (draw() != draw(**{f'synthesis.{field}': value})).any()

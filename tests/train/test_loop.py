@@ -56,8 +56,8 @@ def initial(width=3, **options):
 
 
 def fit(folder, step, update=lambda *_, **__: None, evaluate=evaluate, sample=None, **changed):
-    return loop.fit(initial(keep_best=True), step, batches, fields(**changed), folder=folder, update=update,
-                    evaluate=evaluate, sample=sample)
+    return loop.fit(initial(keep_best=True), step, batches, fields(**changed), folder=folder,
+                    update=update, evaluate=evaluate, sample=sample)
 
 
 def rows(folder):

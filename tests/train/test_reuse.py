@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from benchmarks import small_run
-from data import sources
+from data import sources, splits
 from eval import predict, results
 from generation import export
-from train import experiment, reuse, runs
+from train import classifying, reuse, runs
 from train import state as state_lib
 
 LIMIT = 240
@@ -334,8 +334,8 @@ def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
     config = ml_collections.FrozenConfigDict(fields)
     few = run.parts()
     two = [s.take(np.flatnonzero(s.labels < 2)) for s in (few.train, few.validation, few.test)]
-    parts = experiment.splits.Splits(*two, class_names=few.class_names[:2])
-    model, made = experiment.train_classifier(tmp_path, config, parts, None, 'original', 1)
+    parts = splits.Splits(*two, class_names=few.class_names[:2])
+    model, made = classifying.train_classifier(tmp_path, config, parts, None, 'original', 1)
     before = runs.open_run(folder / 'classifiers' / 'original')
     (_, first), (_, second) = before.classifiers()  # seed 1 starts from seed 1
     assert model.num_classes == 2
@@ -343,9 +343,9 @@ def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
         layer = made['params'][name]
         np.testing.assert_allclose(layer['kernel'], second['params'][name]['kernel'], atol=1e-6)
         assert not np.allclose(layer['kernel'], first['params'][name]['kernel'], atol=1e-3)
-    with_start = experiment.arm_reads(config, parts, 'original', 0)
+    with_start = classifying.arm_reads(config, parts, 'original', 0)
     assert with_start['init'].endswith(run.digest('classifiers/original/seed_0'))
-    assert with_start['init'] != experiment.arm_reads(config, parts, 'original', 1)['init']
+    assert with_start['init'] != classifying.arm_reads(config, parts, 'original', 1)['init']
 
 
 @pytest.mark.parametrize('part', ['generator', 'classifier'])
@@ -360,10 +360,10 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
         (('validation', 'train', 'test'), parts.train),  # learnt from the validation images
         (('train', 'test', 'validation'), parts.validation),  # chosen on the test images
     ):
-        swapped = experiment.splits.Splits(
+        swapped = splits.Splits(
             *(getattr(parts, split) for split in order), class_names=parts.class_names
         )
-        experiment.splits.save(swapped, tmp_path / order[0])
+        splits.save(swapped, tmp_path / order[0])
         message = f'{part}.init_from=.* was trained with {len(leaked)} of the images'
         with pytest.raises(ValueError, match=message):
             runs.refuse_leaks(config, tmp_path / order[0])
@@ -374,12 +374,12 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
     parts = run.parts()
     other = {
         split: dataclasses.replace(own, images=255 - np.asarray(own.images))
-        for split in experiment.splits.SPLITS
+        for split in splits.SPLITS
         for own in [getattr(parts, split)]
     }
     between = tmp_path / 'between'
-    save = lambda parts, folder: experiment.splits.save(parts, folder)  # noqa: E731
-    save(experiment.splits.Splits(**other, class_names=parts.class_names), between / 'data')
+    save = lambda parts, folder: splits.save(parts, folder)  # noqa: E731
+    save(splits.Splits(**other, class_names=parts.class_names), between / 'data')
     (between / 'stages.json').write_text('{"data": "data"}', 'utf-8')
     fields = run.config.to_dict()
     for begun_by in ('generator', 'classifier'):
@@ -391,7 +391,7 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
         changed['classifier']['init_from'] = str(between)
         config = ml_collections.FrozenConfigDict(changed)
         runs.refuse_leaks(config, folder / 'data')  # cut alike
-        swapped = experiment.splits.Splits(
+        swapped = splits.Splits(
             parts.test, parts.validation, parts.train, class_names=parts.class_names
         )
         save(swapped, tmp_path / begun_by)

@@ -1,11 +1,9 @@
-"""What the stages `generator`, `synthetic` and `classifiers` do, and what each reads; `preparing`,
-`judging` and `reporting` have the others. `main.py` orders them.
+"""What the stages `generator` and `synthetic` do, and what they read.
 
 What takes a `folder` writes into it, but for `read_synthetic`. `config` is the whole, frozen
 config.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -16,20 +14,9 @@ import jax
 import numpy as np
 
 from data import splits
-from eval import generative, predict
+from eval import generative
 from generation import export, quality, samples, synthesize
-from train import (
-    arms,
-    classifier,
-    disk,
-    generator,
-    judging,
-    loop,
-    parallel,
-    processes,
-    runs,
-    stages,
-)
+from train import arms, disk, generator, judging, loop, parallel, processes, runs, stages
 from train.progress import progress, say
 
 
@@ -67,11 +54,6 @@ def watch_reads(config):
     }
 
 
-def synthesis_reads(config):
-    """What the drawing of images depends on: not on how many are drawn at once."""
-    return {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
-
-
 def _make_watch(folder, config, parts, judge_folder):
     """What looks at the generator while it trains; see `samples.make_watch`."""
     num_classes = len(parts.class_names)
@@ -85,92 +67,6 @@ def _make_watch(folder, config, parts, judge_folder):
         copy_ratio=config.quality.copy_ratio, max_copy_rate=config.generator.max_copy_rate,
         say=say,
     )
-
-
-def make_draw(config, num_classes, image_shape, count=None):
-    """(EMA parameters, labels, seeds) -> images, by `config.synthesis`.
-
-    Args:
-        count: images at most that are asked for at once, where a batch of more would be in vain.
-    """
-    settings = config.synthesis
-    batch_size = min(settings.batch_size, count or settings.batch_size)
-    network = generator.make_model(config.generator, num_classes)
-    return synthesize.make_sampler(
-        generator.make_predict_x0(network, config.generator), num_classes=num_classes,
-        image_shape=image_shape, schedule=config.generator.schedule,
-        seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
-        spacing=settings.spacing, guidance_scale=settings.guidance_scale,
-        batch_size=parallel.round_up(batch_size),
-        guidance_interval=tuple(settings.guidance_interval),
-    )
-
-
-def train_classifier(folder, config, parts, synthetic, arm, seed):
-    """One classifier of one arm; the arms differ in what `arms.ARMS` says and in nothing else."""
-    made_of, settings = arms.ARMS[arm], arms.settings(config.classifier, arm)
-    sets, shares, weights = [parts.train if made_of.real else synthetic], [1.0], [1.0]
-    if made_of.mixed:
-        share = synthetic_share(settings, parts, synthetic)
-        sets, shares = [parts.train, synthetic], [1 - share, share]
-        weights = [1.0, settings.synthetic_weight]
-    init = _start(config, seed)
-    with progress(f'{arm} seed {seed}') as update:
-        return classifier.train(
-            folder, settings, sets, shares, weights, parts.validation,
-            num_classes=len(parts.class_names), seed=seed, update=update,
-            class_counts=repeated_counts(config, parts, arm),
-            init=init and init.classifiers()[0][1],
-        )
-
-
-def _start(config, seed):
-    """The `Run` with the one classifier that the classifier of this seed starts from, or None."""
-    if not config.classifier.init_from:
-        return None
-    run = runs.open_run(config.classifier.init_from, 'original')
-    place = seed - config.classifier.seed
-    return dataclasses.replace(run, seeds=(run.seeds[place % len(run.seeds)],))
-
-
-def repeated_counts(config, parts, arm):
-    """Images of each class in an epoch of the arm that repeats them, int [C]; None in others."""
-    return parts.train_counts + fill_plan(config, parts) if arms.ARMS[arm].repeated else None
-
-
-def arm_reads(config, parts, arm, seed=0):
-    """What a classifier of the arm depends on, besides its images and the code."""
-    reads = arms.reads(config.classifier, arm)
-    del reads['init_from']  # it is what lies there that counts
-    if (counts := repeated_counts(config, parts, arm)) is not None:
-        reads['class_counts'] = counts.tolist()
-    if start := _start(config, seed):
-        name = f'classifiers/{start.arm}/seed_{start.seeds[0]}'
-        reads['init'] = f'{name} {start.digest(name)}'
-    return reads
-
-
-def synthetic_share(settings, parts, synthetic):
-    """The share of synthetic images in a batch of an arm with these `arms.settings`, in (0, 1)."""
-    proportion = len(synthetic) / (len(synthetic) + len(parts.train))
-    one = 1 / settings.batch_size  # a batch has an image of either kind
-    return settings.synthetic_share or min(max(proportion, one), 1 - one)
-
-
-def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
-    """A classifier, and the one time that it sees the test images.
-
-    Raises:
-        loop.Diverged, loop.Interrupted: see `loop.fit`; no finite probabilities are the first, too.
-    """
-    model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
-    probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)
-    if not np.isfinite(probabilities).all():
-        raise loop.Diverged(
-            f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
-            'config.classifier.learning_rate'
-        )
-    predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
 
 
 def fill_plan(config, parts):
@@ -237,6 +133,30 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     if short := summary['unfilled']:
         say(f'  {len(short)} classes lack {sum(short.values()):,} images, which were not drawn in '
             f'{config.synthesis.rounds} rounds')
+
+
+def synthesis_reads(config):
+    """What the drawing of images depends on: not on how many are drawn at once."""
+    return {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
+
+
+def make_draw(config, num_classes, image_shape, count=None):
+    """(EMA parameters, labels, seeds) -> images, by `config.synthesis`.
+
+    Args:
+        count: images at most that are asked for at once, where a batch of more would be in vain.
+    """
+    settings = config.synthesis
+    batch_size = min(settings.batch_size, count or settings.batch_size)
+    network = generator.make_model(config.generator, num_classes)
+    return synthesize.make_sampler(
+        generator.make_predict_x0(network, config.generator), num_classes=num_classes,
+        image_shape=image_shape, schedule=config.generator.schedule,
+        seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
+        spacing=settings.spacing, guidance_scale=settings.guidance_scale,
+        batch_size=parallel.round_up(batch_size),
+        guidance_interval=tuple(settings.guidance_interval),
+    )
 
 
 def _once(folder, weights, stop, batch, draw):

@@ -1,0 +1,81 @@
+"""What a stage `classifiers/<arm>/seed_<n>` does, and what it reads.
+
+`config` is the whole, frozen config.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from eval import predict
+from train import arms, classifier, generating, loop, runs
+from train.progress import progress
+
+
+def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
+    """A classifier, and the one time that it sees the test images.
+
+    Raises:
+        loop.Diverged, loop.Interrupted: see `loop.fit`; no finite probabilities are the first, too.
+    """
+    model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
+    probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)
+    if not np.isfinite(probabilities).all():
+        raise loop.Diverged(
+            f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
+            'config.classifier.learning_rate'
+        )
+    predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
+
+
+def train_classifier(folder, config, parts, synthetic, arm, seed):
+    """One classifier of one arm; the arms differ in what `arms.ARMS` says and in nothing else."""
+    made_of, settings = arms.ARMS[arm], arms.settings(config.classifier, arm)
+    sets, shares, weights = [parts.train if made_of.real else synthetic], [1.0], [1.0]
+    if made_of.mixed:
+        share = synthetic_share(settings, parts, synthetic)
+        sets, shares = [parts.train, synthetic], [1 - share, share]
+        weights = [1.0, settings.synthetic_weight]
+    init = _start(config, seed)
+    with progress(f'{arm} seed {seed}') as update:
+        return classifier.train(
+            folder, settings, sets, shares, weights, parts.validation,
+            num_classes=len(parts.class_names), seed=seed, update=update,
+            class_counts=repeated_counts(config, parts, arm),
+            init=init and init.classifiers()[0][1],
+        )
+
+
+def synthetic_share(settings, parts, synthetic):
+    """The share of synthetic images in a batch of an arm with these `arms.settings`, in (0, 1)."""
+    proportion = len(synthetic) / (len(synthetic) + len(parts.train))
+    one = 1 / settings.batch_size  # a batch has an image of either kind
+    return settings.synthetic_share or min(max(proportion, one), 1 - one)
+
+
+def arm_reads(config, parts, arm, seed=0):
+    """What a classifier of the arm depends on, besides its images and the code."""
+    reads = arms.reads(config.classifier, arm)
+    del reads['init_from']  # it is what lies there that counts
+    if (counts := repeated_counts(config, parts, arm)) is not None:
+        reads['class_counts'] = counts.tolist()
+    if start := _start(config, seed):
+        name = f'classifiers/{start.arm}/seed_{start.seeds[0]}'
+        reads['init'] = f'{name} {start.digest(name)}'
+    return reads
+
+
+def repeated_counts(config, parts, arm):
+    """Images of each class in an epoch of the arm that repeats them, int [C]; None in others."""
+    if not arms.ARMS[arm].repeated:
+        return None
+    return parts.train_counts + generating.fill_plan(config, parts)
+
+
+def _start(config, seed):
+    """The `Run` with the one classifier that the classifier of this seed starts from, or None."""
+    if not config.classifier.init_from:
+        return None
+    run = runs.open_run(config.classifier.init_from, 'original')
+    place = seed - config.classifier.seed
+    return dataclasses.replace(run, seeds=(run.seeds[place % len(run.seeds)],))
