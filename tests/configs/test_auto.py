@@ -103,3 +103,11 @@ def test_what_is_chosen_fits_what_is_set_by_hand():
     measured = augmented.get_config('grocery').generator.channels
     assert [gpu[side]['generator.channels'] == measured for side in gpu] == [False, False, True]
     assert applied(facts(), {'generator.steps': 800})[0]['generator.sample_every'] == 100
+
+
+@pytest.mark.parametrize('given', [{'report.many': 10}, {'report.few': 90}])
+def test_one_limit_of_the_groups_that_is_given_brings_the_other_along(given):
+    config = augmented.get_config('auto')
+    config.update_from_flattened_dict(given)
+    auto.apply(config, auto.Facts(np.array((12, 30, 60)), 64, False, False), given)
+    check.check(ml_collections.FrozenConfigDict(config), 1)

@@ -1,3 +1,4 @@
+import io
 import threading
 import time
 from concurrent import futures
@@ -118,3 +119,12 @@ def test_threads_decode_no_more_pixels_at_once_than_one_image_may_have(monkeypat
     with futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda data: decode.decode(data, 'x', S), contents))
     assert len(most) == len(sizes) and 900 < max(most) <= 1000
+
+
+def test_a_jpeg_is_not_decoded_smaller_than_it_will_be():
+    """Pillow can decode a half or an eighth of a JPEG, which is faster and blurs."""
+    rows, columns = np.mgrid[:256, :256]
+    board = np.where((columns // 4 + rows // 4) % 2, 255, 0).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.stack([board] * 3, axis=-1)).save(file, 'JPEG', quality=95)
+    assert decode.decode(file.getvalue(), 'x', 64).std() > 40

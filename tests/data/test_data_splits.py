@@ -326,3 +326,9 @@ def test_real_zip_through_to_splits():
     assert (len(pool), len(test), len(pool.class_names)) == (1190, 510, 37)
     result = prepare(pool, test)
     assert len(result.test) == 510 and result.train.images.shape[1:] == (16, 16, 3)
+
+
+def test_some_images_are_of_all_classes_though_these_lie_in_order():
+    labels = np.repeat(np.arange(4, dtype=np.int32), 8)
+    whole = splits.ImageSet(np.zeros((32, 1, 1, 3), np.uint8), labels, ('',) * 32)
+    assert set(whole.some(16).labels.tolist()) == {0, 1, 2, 3}

@@ -235,3 +235,31 @@ def test_runs_on_other_images_are_not_alike(tmp_path):
         row |= {'point': {'data.train': inputs}, 'config': {'data.train': inputs},
                 'inputs': [inputs]}
     assert across.alike(rows)  # the sweep says so
+
+
+def grouped(tmp_path, points, **options):
+    """The sweep's rows, of `runs` whose 200 test images are of 40 people."""
+    runs(tmp_path, points, **options)
+    listed = json.dumps({'test': [[f'a/p{i // 5}_{i}.png', f'{i}', 0] for i in range(200)]})
+    for index in range(len(points)):
+        data = leaderboard.folder(tmp_path, index) / '../../shared/data/1/splits.json'
+        data.resolve().write_text(listed)
+        change(tmp_path, {'splits.group_by': 'p[0-9]+'}, points[index], index)
+    return leaderboard.rows(tmp_path, points)
+
+
+def width(found):
+    return np.ptp(found['differences']['augmented-original']['accuracy']['ci95'])
+
+
+def test_test_images_of_a_group_are_one_of_runs_together(tmp_path):
+    runs(tmp_path / 'alone', SEEDS)
+    alone = across.together(leaderboard.rows(tmp_path / 'alone', SEEDS), SEEDS)
+    assert width(across.together(grouped(tmp_path / 'groups', SEEDS), SEEDS)) > 1.02 * width(alone)
+
+
+def test_test_images_of_a_group_are_one_of_arms_at_their_best(tmp_path):
+    runs(tmp_path / 'alone', RATES, losses=LOSSES)
+    alone = across.tuned(leaderboard.rows(tmp_path / 'alone', RATES), RATES)
+    whole = across.tuned(grouped(tmp_path / 'groups', RATES, losses=LOSSES), RATES)
+    assert width(whole) > 1.2 * width(alone) and 'on 200 test images' not in whole['answers'][0]

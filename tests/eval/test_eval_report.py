@@ -749,3 +749,34 @@ def test_class_names_must_be_distinct(tmp_path):
     with pytest.raises(ValueError, match='distinct'):
         given = arguments(tmp_path, original=0.6) | {'class_names': ['a', 'a', 'b', 'c']}
         report.write(tmp_path, **given)
+
+
+def test_groups_of_test_images_reach_tests_verdict_and_counts():
+    labels, people = np.repeat([0, 1], 30), np.repeat(np.arange(6), 10)
+    tables = {'original': np.eye(2)[np.ones((1, 60), int)], 'augmented': np.eye(2)[labels][None]}
+    found = results.compare(labels, tables, 'ab', np.array([9, 9]), {'many': 40, 'few': 5}, people)
+    pair = found['differences']['augmented-original']
+    assert pair['per_class']['a']['mcnemar_p'] == 0.0625  # all three of its people, of 0.5 each
+    assert 'on 60 test images' not in pair['verdict']
+    assert found['arms']['original']['per_class']['a']['clusters'] == 3
+    assert wording._tested(found | {'test_clusters': 6}) == ([3, 3], 'groups of test images')
+
+
+def test_the_p_of_a_group_knows_how_seeds_vary():
+    labels = np.repeat([0, 1], 1000)
+    before = np.tile(labels, (3, 1))
+    before[:, 1000:1500] = 0
+    after = before.copy()
+    for seed, more in enumerate((10, 60, 200)):
+        after[seed, 1000 : 1000 + more] = 1
+    tables = {'original': np.eye(2)[before], 'augmented': np.eye(2)[after]}
+    found = results.compare(labels, tables, 'ab', np.array([90, 9]), {'many': 40, 'few': 25})
+    pair = found['differences']['augmented-original']
+    assert pair['mcnemar_p'] < 0.001 and pair['groups']['few']['accuracy']['p'] > 0.05
+
+
+def test_the_scores_of_a_class_are_means_over_seeds():
+    labels = np.repeat([0, 1], 10)
+    tables = {'original': np.eye(2)[np.stack([labels, 1 - labels])]}
+    found = results.compare(labels, tables, 'ab', np.array([9, 9]), {'many': 40, 'few': 5})
+    assert found['arms']['original']['per_class']['a']['recall'] == 0.5

@@ -391,3 +391,49 @@ def test_fewer_clusters_than_any_test_needs_hold_zero():
     right = statistics.bootstrap_interval(labels, b, 2, clusters=people)['accuracy']['ci95']
     exact = binomtest(40, 40).proportion_ci(method='exact')
     assert right == pytest.approx((exact.low, 1.0))
+
+
+def unequal_seeds():
+    """(labels, arm, another, that is right on 10, 60 and 200 images more, by its three seeds)."""
+    labels, before = np.ones(2000, int), np.zeros((3, 2000), int)
+    before[:, :1000] = 1
+    after = before.copy()
+    for seed, more in enumerate((10, 60, 200)):
+        after[seed, 1000 : 1000 + more] = 1
+    return labels, before, after
+
+
+def test_seeds_that_disagree_have_no_small_p():
+    found = statistics.paired_bootstrap(*unequal_seeds(), 2)['accuracy']
+    assert found['ci95'][0] < 0 and found['p'] > 0.05
+
+
+def test_another_mistake_is_no_difference():
+    labels = np.zeros(200, int)
+    before = np.ones((1, 200), int)
+    after = np.where(np.arange(200) < 4, 0, 2)[None]  # right on four, otherwise wrong on the rest
+    found = statistics.paired_bootstrap(labels, before, after, 3)['accuracy']
+    assert found['ci95'][0] <= 0 and found['p'] >= 0.0625
+    people, after = np.arange(200) // 2, np.where(np.arange(200) < 10, 0, 2)[None]
+    assert statistics.mcnemar_per_class(labels, before, after, 3, people)[0] == 0.0625
+
+
+def test_each_seed_may_gain_other_images():
+    labels, before = np.zeros(300, int), np.ones((3, 300), int)
+    after = before.copy()
+    for seed in range(3):
+        after[seed, 100 * seed : 100 * seed + 60] = 0
+    assert statistics.paired_bootstrap(labels, before, after, 2)['accuracy']['ci95'][0] > 0
+
+
+def test_the_interval_of_a_score_ends_at_one():
+    wrong = np.arange(200) >= np.array([[200], [196], [180]])
+    found = statistics.bootstrap_interval(np.zeros(200, int), wrong.astype(int), 2)
+    assert found['accuracy']['ci95'][1] == 1
+
+
+def test_degrees_of_freedom_are_satterthwaites():
+    values = np.array([0.1, 0.2, 0.4])
+    own = values.std(ddof=1) / np.sqrt(3)
+    assert statistics._freedom(values, 2 * own) == pytest.approx(2 * 2**4)
+    assert statistics._freedom(values, own / 2) == pytest.approx(2)

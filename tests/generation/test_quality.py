@@ -345,3 +345,28 @@ def test_twins_of_a_large_class_are_found_in_little_memory():
     tracemalloc.stop()
     assert np.flatnonzero(twins).tolist() == list(range(9000, 9010))
     assert peak < 50e6  # the matrix of all distances has 1.2 GB
+
+
+def test_mirrored_copies_are_found_beyond_the_first_chunk(monkeypatch):
+    monkeypatch.setattr(quality, '_CHUNK', 4)
+    images = np.random.default_rng(0).integers(20, 236, (20, 6, 6, 3), np.uint8)
+    labels, features = np.zeros(20, int), np.zeros((20, 2))
+    reference = quality.Reference(
+        images, labels, features, images[:0], labels[:0], features[:0]
+    )
+    ratios, rows = quality.pixel_neighbours(images[:10, :, ::-1], reference)
+    assert (ratios < 1 / 3).all() and rows[:, 0].tolist() == list(range(10))
+
+
+def test_what_is_common_among_real_images_is_no_reason_to_reject():
+    images = np.random.default_rng(0).integers(20, 236, (20, 6, 6, 3), np.uint8)
+    images[:4] = 99  # a fifth is flat
+    labels, features = np.zeros(20, int), np.zeros((20, 2))
+    reference = quality.Reference(images, labels, features, images, labels, features)
+    limits = quality.extreme_limits(reference, 0.9, min_contrast=4.0, max_saturated=0.9)
+    assert limits['min_contrast'] == 0
+
+
+def test_a_class_lacks_what_was_planned_and_not_accepted():
+    rows = {'labels': np.array([0, 0, 1]), 'reasons': np.array(['', 'copy', ''])}
+    assert quality.summarise(rows, np.array([3, 1]), ('a', 'b'))['unfilled'] == {'a': 2}

@@ -357,3 +357,30 @@ def test_image_sets_are_left_as_they_are(tmp_path, short, fake_images):
     train(tmp_path, short, [images])
     np.testing.assert_array_equal(images.images, before)
     assert isinstance(images, splits.ImageSet)
+
+
+def test_the_settings_reach_the_optimizer(tiny_config, monkeypatch):
+    given = {}
+    monkeypatch.setattr(classifier.state_lib, 'make_step', lambda *_: None)
+    monkeypatch.setattr(classifier.state_lib, 'make_optimizer', lambda **all: given.update(all))
+    settings = {'learning_rate': 0.3, 'steps': 7, 'weight_decay': 0.5}
+    others = {'optimizer': 'sgd', 'warmup_steps': 3, 'cosine_decay': True}
+    fields = {f'classifier.{name}': value for name, value in (settings | others).items()}
+    classifier.build.__wrapped__(tiny_config(**fields).classifier, 2)
+    assert given == settings | {'name': 'sgd', 'warmup': 3, 'cosine': True}
+
+
+def test_a_seed_draws_weights_keys_and_order(tiny_config, fake_images, tmp_path, seen):
+    config = tiny_config().classifier
+    model, optimizer, _ = classifier.build(config, 2)
+    one, other = (
+        classifier.initial_state(model, optimizer, config, (8, 8, 3), seed).make()
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(one.rng, other.rng)
+    kernels = [state.params['Conv_0']['kernel'] for state in (one, other)]
+    assert not np.array_equal(*kernels)
+    for seed in (0, 1):
+        classifier.train(tmp_path, config, [fake_images(40)], [1.0], [1.0], fake_images(8),
+                         num_classes=2, seed=seed, update=None)
+    assert not np.array_equal(seen[0]['image'], seen[len(seen) // 2]['image'])

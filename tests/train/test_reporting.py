@@ -1,8 +1,10 @@
 import io
+import json
 
 import numpy as np
 from PIL import Image
 
+from data import splits
 from generation import export
 from train import reporting
 
@@ -47,3 +49,22 @@ def test_classes_that_an_arm_without_real_images_never_sees():
     used = 'original', 'augmented', 'synthetic_only'
     assert reporting._unseen(used, np.array([3, 0]), NAMES) == {'synthetic_only': NAMES[1:]}
     assert reporting._unseen(used[:2], np.array([3, 0]), NAMES) == {}
+
+
+def test_a_report_knows_which_test_images_belong_together(
+    tmp_path, tiny_config, fake_images, monkeypatch
+):
+    given = {}
+    monkeypatch.setattr(reporting.report, 'write', lambda *_, **more: given.update(more))
+    rows = [{'step': 1, 'loss': 1, 'accuracy': 1}] + [
+        {'step': step, 'val_loss': 1 + step, 'val_scaled_loss': 1 + step, 'val_accuracy': 0}
+        for step in (1, 2)
+    ]
+    (tmp_path / 'metrics.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    parts = splits.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'))
+    config = tiny_config(**{
+        'splits.group_by': '^.', 'classifier.select': 'best_validation_loss',
+    })
+    reporting.write(tmp_path, config, parts, None, None, {'original': [tmp_path]}, None, {}, '')
+    assert given['clusters'].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 1]
+    assert given['validation']['original']['loss']['mean'] == 2  # of the best step, not the last

@@ -231,3 +231,32 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(value, whe
     current, _ = step(current, parallel.shard(batch(3)))
     assert np.abs(np.asarray(current.params['w']) - before.params['w']).max() > 0
     assert current.skipped.tolist() == [1, 3] and int(current.step) == 4
+
+
+def test_b2_reaches_adam():
+    params, rng = {'w': jnp.zeros(3)}, np.random.default_rng(0)
+    ours, plain = state.make_optimizer(learning_rate=0.1, steps=9, b2=0.9), optax.adam(0.1, b2=0.9)
+    one, other = ours.init(params), plain.init(params)
+    for _ in range(3):
+        gradients = {'w': jnp.asarray(rng.normal(size=3))}
+        found, one = ours.update(gradients, one, params)
+        expected, other = plain.update(gradients, other, params)
+        np.testing.assert_allclose(found['w'], expected['w'], rtol=1e-5)
+
+
+def test_the_best_batch_statistics_outlive_the_next_step():
+    """The step reuses the state's memory: what is kept must be a copy."""
+
+    def loss(params, model_state, batch, keys):
+        error = batch['x'] @ params['w'] - batch['y']
+        return jnp.square(error), ({'seen': batch['x'].mean(axis=0)}, {})
+
+    optimizer = state.guarded(optax.sgd(0.05))
+    step = state.make_step(loss, optimizer)
+    variables = {'params': {'w': jnp.zeros(3)}, 'seen': jnp.zeros(3)}
+    current = parallel.replicate(state.create(variables, optimizer, seed=0, keep_best=True))
+    current, _ = step(current, parallel.shard(batch()))
+    kept = np.array(current.model_state['seen'])
+    current = state.keep_best(current, 1.0)
+    current, _ = step(current, parallel.shard({name: 2 * x for name, x in batch().items()}))
+    np.testing.assert_array_equal(current.best['model_state']['seen'], kept)
