@@ -7,8 +7,8 @@ import os
 import pathlib
 import time
 
-import joblib
 import numpy as np
+from joblib import cpu_count
 from rich.console import Console
 from rich.table import Table
 
@@ -61,7 +61,7 @@ def interleaved(cases, *, rounds, repeats):
 
 def load():
     """A note on what else the machine does: figures from a busy one say little."""
-    return f'Load average {os.getloadavg()[0]:.1f} on {joblib.cpu_count()} cores when this began.'
+    return f'Load average {os.getloadavg()[0]:.1f} on {cpu_count()} cores when this began.'
 
 
 def environment():

@@ -6,10 +6,10 @@ labels to hide, augment, forward, loss, backward, clip, Adam with its schedule, 
 
 import math
 
-import joblib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from joblib import cpu_count
 from torch import nn
 
 from benchmarks import common
@@ -42,7 +42,7 @@ def fastest_threads(run):
 
         return limited
 
-    cases = {threads: with_threads(threads) for threads in {joblib.cpu_count(), 1}}
+    cases = {threads: with_threads(threads) for threads in {cpu_count(), 1}}
     times = common.interleaved(cases, rounds=3, repeats=1)
     best = min(times, key=lambda threads: times[threads]['median'])
     return best, cases[best]

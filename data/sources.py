@@ -7,8 +7,8 @@ import warnings
 from concurrent import futures
 from typing import Protocol
 
-import joblib
 import numpy as np
+from joblib import cpu_count
 from PIL import Image
 
 from data import folders, glyphs, tfds
@@ -50,7 +50,7 @@ def read(source, rows):
 
     # the first one loads Pillow, the next few tell how long one takes
     starts = [0, 1, *range(5, len(rows), _WINDOW), len(rows)]
-    with futures.ThreadPoolExecutor(min(joblib.cpu_count(), _THREADS)) as pool:
+    with futures.ThreadPoolExecutor(min(cpu_count(), _THREADS)) as pool:
         slow = False
         for start, end in itertools.pairwise(starts):
             began = time.perf_counter()

@@ -16,10 +16,10 @@ from concurrent import futures
 
 import jax
 import jax.numpy as jnp
-import joblib
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
+from joblib import cpu_count
 
 AXIS = 'data'
 MOST = 1024  # devices that a CPU may be split into
@@ -55,7 +55,7 @@ def set_up(cpu_devices):
         raise ValueError(f'config.cpu_devices={cpu_devices} must be 0 to {MOST}')
     given = os.environ.get('XLA_FLAGS', '')
     # those that this process may use: a container's share may be fewer than its machine has
-    count = cpu_devices or 2 ** min(3, int(math.log2(joblib.cpu_count())))
+    count = cpu_devices or 2 ** min(3, int(math.log2(cpu_count())))
     wanted = [
         '--xla_backend_optimization_level=1',  # the time is in library calls: compile faster
         # convolutions by Eigen, which are faster in jax 0.12
@@ -147,7 +147,7 @@ def describe():
             'JAX needs for the device'
         ) from error
     if jax.default_backend() == 'cpu':
-        kind = f'{_processor() or kind}, {joblib.cpu_count()} cores'
+        kind = f'{_processor() or kind}, {cpu_count()} cores'
     return f'{jax.device_count()} x {jax.default_backend()} ({kind})'
 
 
@@ -195,7 +195,10 @@ def compile_beside(make, step, *shapes):
     """`make()` on all devices, while the pmapped `step` of these shapes is traced and compiled.
 
     Python traces it on one core and XLA compiles on all: one after the other they leave cores idle.
+    Among several processes they stay so: there pmap is lowered of real arrays only.
     """
+    if not alone():
+        return replicate(make())
     with futures.ThreadPoolExecutor(1) as pool:
         made = pool.submit(lambda: replicate(make()))
         step.lower(*shapes).compile()  # a call of these shapes finds it
