@@ -8,7 +8,7 @@ import pathlib
 import time
 
 import numpy as np
-from joblib import cpu_count
+from loky import cpu_count
 from rich.console import Console
 from rich.table import Table
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from joblib import cpu_count
+from loky import cpu_count
 from torch import nn
 
 from benchmarks import common

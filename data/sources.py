@@ -8,7 +8,7 @@ from concurrent import futures
 from typing import Protocol
 
 import numpy as np
-from joblib import cpu_count
+from loky import cpu_count
 from PIL import Image
 
 from data import folders, glyphs, tfds

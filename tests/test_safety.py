@@ -23,8 +23,7 @@ def findings(source):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            harmless = node.module == 'joblib' and {a.name for a in node.names} == {'cpu_count'}
-            modules = [] if harmless else [node.module or '']
+            modules = [node.module or '']
             yield from ((node.lineno, a.name) for a in node.names if a.name in ATTRIBUTES)
         else:
             modules = []
@@ -55,9 +54,8 @@ def test_the_whole_tree_is_read():
     'bad',
     ['import pickle', 'from yaml import load', 'import numpy.x, tarfile', 'eval("1")',
      'np.load(f, allow_pickle=True)', 'shutil.unpack_archive(f)', 'subprocess.run(c, shell=True)',
-     'from os import system', 'from joblib import cpu_count, load'],
+     'from os import system'],
 )
 def test_it_would_be_found(bad):
     assert len(list(findings(bad))) == 1
     assert not list(findings('np.load(f, allow_pickle=False)\nmodel.evaluate(x)\nre.compile("x")'))
-    assert not list(findings('from joblib import cpu_count'))

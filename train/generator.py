@@ -45,7 +45,7 @@ def train(folder, config, train_set, validation, *, num_classes, update, watch=N
     Args:
         config: a frozen `config.generator`.
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged,
-            at `loop.VALIDATED` looks.
+            at `loop.VALIDATED` looks, or four an image if these are fewer.
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
         init: parameters of another generator, to start from where they fit.

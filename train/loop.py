@@ -55,8 +55,9 @@ def fit(initial, step, batches, config, *, folder, update, evaluate=None, sample
     if (state := checkpoints.restore(folder / 'checkpoints', shapes)) is not None:
         state = parallel.replicate(state)
     else:
-        first = parallel.shard(next(batches(0)))
-        state = parallel.compile_beside(initial.make, step, shapes, first)
+        state = parallel.compile_beside(
+            initial.make, step, shapes, parallel.shard(next(batches(0)))
+        )
     done = int(state.step)
     due = lambda every: done % every == 0 or done == steps  # noqa: E731
     log = MetricsLog(folder / 'metrics.jsonl', done)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
-from joblib import cpu_count
+from loky import cpu_count
 
 AXIS = 'data'
 MOST = 1024  # devices that a CPU may be split into

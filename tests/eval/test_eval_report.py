@@ -641,7 +641,7 @@ def test_console_table_ends_with_the_differences(finished):
     for difference in finished[1]['differences'].values():
         assert f'{100 * difference["accuracy"]["mean"]:+z.1f}' in text
         for key in ('accuracy', 'macro_f1'):  # the table fits: no interval is cut in two
-            assert wording.interval(difference[key]['ci95']) in text
+            assert formats.interval(difference[key]['ci95']) in text
 
 
 def test_a_group_without_classes_has_no_column(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from eval import verdict, wording
+from eval import formats, verdict
 
 
 def test_images_needed():
@@ -38,8 +38,8 @@ def test_verdict_gives_points_interval_and_images():
 def test_an_end_just_below_zero_is_told_from_zero():
     difference = {'mean': -0.01, 'ci95': (-0.02, -2e-4)}
     assert '(95% interval -2.0 to -0.0), dist' in verdict.sentence('b', 'a', {'f1': difference})
-    assert wording.interval((-0.02, -2e-4)) == '[-2.0, -0.0]'
-    assert wording.interval((-0.0, 2e-4)) == wording.interval((-1e-17, 2e-4)) == '[+0.0, +0.0]'
+    assert formats.interval((-0.02, -2e-4)) == '[-2.0, -0.0]'
+    assert formats.interval((-0.0, 2e-4)) == formats.interval((-1e-17, 2e-4)) == '[+0.0, +0.0]'
 
 
 def test_an_interval_that_ends_at_zero_but_for_rounding_holds_zero():

@@ -96,8 +96,8 @@ def test_dtypes():
 
 PRINT_DEVICES = '''
 import sys
-import joblib
-joblib.cpu_count = lambda: 6
+import loky
+loky.cpu_count = lambda: 6
 from train import parallel
 parallel.set_up(int(sys.argv[1]))
 import jax, os
