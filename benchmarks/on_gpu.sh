@@ -25,7 +25,7 @@ import importlib.util
 import subprocess
 import sys
 
-import grain, jax, ml_collections, rich  # what is missing is said before anything is measured
+import grain, jax, loky, ml_collections, rich  # what is missing is said before anything is measured
 
 print(jax.__version__, jax.devices())
 if jax.default_backend() != 'gpu':
