@@ -211,6 +211,7 @@ def _unet_for_a_gpu(config):
     config.generator.warmup_steps = 1000
     config.generator.ema_decay = 0.9995
     config.generator.save_every = 5000  # in a save, of seconds, a GPU waits; a signal saves, too
+    config.classifier.save_every = 3000  # six saves would be about one of its six seconds
     config.synthesis.batch_size = 1024
 
 
