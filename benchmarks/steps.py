@@ -71,7 +71,7 @@ def feeder(training, count, make_batches):
         make_batches: called once; an endless iterator of sharded batches, on the host or the
             devices. It goes on, with the state, from call to call.
     """
-    state, batches = parallel.replicate(training.initial.make()), make_batches()
+    state, batches = training.initial.make(), make_batches()
 
     def feed():
         nonlocal state

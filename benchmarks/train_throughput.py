@@ -99,7 +99,7 @@ def tasks(variant):
 def ours(task, steps):
     """The product's step, over all devices."""
     training = steps_lib.of_settings(task.config, task.image_shape, NUM_CLASSES)
-    step, state = training.step, parallel.replicate(training.initial.make())
+    step, state = training.step, training.initial.make()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
     def turn(count=steps):

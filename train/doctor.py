@@ -237,7 +237,7 @@ class _Work:
     def measure(self):
         """(seconds, bytes of temporary memory) a FLOP of the step."""
         size = self._step.lower(*self._inputs).compile().memory_analysis().temp_size_in_bytes
-        state = parallel.replicate(self._initial.make())
+        state = self._initial.make()
         for i in range(1 + TIMED):
             state, metrics = self._step(state, self._batch)
             if i == 0:  # the first one compiles

@@ -192,15 +192,15 @@ def laid_out(shapes):
 
 
 def compile_beside(make, step, *shapes):
-    """`make()` on all devices, while the pmapped `step` of these shapes is traced and compiled.
+    """What `make()` returns, while the pmapped `step` of these shapes is traced and compiled.
 
     Python traces it on one core and XLA compiles on all: one after the other they leave cores idle.
     Among several processes they stay so: there pmap is lowered of real arrays only.
     """
     if not alone():
-        return replicate(make())
+        return make()
     with futures.ThreadPoolExecutor(1) as pool:
-        made = pool.submit(lambda: replicate(make()))
+        made = pool.submit(make)
         step.lower(*shapes).compile()  # a call of these shapes finds it
         return made.result()
 

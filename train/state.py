@@ -78,8 +78,8 @@ class InitialState:
         return parallel.laid_out(self.program.eval_shape(*self.arguments))
 
     def make(self):
-        """The state, where JAX puts it."""
-        return self.program(*self.arguments)
+        """The state, on all devices."""
+        return parallel.replicate(self.program(*self.arguments))
 
 
 def init(model, optimizer, inputs, *, seed, start=None, ema=False, keep_best=False):

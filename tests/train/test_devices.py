@@ -48,7 +48,7 @@ out = {}
 for name, (current, loss) in runs.items():
     step = state.make_step(loss, sgd, ema_decay=0.9)
     stream = pipeline.train_batches([images], [1.0], batch_size=16, seed=0)
-    current = parallel.replicate(current.make())
+    current = current.make()
     for _ in range(5):
         current, metrics = step(current, parallel.shard(next(stream)))
     parts = {'params': current.params, 'ema': current.ema, 'model_state': current.model_state}

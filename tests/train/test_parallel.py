@@ -168,7 +168,8 @@ def test_a_step_is_compiled_beside_its_state_and_once():
 
     step, batch = parallel.train_step(step), parallel.shard(np.ones((8, 3), np.float32))
     begin = jax.jit(lambda: jnp.zeros((), jnp.float32))
-    state = parallel.compile_beside(begin, step, parallel.laid_out(begin.eval_shape()), batch)
+    state = parallel.compile_beside(
+        lambda: parallel.replicate(begin()), step, parallel.laid_out(begin.eval_shape()), batch)
     assert state.sharding == parallel.replicate(np.float32(0)).sharding
     count = len(traced)
     for _ in range(2):
