@@ -1,6 +1,6 @@
 """Tab completion in bash of main.py's flags, its variants and every field of a config.
 
-    source <(.venv/bin/python -m configs.completion)
+    eval "$(.venv/bin/python -m configs.completion)"
 
 and then `python main.py --config=configs/aug<Tab>`.
 """

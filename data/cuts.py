@@ -1,6 +1,7 @@
 """Which rows are train, validation and test, and what a long tail leaves, before any is read."""
 
 import re
+import unicodedata
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def group(names, pattern):
         ) from error
     number, groups = {}, []
     for i, name in enumerate(names):
+        name = unicodedata.normalize('NFC', name)  # macOS and others write an umlaut differently
         match = search('/'.join(name.replace('\\', '/').split('/')[-2:]))
         found = match.groups() or (match.group(),) if match else ()
         groups.append(number.setdefault(found if any(found) else i, len(number)))

@@ -13,7 +13,7 @@ import numpy as np
 from data.decode import BadImage, EncodedSource
 
 SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp')
-LEFT_BEHIND = ('Thumbs.db', 'desktop.ini')
+LEFT_BEHIND = ('Thumbs.db', 'desktop.ini', 'Icon\r')
 MAX_FILE_BYTES = 2**28
 
 
@@ -143,7 +143,7 @@ def is_image(path):
 def is_hidden(path):
     """Whether a relative path is one of those that systems leave behind, and no user means."""
     parts = path.split('/')
-    return parts[-1] in LEFT_BEHIND or any(
+    return parts[-1] in LEFT_BEHIND or path.endswith(':Zone.Identifier') or any(
         part.startswith('.') and part not in ('.', '..') or part == '__MACOSX' for part in parts
     )
 

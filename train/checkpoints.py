@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from data import folders
 from train import disk, parallel, processes, stages
 
 _NAME = re.compile(r'step_(\d{8})')
@@ -189,10 +190,14 @@ def _damage(path):
 
 
 def _manifest(path):
-    """The SHA-256 of every file below `path`, as `sha256sum` prints them."""
+    """The SHA-256 of every file below `path`, as `sha256sum` prints them.
+
+    But of what a system leaves behind, where somebody looked at the folder (.DS_Store).
+    """
     names = sorted(
         file.relative_to(path).as_posix()
         for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
+        and not folders.is_hidden(file.relative_to(path).as_posix())
     )
     return ''.join(f'{disk.digest(path / name)}  {name}\n' for name in names)
 

@@ -8,4 +8,4 @@ WORKDIR=${WORKDIR:-/mnt/nfs/runs/folder256}
 
 gcloud compute tpus tpu-vm ssh "$TPU" --zone="$ZONE" --worker=all --command="
     cd ~/project && .venv/bin/pip install --quiet 'jax[tpu]' &&
-    .venv/bin/python main.py --config=$CONFIG --workdir=$WORKDIR --distributed ${*@Q}"
+    .venv/bin/python main.py --config=$CONFIG --workdir=$WORKDIR --distributed ${1+$(printf '%q ' "$@")}"

@@ -123,9 +123,9 @@ def interrupted(python, name, signal_number, whole_group, **env):
     folder = python.parent
     python.write_text(PATIENT.format(folder=folder, signal=signal.Signals(signal_number).name[3:]))
     process = subprocess.Popen(
+        ['bash', str(FOLDER / name)], cwd=ROOT, start_new_session=True,
         # whoever started these tests in the background had them ignore Ctrl-C
-        ['env', '--default-signal=INT', 'bash', str(FOLDER / name)],
-        cwd=ROOT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {'PYTHON': str(python), 'PATH': f'{folder}:{os.environ["PATH"]}', **env},
     )
     deadline = time.monotonic() + 30
