@@ -37,11 +37,11 @@ SAMPLERS = {'ddim': 'DDIM', 'dpm++': 'DPM-Solver++'}
 STEPS = (5, 10, 20, 50, 250)
 
 
-def make_sampler(config, num_classes, image_shape, **settings):
+def make_sampler(config, parts, **settings):
     """The product's sampler under `config`, some of its `synthesis` settings replaced."""
     config = ml_collections.ConfigDict(config)
     config.synthesis.update(settings)
-    return generating.make_draw(config, num_classes, image_shape)
+    return generating.make_draw(config, parts)
 
 
 def speed(config, options, write):
@@ -61,10 +61,14 @@ def speed(config, options, write):
     params = parallel.replicate(params)
     size = options.batch
     labels, seeds = np.arange(size) % NUM_CLASSES, np.arange(size)
+    images = np.random.default_rng(0).integers(0, 256, (NUM_CLASSES, *shape), np.uint8)
+    names = tuple(map(str, range(NUM_CLASSES)))
+    one_each = splits.ImageSet(images, np.arange(NUM_CLASSES, dtype=np.int32), names)
+    parts = splits.Splits(one_each, one_each, one_each, names)
     rows = []
     for (sampler, name), scale in itertools.product(SAMPLERS.items(), (1.0, 1.2)):
         settings = {'sampler': sampler, 'steps': options.steps, 'guidance_scale': scale}
-        make = make_sampler(config, NUM_CLASSES, shape, batch_size=size, **settings)
+        make = make_sampler(config, parts, batch_size=size, **settings)
         threads = None
         cases = {'ours': functools.partial(make, params, labels, seeds)}
         if network is not None:
@@ -117,10 +121,7 @@ def quality(run, options):
         [distance(reference.features, reference.labels)])]
     for sampler, name in SAMPLERS.items():
         for steps in STEPS:
-            make = make_sampler(
-                config, len(parts.class_names), parts.train.images.shape[1:], sampler=sampler,
-                steps=steps,
-            )
+            make = make_sampler(config, parts, sampler=sampler, steps=steps)
             distances = []
             for seed in range(options.seeds):
                 images = make(params, labels, seed * len(labels) + np.arange(len(labels)))

@@ -11,7 +11,7 @@ from generation import diffusion
 
 SAMPLERS = ('ddpm', 'ddim', 'dpm++')
 SPACINGS = ('karras', 'uniform')
-SIGMA_MAX, SIGMA_MIN, RHO = 60.0, 0.03, 7.0  # of 'karras': sigma / alpha of the first, last step
+SIGMA_MAX, SIGMA_MIN, RHO = 30.0, 0.03, 7.0  # of 'karras': sigma / alpha of the first, last step
 
 
 def guided(predict_x0, labels, null_label, guidance_scale, interval=(0.0, 1.0), schedule=None):
@@ -62,13 +62,13 @@ def in_interval(log_snr, interval, schedule):
     return (least <= log_snr) & ((log_snr < most) | (lo <= 0))
 
 
-def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
+def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing):
     """Draws one image per key.
 
     Args:
         predict_x0: (x_t [B, H, W, C], log_snr [B]) -> x_0; guidance included.
         keys: one PRNG key per image, [B].
-        shape: (H, W, C) of an image.
+        start: about what x_0 is, [B, H, W, C]: the noise of the first level is added to it.
         sampler: 'ddpm' (ancestral), 'ddim' or 'dpm++' (DPM-Solver++(2M)).
         steps: network evaluations (twice as many with guidance).
         schedule, spacing: see `noise_levels`.
@@ -79,9 +79,12 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
         ValueError: `sampler` is none of SAMPLERS.
     """
     levels = noise_levels(steps, schedule, spacing)
-    # the start's noise has the number after the last step's: other `steps` are other images
-    draw = jax.vmap(lambda key, i: jax.random.normal(jax.random.fold_in(key, i), shape), (0, None))
-    x_1 = draw(keys, steps)
+
+    def noise(i):  # the start's has the number after the last step's: other `steps`, other images
+        each = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        return jax.vmap(lambda key: jax.random.normal(key, start.shape[1:]))(each)
+
+    x_1 = diffusion.q_sample(start, noise(steps), levels[0])
 
     def step(carry, i):
         x_t, previous_x0 = carry
@@ -89,7 +92,7 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
         x_0 = predict_x0(x_t, jnp.full(len(keys), here))
         x_0 = jnp.clip(x_0, -1, 1)
         if sampler == 'ddpm':
-            x_s = ddpm_step(x_t, x_0, here, there, draw(keys, i))
+            x_s = ddpm_step(x_t, x_0, here, there, noise(i))
         elif sampler == 'ddim':
             x_s = ddim_step(x_t, x_0, here, there)
         elif sampler == 'dpm++':
@@ -106,9 +109,9 @@ def sample(predict_x0, keys, shape, *, sampler, steps, schedule, spacing):
 def noise_levels(steps, schedule, spacing):
     """log_snr at the start of each step and at the clean end, increasing, [steps + 1].
 
-    'karras': sigma / alpha spaced as in Karras et al. 2022, eq. 5, whatever the schedule. An
-    image's brightness and colour are settled where sigma / alpha is 10 to 50, which few steps
-    even in t jump over: all images come out near the mean colour.
+    'karras': sigma / alpha spaced as in Karras et al. 2022, eq. 5, whatever the schedule, from
+    where a start that is coarsely right is enough (`priors`). An image's brightness and colour
+    are settled where sigma / alpha is 10 to 50, which few steps even in t jump over.
     'uniform': even in the schedule's t.
     """
     if spacing == 'uniform':

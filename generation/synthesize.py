@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from data import augment, pipeline
-from generation import samplers
+from generation import priors, samplers
 from train import parallel
 
 
@@ -38,7 +38,7 @@ def fill_plan(train_counts, fill):
     return np.maximum(goal - train_counts, 0)
 
 
-def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidance_scale, schedule,
+def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
                  guidance_interval, spacing, seed, batch_size):
     """(params, labels int [N], seeds int [N]) -> uint8 images [N, H, W, C], on all devices.
 
@@ -51,11 +51,13 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
 
     Args:
         predict_x0: (params, x_t, log_snr [B], labels [B]) -> x_0.
+        prior: the `priors.Prior` of its training images.
         batch_size: over all devices; the last batch is padded.
     """
-    root = jax.random.key(seed)
+    root, num_classes = jax.random.key(seed), len(prior.mean)
 
-    def draw(params, batch):
+    def draw(given, batch):
+        params, prior = given
         keys = jax.vmap(jax.random.fold_in, (None, 0))(root, batch['seed'])
 
         def denoise(x_t, log_snr, labels):
@@ -64,26 +66,29 @@ def make_sampler(predict_x0, *, num_classes, image_shape, sampler, steps, guidan
         guided = samplers.guided(
             denoise, batch['label'], num_classes, guidance_scale, guidance_interval, schedule
         )
+        # apart from the sampler's noise, whose numbers go up to `steps`
+        apart = jax.vmap(jax.random.fold_in, (0, None))(keys, steps + 1)
+        start = priors.draw(prior, batch['label'], apart)
         images = samplers.sample(
-            guided, keys, image_shape, sampler=sampler, steps=steps, schedule=schedule,
+            guided, keys, start, sampler=sampler, steps=steps, schedule=schedule,
             spacing=spacing,
         )
         return augment.to_uint8(images)
 
     mapped = parallel.mapped(draw)
 
-    def draw_batch(params, batch):
+    def draw_batch(given, batch):
         local = pipeline.local_slice(batch_size, **parallel.place())
         batch = {name: values[local] for name, values in batch.items()}
-        return parallel.unshard(mapped(params, parallel.shard(batch)))
+        return parallel.unshard(mapped(given, parallel.shard(batch)))
 
     def make(params, labels, seeds, progress=lambda done, total: None, once=lambda _, draw: draw()):
-        params, images = parallel.everywhere(params), []
+        given, images = parallel.everywhere((params, prior)), []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],
                      'seed': np.asarray(seeds, np.uint32)[rows]}
-            images.append(once(batch, lambda batch=batch: draw_batch(params, batch)))
+            images.append(once(batch, lambda batch=batch: draw_batch(given, batch)))
             progress(min(first + batch_size, len(labels)), len(labels))
         return np.concatenate(images)[: len(labels)]
 

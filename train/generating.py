@@ -15,7 +15,7 @@ import numpy as np
 
 from data import splits
 from eval import generative
-from generation import export, quality, samples, synthesize
+from generation import export, priors, quality, samples, synthesize
 from train import arms, disk, generator, judging, loop, parallel, processes, runs, stages
 from train.progress import progress, say
 
@@ -59,7 +59,7 @@ def _make_watch(folder, config, parts, judge_folder):
     num_classes = len(parts.class_names)
     each = -(-config.generator.sample_size // num_classes)
     judge, reference, _ = judging.open_judge(judge_folder, config, parts)
-    draw = make_draw(config, num_classes, parts.train.images.shape[1:], each * num_classes)
+    draw = make_draw(config, parts, each * num_classes)
     return samples.make_watch(
         folder, draw, judge, reference, generative.kernel_distance,
         num_classes=num_classes, each=each,
@@ -96,7 +96,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
     weights = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
         weights.update(np.asarray(leaf).tobytes())
-    draw = make_draw(config, len(parts.class_names), parts.train.images.shape[1:])
+    draw = make_draw(config, parts)
     judge, reference, limits = judging.open_judge(judge_folder, config, parts)
     check, thresholds = judging.make_check(config.quality, judge, reference, limits)
 
@@ -140,7 +140,7 @@ def synthesis_reads(config):
     return {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
 
 
-def make_draw(config, num_classes, image_shape, count=None):
+def make_draw(config, parts, count=None):
     """(EMA parameters, labels, seeds) -> images, by `config.synthesis`.
 
     Args:
@@ -148,10 +148,11 @@ def make_draw(config, num_classes, image_shape, count=None):
     """
     settings = config.synthesis
     batch_size = min(settings.batch_size, count or settings.batch_size)
+    num_classes = len(parts.class_names)
     network = generator.make_model(config.generator, num_classes)
+    prior = priors.fit(parts.train.images, parts.train.labels, num_classes)
     return synthesize.make_sampler(
-        generator.make_predict_x0(network, config.generator), num_classes=num_classes,
-        image_shape=image_shape, schedule=config.generator.schedule,
+        generator.make_predict_x0(network, config.generator), prior, schedule=config.generator.schedule,
         seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
         spacing=settings.spacing, guidance_scale=settings.guidance_scale,
         batch_size=parallel.round_up(batch_size),

@@ -249,7 +249,8 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     Raises:
         ValueError: an unknown class, or no scale for this generator.
     """
-    names, config = run.class_names(), run.config
+    parts, config = run.parts(), run.config
+    names = parts.class_names
     unknown = [name for name in classes if name not in names]
     if unknown:
         raise ValueError(f'the run has no class {unknown[0]!r}; it has {", ".join(names)}')
@@ -262,8 +263,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))
-    side = config.data.image_size
-    draw = generating.make_draw(config, len(names), (side, side, 3), len(labels))
+    draw = generating.make_draw(config, parts, len(labels))
     with progress('images') as update:
         images = draw(params, labels, seeds, update)
     for image, label, seed in zip(images, labels, seeds, strict=True):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from generation import synthesize
+from generation import priors, samplers, synthesize
 
 COUNTS = np.array([10, 4, 7])
 
@@ -126,12 +126,14 @@ def cheap_predict(params, x_t, log_snr, labels):
     return 0.25 * x_t + shade * params['scale']
 
 
-def make_sampler(batch_size, seed=0, **options):
+FROM_NOISE = priors.Prior(np.zeros((4, 4, 4, 3), np.float32), np.zeros((48, 48), np.float32))
+
+
+def make_sampler(batch_size, seed=0, prior=FROM_NOISE, **options):
     options = {'sampler': 'ddpm', 'steps': 3, 'guidance_scale': 1.0,
                'spacing': 'karras', 'guidance_interval': (0.0, 1.0), **options}
     return synthesize.make_sampler(
-        cheap_predict, num_classes=4, image_shape=(4, 4, 3), schedule='cosine', seed=seed,
-        batch_size=batch_size, **options,
+        cheap_predict, prior, schedule='cosine', seed=seed, batch_size=batch_size, **options,
     )
 
 
@@ -180,6 +182,26 @@ def test_guidance_uses_the_class_without_a_class(twenty):
     shift = np.median((guided.astype(int) - plain).reshape(20, -1), axis=1) / 127.5
     inside = labels >= 2  # the others are clipped at black
     np.testing.assert_allclose(shift[inside], (2 * 0.125 * (labels - 4))[inside], atol=0.02)
+
+
+def test_images_begin_from_what_their_class_is_from_afar(twenty):
+    """Each from its own: where the network adds nothing to x_t, the start's mean is left in it."""
+    labels, seeds = np.tile(np.arange(4), 500), np.arange(2000)
+    mean = np.linspace(-0.9, 0.9, 4, dtype=np.float32)[:, None, None, None] + FROM_NOISE.mean
+    root = 0.5 * np.eye(48, dtype=np.float32)
+    options = {'sampler': 'ddim', 'steps': 1, 'spacing': 'karras'}
+    drawn = {}
+    for name, prior in (('noise', FROM_NOISE), ('mean', priors.Prior(mean, FROM_NOISE.root)),
+                        ('both', priors.Prior(mean, root))):
+        images = make_sampler(400, prior=prior, **options)(PARAMS, labels, seeds)
+        drawn[name] = images / 127.5 - 1
+    assert (drawn['both'] != drawn['mean']).mean() > 0.3
+    for label in range(4):
+        moved = (drawn['mean'] - drawn['noise'])[labels == label].mean()
+        assert abs(moved - 0.25 * mean[label, 0, 0, 0] / samplers.SIGMA_MAX) < 2e-3
+    again = make_sampler(400, prior=priors.Prior(mean, root), **options)
+    part = again(PARAMS, labels[7:9], seeds[7:9]) / 127.5 - 1
+    np.testing.assert_array_equal(part, drawn['both'][7:9])
 
 
 def test_progress_ends_at_the_total(twenty):

@@ -232,7 +232,7 @@ FIELDS = [('seed', 1), ('sampler', 'ddpm'), ('steps', 5), ('spacing', 'uniform')
 
 
 @pytest.mark.parametrize('field, value', FIELDS)
-def test_what_synthesis_says_reaches_the_images(tiny_config, monkeypatch, field, value):
+def test_what_synthesis_says_reaches_the_images(parts, tiny_config, monkeypatch, field, value):
     """Of a network that makes of x_t what its class says: another field, other images."""
 
     def predict_x0(params, x_t, log_snr, labels):
@@ -244,7 +244,8 @@ def test_what_synthesis_says_reaches_the_images(tiny_config, monkeypatch, field,
 
     def draw(**fields):
         config = tiny_config(**{'synthesis.steps': 4} | fields)
-        return generating.make_draw(config, 4, (4, 4, 3))({'gain': np.float32(0.6)}, labels, seeds)
+        draw = generating.make_draw(config, parts)
+        return draw({'gain': np.float32(0.6)}, labels, seeds)
 
     assert (draw() == draw()).all()
     assert (draw() != draw(**{f'synthesis.{field}': value})).any()
