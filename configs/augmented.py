@@ -220,6 +220,6 @@ VARIANTS = {
     'grocery': grocery, 'folder128': folder128, 'folder256': folder256,
     'cifar10_lt': cifar10_lt, 'cifar100_lt': cifar100_lt,
 }
-# Where the judge is not trained as the classifiers: with fewer steps it accepts about as many images
-# (docs/tried.md).
+# Where the judge is not trained as the classifiers: with fewer steps it accepts about as many
+# images (docs/tried.md).
 JUDGES = {'': {'steps': 3000}} | dict.fromkeys(('folder', 'auto', 'tfds'), {'steps': 6000})

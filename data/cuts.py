@@ -59,7 +59,7 @@ def group(names, pattern):
     if not pattern:
         return None
     try:
-        search = re.compile(pattern).search
+        search = re.compile(unicodedata.normalize('NFC', pattern)).search
     except re.error as error:
         raise ValueError(
             f'config.splits.group_by={pattern!r} is no regular expression: {error}'

@@ -32,7 +32,7 @@ class Prior(NamedTuple):
 
 def fit(images, labels, num_classes):
     """The `Prior` of training images uint8 [N, H, W, C], some of every class."""
-    means, spread, freedom = [], 0.0, 0
+    means, spread, freedom = [], np.zeros(()), 0
     for label in range(num_classes):
         rows = np.flatnonzero(labels == label)[:MOST]
         shades = images[rows].astype(np.float32) / 127.5 - 1

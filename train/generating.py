@@ -144,6 +144,7 @@ def make_draw(config, parts, count=None):
     """(EMA parameters, labels, seeds) -> images, by `config.synthesis`.
 
     Args:
+        parts: the `Splits`, of whose training images the drawn ones are to be.
         count: images at most that are asked for at once, where a batch of more would be in vain.
     """
     settings = config.synthesis
@@ -152,8 +153,8 @@ def make_draw(config, parts, count=None):
     network = generator.make_model(config.generator, num_classes)
     prior = priors.fit(parts.train.images, parts.train.labels, num_classes)
     return synthesize.make_sampler(
-        generator.make_predict_x0(network, config.generator), prior, schedule=config.generator.schedule,
-        seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
+        generator.make_predict_x0(network, config.generator), prior,
+        schedule=config.generator.schedule, seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
         spacing=settings.spacing, guidance_scale=settings.guidance_scale,
         batch_size=parallel.round_up(batch_size),
         guidance_interval=tuple(settings.guidance_interval),

@@ -80,9 +80,9 @@ def read_splits(config, **options):
             'images; give its folder one of up to 200 bytes (signs such as : count three)'
         )
     alike = collections.Counter(name.casefold() for name in train.class_names)
-    if one := [name for name in train.class_names if alike[name.casefold()] > 1]:
+    if two := sorted((n for n in train.class_names if alike[n.casefold()] > 1), key=str.casefold):
         raise ValueError(
-            f'the classes {one[0]!r} and {one[1]!r} differ by capitals alone, so on some disks '
+            f'the classes {two[0]!r} and {two[1]!r} differ by capitals alone, so on some disks '
             'their images would share a folder; rename one, or move its images into the other'
         )
     for source in (train, test):

@@ -202,7 +202,8 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path, path):
 @pytest.mark.parametrize('write', [write_tree, write_zip])
 def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
     assert not folders.is_hidden('./cat/a.png')
-    left_behind = ('__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png')
+    left_behind = ('__MACOSX/cat/._a.png', 'cat/._a.png', '.trash/a.png', 'cat/Icon\r',
+                   'cat/c.gif:Zone.Identifier')
     names = ('b.png', 'cat/a.png', 'cat/c.gif', *left_behind)
     root = write(tmp_path / 'images', dict.fromkeys(names, encode(flat())))
     found = folders.open_images(root, S)

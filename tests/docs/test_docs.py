@@ -71,6 +71,13 @@ def outcomes(once, tmp_path_factory, clean_env):
     return {name: (status, errors) for name, (status, _, errors, _) in zip(CASES, ended)}
 
 
+@pytest.mark.parametrize('page', [*PAGES, ROOT / 'benchmarks' / 'README.md'], ids=lambda p: p.name)
+def test_no_comment_stands_behind_a_command(page):
+    """On a Mac, zsh would take its words for arguments."""
+    blocks = [block for kind, block in FENCED.findall(page.read_text('utf-8')) if kind == 'bash']
+    assert not re.findall(r'^.*\S\s+#.*', '\n'.join(blocks), re.MULTILINE)
+
+
 def test_commands_are_found_however_they_are_written():
     text = """
 `main.py` or `python main.py --a`, not `python main.py ...`

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def parses(arguments):
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
+@pytest.mark.skipif(not shutil.which('timeout'), reason='macOS has none, nor such a GPU')
 def test_one_gpu_says_again_and_eight_go_on_until_done(python):
     assert recipe('one_gpu.sh', python, '75')[0] == 75
     assert recipe('one_gpu.sh', python, '0')[0] == 0
@@ -122,10 +124,10 @@ def interrupted(python, name, signal_number, whole_group, **env):
     """(status, calls) of a recipe that gets a signal while its run is on, which ends with 75."""
     folder = python.parent
     python.write_text(PATIENT.format(folder=folder, signal=signal.Signals(signal_number).name[3:]))
+    # whoever started these tests in the background had them ignore Ctrl-C, which is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         ['bash', str(FOLDER / name)], cwd=ROOT, start_new_session=True,
-        # whoever started these tests in the background had them ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {'PYTHON': str(python), 'PATH': f'{folder}:{os.environ["PATH"]}', **env},
     )
     deadline = time.monotonic() + 30

@@ -18,7 +18,7 @@ def images_of(shades):
 
 @pytest.fixture(scope='module')
 def many():
-    """(uint8 images 8x8, labels, means of the classes, covariance of 2x2 blocks in each channel)."""
+    """(uint8 images 8x8, labels, means of the classes, covariance of 4x4 blocks of 2x2)."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], (400, 300, 100))
     means = rng.uniform(-0.4, 0.4, (3, 8, 8, 3))

@@ -64,6 +64,15 @@ def test_the_newest_two_are_kept(tmp_path):
     assert int(checkpoints.restore(tmp_path, make_state()).step) == 100
 
 
+def test_a_folder_that_a_file_manager_was_in_is_as_it_was(tmp_path):
+    checkpoints.save(tmp_path, make_state(1))
+    for name in ('.DS_Store', 'd/.DS_Store', '._SHA256SUMS', 'Thumbs.db'):
+        file = tmp_path / 'step_00000001' / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b'left behind')
+    assert int(checkpoints.restore(tmp_path, make_state()).step) == 1
+
+
 def test_a_relative_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoints.save('here', make_state(1))
