@@ -154,8 +154,8 @@ def make_draw(config, parts, count=None):
     prior = priors.fit(parts.train.images, parts.train.labels, num_classes)
     return synthesize.make_sampler(
         generator.make_predict_x0(network, config.generator), prior,
-        schedule=config.generator.schedule, seed=settings.seed, sampler=settings.sampler, steps=settings.steps,
-        spacing=settings.spacing, guidance_scale=settings.guidance_scale,
+        schedule=config.generator.schedule, seed=settings.seed, sampler=settings.sampler,
+        steps=settings.steps, spacing=settings.spacing, guidance_scale=settings.guidance_scale,
         batch_size=parallel.round_up(batch_size),
         guidance_interval=tuple(settings.guidance_interval),
     )
