@@ -58,8 +58,8 @@ def resampled(labels, predictions, num_classes, groups, samples, seed,
               vary=True, clusters=None) -> dict[str, np.ndarray]:
     """Every metric [..., samples], averaged over the seeds of each draw, or all if not `vary`.
 
-    Args: clusters: int [N] below their number, of test images that are drawn together; None: each
-        is drawn on its own.
+    Args: clusters: int [N] below their number, of test images that are drawn together, one less
+        than there are, as of seeds; None: each is drawn on its own.
     """
     rng = np.random.default_rng(seed)
     seeds, images = predictions.shape
@@ -70,7 +70,7 @@ def resampled(labels, predictions, num_classes, groups, samples, seed,
         if clusters is None:
             image_weights = _draws(rng, images, images, size)
         else:
-            image_weights = _draws(rng, count, count, size)[clusters]
+            image_weights = _draws(rng, count, max(1, count - 1), size)[clusters]
         if vary:
             drawn_seeds = max(1, seeds - 1)
             seed_weights = _draws(rng, seeds, drawn_seeds, size) / drawn_seeds

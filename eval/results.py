@@ -216,7 +216,8 @@ def _difference(labels, predicted, arm, other, class_names, masks, clusters) -> 
     tests = statistics.mcnemar_over_seeds(*pair)
     p = statistics.mcnemar_per_class(*pair, len(class_names), clusters)
     error = found['per_class_recall']['standard_error']
-    either = np.maximum(p, statistics.student_per_class(*pair, len(class_names), error))
+    either = np.maximum(p, statistics.student_per_class(
+        *pair, len(class_names), error, clusters))
     tested = np.isin(np.arange(len(class_names)), labels)  # of the others nothing could be found
     adjusted = np.ones(len(class_names))
     adjusted[tested] = statistics.holm(either[tested])

@@ -29,8 +29,9 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     Raises: ValueError on shapes that do not fit.
     Source: images and seeds are drawn independently with replacement (pigeonhole bootstrap, Owen
         2007, arXiv 0712.1111), of S > 1 seeds S - 1, without which their mean would vary by a share
-        of 1 / S too little (Rao & Wu 1988). The percentiles of the draws are an interval with one
-        seed, which knows only how test images vary; with more see `_student`. Where all draws are
+        of 1 / S too little (Rao & Wu 1988), and so of clusters. The percentiles of the draws are an
+        interval with one seed, which knows only how test images vary; with more, or with clusters,
+        see `_student`. Where all draws are
         alike, as when every image is right, it is the exact one of a share (Clopper & Pearson
         1934).
     """
@@ -40,9 +41,11 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     result = {}
     for name, values in own.items():
         mean, error = values.mean(axis=0), np.nanstd(draws[name], axis=-1)
-        ci95 = np.clip(_student(percentiles(draws[name]), values, error), 0, 1)
+        count = _count(_inside(name, labels, num_classes, groups), clusters)
+        known = np.inf if clusters is None else count
+        ci95 = np.clip(_student(percentiles(draws[name]), values, error, known), 0, 1)
         if not mean.ndim and error < TINY:
-            unseen = _unseen(_count(_inside(name, labels, num_classes, groups), clusters))
+            unseen = _unseen(count)
             ci95 = mean * (1 - unseen), mean + (1 - mean) * unseen
         ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
         result[name] = {'mean': _plain(mean), 'ci95': ci95}
@@ -77,11 +80,12 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         known = samples - np.isnan(draws).sum(-1)
         differences, error = each_b[name] - each_a[name], np.nanstd(draws, axis=-1)
         mean = differences.mean(axis=0)
-        ci95 = _student(percentiles(draws), differences, error)
-        p = np.minimum(1.0, 2 * (1 + tail) / (known + 1))
-        if len(differences) > 1:
-            p = np.maximum(p, _student_p(differences, error))
         inside = _inside(name, labels, num_classes, groups)
+        images = np.inf if clusters is None else _count(inside, clusters)
+        ci95 = _student(percentiles(draws), differences, error, images)
+        p = np.minimum(1.0, 2 * (1 + tail) / (known + 1))
+        if len(differences) > 1 or clusters is not None:
+            p = np.maximum(p, _student_p(differences, error, images))
         count, unseen = _count(inside & differ, clusters), _unseen(_count(inside, clusters))
         ci95 = _widened(ci95, mean, count, np.where(error < TINY, unseen, 0.0))
         p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
@@ -95,12 +99,18 @@ def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
                  samples: int = 2000, seed: int = 0) -> dict:
     """Standard error of the difference b - a, mean over the seeds, that test images contribute.
 
-    Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class.
+    Args, raises: as in `bootstrap_interval`. Returns: metric -> float; arrays [C] per class. That
+        of clusters is so large that its normal interval is as wide as Student's.
     """
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed, vary=False,
                                   clusters=clusters) for arm in arms)
-    return {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
+    errors = {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
+    if clusters is None:
+        return errors
+    counts = {name: _count(_inside(name, labels, num_classes, groups), clusters) for name in errors}
+    return {name: error * _quantile(np.maximum(1, counts[name] - 1)) / _quantile(np.inf)
+            for name, error in errors.items()}
 
 
 def mcnemar(labels, predictions_a, predictions_b) -> float:
@@ -139,17 +149,20 @@ def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int,
 
 
 def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
-                      standard_error) -> np.ndarray:
+                      standard_error, clusters=None) -> np.ndarray:
     """Two-sided p of each class's difference in recall, which knows how seeds vary. float [C].
 
     Args: labels: int [N]; predictions: int [S, N]; standard_error: [C], of the mean difference
-        over test images and seeds, from `paired_bootstrap`, whose p has a floor.
+        over test images and seeds, from `paired_bootstrap`, whose p has a floor; clusters: as
+        there.
     Source: `_student_p`.
     """
     recall_a, recall_b = (
         each(np.asarray(labels), arm, num_classes, None)['per_class_recall']
         for arm in (predictions_a, predictions_b))
-    return _student_p(recall_b - recall_a, standard_error)
+    own = labels == np.arange(num_classes)[:, None]
+    images = np.inf if clusters is None else _count(own, clusters)
+    return _student_p(recall_b - recall_a, standard_error, images)
 
 
 def over_runs(differences, image_error: float = 0.0) -> dict:
@@ -163,8 +176,8 @@ def over_runs(differences, image_error: float = 0.0) -> dict:
         as often as 95%. That of runs which agree exactly holds zero.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
-    half = scipy.stats.t.ppf(0.975, runs - 1) * std / math.sqrt(runs)
-    half = math.hypot(half, scipy.stats.norm.ppf(0.975) * image_error)
+    half = _quantile(runs - 1) * std / math.sqrt(runs)
+    half = math.hypot(half, _quantile(np.inf) * image_error)
     if np.ptp(differences) < 1e-12:  # scores are counts: that they agree to one image is chance
         half = max(half, abs(mean))
     ci95 = float(mean - half), float(mean + half)
@@ -210,40 +223,47 @@ def _checked_pair(labels, predictions_a, predictions_b, num_classes: int) -> tup
     return labels, predictions_a, predictions_b
 
 
-def _freedom(values, error) -> np.ndarray:
+def _freedom(values, error, images) -> np.ndarray:
     """Degrees of freedom of the standard error [...] of the mean of values [S, ...], one a seed.
 
-    Of the error's variance the part of seeds, of which there are few, has S - 1; that of the images
-    is taken to be known (Satterthwaite 1946). Infinitely many with one seed.
+    Of the error's variance the part of S seeds has S - 1; that of the images G - 1 if there are so
+    few of them, or clusters of them, that it is not known: `images`, [...] or infinitely many
+    (Satterthwaite 1946).
     """
-    if len(values) == 1:
-        return np.full(np.shape(error), np.inf)
-    own = values.std(axis=0, ddof=1) / math.sqrt(len(values))
-    ratio = np.maximum(1, error / np.maximum(own, TINY))
-    return np.where(own > TINY, (len(values) - 1) * ratio**4, np.inf)
+    seeds, few = len(values), np.maximum(1, images - 1)
+    own = values.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.zeros(np.shape(error))
+    share = np.minimum(1, own / np.maximum(error, TINY)) ** 2  # of the variance, that of seeds
+    unknown = share**2 / max(1, seeds - 1) + (1 - share) ** 2 / few
+    return np.where(own > TINY, 1 / np.maximum(unknown, TINY), few)
 
 
-def _student(ci95, values, error):
+def _quantile(freedom):
+    """Student's 97.5% quantile; of infinitely many degrees of freedom the normal one."""
+    return scipy.stats.t.ppf(0.975, freedom)
+
+
+def _student(ci95, values, error, images):
     """A percentile interval [..., 2] of a mean over S seeds as far as Student's t has it reach.
 
-    Percentiles of a few seeds' draws end at the extreme seeds, and take for known how these vary.
-    With S > 1 both halves are as many times as wide as Student's 97.5% quantile is of the normal
-    one, and at least that many standard errors.
+    Percentiles of a few seeds' draws, or of few clusters', end at the extreme ones, and take for
+    known how these vary. Both halves are as many times as wide as Student's 97.5% quantile is of
+    the normal one, and at least that many standard errors. With one seed, and images that are many,
+    they stay as they are.
     """
-    if len(values) == 1:
+    if len(values) == 1 and np.isinf(images).all():
         return ci95
     low, high = np.moveaxis(np.asarray(ci95), -1, 0)
-    mean, reach = values.mean(axis=0), scipy.stats.t.ppf(0.975, _freedom(values, error))
-    stretch = reach / scipy.stats.norm.ppf(0.975)
+    mean, reach = values.mean(axis=0), _quantile(_freedom(values, error, images))
+    stretch = reach / _quantile(np.inf)
     low = np.minimum(mean + (low - mean) * stretch, mean - reach * error)
     high = np.maximum(mean + (high - mean) * stretch, mean + reach * error)
     return np.stack([low, high], axis=-1)
 
 
-def _student_p(differences, error) -> np.ndarray:
+def _student_p(differences, error, images) -> np.ndarray:
     """Two-sided p of a mean difference over seeds by Student's t; see `_freedom`."""
     t = np.abs(differences.mean(axis=0)) / np.maximum(error, TINY)
-    return 2 * scipy.stats.t.sf(t, _freedom(differences, error))
+    return 2 * scipy.stats.t.sf(t, _freedom(differences, error, images))
 
 
 def _plain(value):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm, ttest_1samp
+from scipy.stats import binomtest, norm, t, ttest_1samp
 from simulated import simulate
 
 from eval import metrics, statistics, verdict
@@ -350,7 +350,10 @@ def test_runs_that_agree_exactly_prove_nothing():
 
 
 def test_clusters_count_as_what_they_are():
-    """Of 60 people with 5 alike images each there are 60 independent answers, not 300."""
+    """Of 60 people with 5 alike images each there are 60 independent answers, not 300.
+
+    How much they vary is less well known: Student's t instead of the normal quantile.
+    """
     rng = np.random.default_rng(3)
     people = np.repeat(np.arange(60), 5)
     labels = np.ones(300, int)
@@ -364,12 +367,30 @@ def test_clusters_count_as_what_they_are():
     ):
         for name in ('accuracy', 'weighted_f1'):
             assert whole[name]['mean'] == pytest.approx(alone[name]['mean'])
-            assert whole[name]['ci95'] == pytest.approx(alone[name]['ci95'])
+            wider = np.ptp(whole[name]['ci95']) / np.ptp(alone[name]['ci95'])
+            assert wider == pytest.approx(t.ppf(0.975, 59) / 1.96, rel=0.08)
     error = statistics.images_error(labels, a, b, 2, clusters=people)['accuracy']
-    assert error == pytest.approx(
-        statistics.images_error(labels[once], a[:, once], b[:, once], 2)['accuracy'])
+    alone = statistics.images_error(labels[once], a[:, once], b[:, once], 2)['accuracy']
+    assert error == pytest.approx(alone * t.ppf(0.975, 59) / 1.96, rel=0.04)
     plain = statistics.paired_bootstrap(labels, a, b, 2)['accuracy']
     assert np.ptp(whole['accuracy']['ci95']) > 1.8 * np.ptp(plain['ci95'])
+
+
+@pytest.mark.parametrize(('people', 'seeds'), [(8, 1), (8, 5), (20, 5)])
+def test_few_clusters_rarely_tell_a_difference_where_there_is_none(people, seeds):
+    """Each person's images are all easier, or harder, for one arm: G answers, and G is few."""
+    rng, found, small, trials = np.random.default_rng(5), 0, 0, 150
+    of = np.repeat(np.arange(people), 25)
+    labels = np.ones(len(of), int)
+    for _ in range(trials):
+        a, b = (np.clip(0.6 + 0.15 * rng.standard_normal(people), 0, 1)[of] for _ in range(2))
+        a, b = ((rng.random(len(of)) < share).astype(int) for share in (a, b))
+        pair = (np.tile(arm, (seeds, 1)) for arm in (a, b))
+        result = statistics.paired_bootstrap(labels, *pair, 2, clusters=of, samples=400)['accuracy']
+        low, high = result['ci95']
+        found += not low <= 0 <= high
+        small += result['p'] < 0.05
+    assert max(found, small) <= 0.05 * trials + 2 * (0.05 * 0.95 * trials) ** 0.5
 
 
 def test_a_class_of_few_clusters_has_no_small_p():
@@ -435,5 +456,11 @@ def test_the_interval_of_a_score_ends_at_one():
 def test_degrees_of_freedom_are_satterthwaites():
     values = np.array([0.1, 0.2, 0.4])
     own = values.std(ddof=1) / np.sqrt(3)
-    assert statistics._freedom(values, 2 * own) == pytest.approx(2 * 2**4)
-    assert statistics._freedom(values, own / 2) == pytest.approx(2)
+    assert statistics._freedom(values, 2 * own, np.inf) == pytest.approx(2 * 2**4)
+    assert statistics._freedom(values, own / 2, np.inf) == pytest.approx(2)
+    assert statistics._freedom(values, own / 2, 10) == pytest.approx(2)
+    # of four parts of the variance one is the seeds', three are those of 10 clusters
+    expected = 4**2 / (1 / 2 + 3**2 / 9)
+    assert statistics._freedom(values, 2 * own, 10) == pytest.approx(expected)
+    assert statistics._freedom(values[:1], 0.3, 10) == statistics._freedom(values * 0, 0.3, 10) == 9
+    assert np.isinf(statistics._freedom(values[:1], 0.3, np.inf))
