@@ -62,7 +62,7 @@ def in_interval(log_snr, interval, schedule):
     return (least <= log_snr) & ((log_snr < most) | (lo <= 0))
 
 
-def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing):
+def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing, interval=(0.0, 1.0)):
     """Draws one image per key.
 
     Args:
@@ -72,6 +72,7 @@ def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing):
         sampler: 'ddpm' (ancestral), 'ddim' or 'dpm++' (DPM-Solver++(2M)).
         steps: network evaluations (twice as many with guidance).
         schedule, spacing: see `noise_levels`.
+        interval: of `guided`, at whose ends x_0 jumps.
     Returns:
         Images [B, H, W, C] in [-1, 1].
 
@@ -79,12 +80,15 @@ def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing):
         ValueError: `sampler` is none of SAMPLERS.
     """
     levels = noise_levels(steps, schedule, spacing)
+    # the second order takes x_0 for smooth, and has nothing to go by where guidance sets in or ends
+    inside = in_interval(levels[:-1], interval, schedule)
+    smooth = (inside == jnp.roll(inside, 1)).at[0].set(False)
+    before = jnp.where(smooth, jnp.roll(levels[:-1], 1), levels[:-1])
 
-    def noise(i):  # the start's has the number after the last step's: other `steps`, other images
-        each = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
-        return jax.vmap(lambda key: jax.random.normal(key, start.shape[1:]))(each)
-
-    x_1 = diffusion.q_sample(start, noise(steps), levels[0])
+    shape = start.shape[1:]
+    draw = jax.vmap(lambda key, i: jax.random.normal(jax.random.fold_in(key, i), shape), (0, None))
+    # the start's noise has the number after the last step's: other `steps` are other images
+    x_1 = diffusion.q_sample(start, draw(keys, steps), levels[0])
 
     def step(carry, i):
         x_t, previous_x0 = carry
@@ -92,12 +96,11 @@ def sample(predict_x0, keys, start, *, sampler, steps, schedule, spacing):
         x_0 = predict_x0(x_t, jnp.full(len(keys), here))
         x_0 = jnp.clip(x_0, -1, 1)
         if sampler == 'ddpm':
-            x_s = ddpm_step(x_t, x_0, here, there, noise(i))
+            x_s = ddpm_step(x_t, x_0, here, there, draw(keys, i))
         elif sampler == 'ddim':
             x_s = ddim_step(x_t, x_0, here, there)
         elif sampler == 'dpm++':
-            before = levels[jnp.maximum(i - 1, 0)]  # the first step has none, and is its own
-            x_s = dpm_solver_step(x_t, x_0, previous_x0, before, here, there)
+            x_s = dpm_solver_step(x_t, x_0, previous_x0, before[i], here, there)
         else:
             raise ValueError(f'unknown sampler {sampler!r}; known: {", ".join(SAMPLERS)}')
         return (x_s, x_0), None

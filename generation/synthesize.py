@@ -71,7 +71,7 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
         start = priors.draw(prior, batch['label'], apart)
         images = samplers.sample(
             guided, keys, start, sampler=sampler, steps=steps, schedule=schedule,
-            spacing=spacing,
+            spacing=spacing, interval=guidance_interval,
         )
         return augment.to_uint8(images)
 

@@ -20,7 +20,7 @@ class DiT(nn.Module):
         width: channels of a token, a multiple of `head_width`.
         depth: transformer blocks.
         patch_size: side of the patches that become tokens, in pixels; divides the image's side.
-        dtype: of activations; parameters and normalisation stay float32.
+        dtype: of activations; parameters, normalisation and softmax stay float32.
         remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """
 
@@ -79,7 +79,8 @@ class DiT(nn.Module):
         batch, tokens, _ = h.shape
         qkv = nn.Dense(3 * self.width, dtype=self.dtype)(h)
         qkv = qkv.reshape(batch, tokens, 3, self.width // self.head_width, self.head_width)
-        mixed = nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        mixed = nn.dot_product_attention(q, k, v, force_fp32_for_softmax=True)
         return nn.Dense(self.width, dtype=self.dtype)(mixed.reshape(h.shape))
 
 

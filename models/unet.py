@@ -32,7 +32,7 @@ class UNet(nn.Module):
         class_map: whether a learnt map of each class is added to the first level of at most
             MAP_SIDE positions a side or, if all have more, to the last.
         dropout: probability, in [0, 1).
-        dtype: of activations; parameters and normalisation stay float32.
+        dtype: of activations; parameters, normalisation and softmax stay float32.
         remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """
 
@@ -160,9 +160,9 @@ class SelfAttention(nn.Module):
         tokens = _norm(h).reshape(batch, height * width, channels)
         qkv = nn.Dense(3 * channels, dtype=self.dtype, name='qkv')(tokens)
         q, k, v = jnp.split(qkv.reshape(batch, height * width, heads, -1), 3, axis=-1)
-        mixed = nn.dot_product_attention(q, k, v).reshape(tokens.shape)
+        mixed = nn.dot_product_attention(q, k, v, force_fp32_for_softmax=True)
         mixed = nn.Dense(channels, dtype=self.dtype, kernel_init=nn.initializers.zeros,
-                         name='out')(mixed)
+                         name='out')(mixed.reshape(tokens.shape))
         return h + mixed.reshape(h.shape)
 
 

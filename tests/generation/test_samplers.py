@@ -247,6 +247,25 @@ def test_the_whole_interval_is_guidance_and_the_empty_one_is_none():
     assert np.abs(part - whole).max() > 1e-3 and np.abs(part - off).max() > 1e-3
 
 
+@pytest.mark.parametrize(('interval', 'equal'), [((0.3, 0.7), True), ((0.0, 1.0), False)])
+def test_the_second_order_does_not_reach_over_the_ends_of_guidance(interval, equal):
+    """Where x_0 is constant but for a jump there, both solvers are exact, and of one mind."""
+    options = {'steps': 10, 'schedule': 'cosine', 'spacing': 'uniform'}
+    last = samplers.noise_levels(10, 'cosine', 'uniform')[-2]
+
+    def jumps(x_t, log_snr):
+        inside = samplers.in_interval(log_snr, (0.3, 0.7), 'cosine')
+        level = diffusion.expand(jnp.where(inside, 0.6, -0.2))
+        # the image is the last x_0: make it what the steps before have led to
+        return jnp.where(diffusion.expand(log_snr) > last - 0.1, x_t, level)
+
+    start = jnp.zeros((64, *SHAPE))
+    ddim, dpm = (np.asarray(samplers.sample(jumps, keys(64), start, sampler=sampler,
+                                            interval=interval, **options))
+                 for sampler in ('ddim', 'dpm++'))
+    assert (np.abs(dpm - ddim).max() < 1e-5) == equal
+
+
 def gaussian_of_class(x_t, log_snr, labels):
     return gaussian_denoiser(x_t, log_snr) + diffusion.expand(0.01 * labels)
 
