@@ -85,7 +85,7 @@ def get_config():
     s.fill = '4x'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.spacing = 'karras'  # of the noise levels: karras | uniform (in t)
-    s.steps = 12  # network evaluations an image, twice that with guidance
+    s.steps = 8  # network evaluations an image, twice that with guidance
     s.guidance_scale = 1.2  # 1: off
     s.guidance_interval = (0.0, 1.0)  # of time t, 1 pure noise: outside it guidance is off
     s.batch_size = 256  # over all devices and hosts

@@ -288,7 +288,7 @@ def test_the_guidance_interval(interval):
 def test_the_guidance_interval_holds_a_level():
     fields = {'synthesis.guidance_interval': (0.5, 0.52), 'synthesis.guidance_scale': 1.2}
     message = assert_refused(changed(**fields), 'synthesis.guidance_interval')
-    assert 'none of the config.synthesis.steps=12 noise levels' in message
+    assert 'none of the config.synthesis.steps=8 noise levels' in message
     check.check(changed(**fields | {'synthesis.spacing': 'uniform', 'synthesis.steps': 50}), 1)
     check.check(changed(**fields | {'synthesis.guidance_scale': 1.0}), 1)
 
