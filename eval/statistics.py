@@ -31,9 +31,8 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
         2007, arXiv 0712.1111), of S > 1 seeds S - 1, without which their mean would vary by a share
         of 1 / S too little (Rao & Wu 1988), and so of clusters. The percentiles of the draws are an
         interval with one seed, which knows only how test images vary; with more, or with clusters,
-        see `_student`. Where all draws are
-        alike, as when every image is right, it is the exact one of a share (Clopper & Pearson
-        1934).
+        see `_student`. Where all draws are alike, as when every image is right, it is the exact one
+        of a share (Clopper & Pearson 1934).
     """
     labels, predictions = _checked(labels, predictions, num_classes)
     own = each(labels, predictions, num_classes, groups)

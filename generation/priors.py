@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 GRID = 4  # blocks a side of the coarse images
-MOST = 500  # images of a class that are looked at
+MOST = 500  # images of a class that are looked at, evenly spread over all
 
 
 class Prior(NamedTuple):
@@ -34,11 +34,12 @@ def fit(images, labels, num_classes):
     """The `Prior` of training images uint8 [N, H, W, C], some of every class."""
     means, spread, freedom = [], np.zeros(()), 0
     for label in range(num_classes):
-        rows = np.flatnonzero(labels == label)[:MOST]
-        shades = images[rows].astype(np.float32) / 127.5 - 1
+        rows = np.flatnonzero(labels == label)
+        shades = images[rows[:: -(-len(rows) // MOST)]].astype(np.float32) / 127.5 - 1
         means.append(shades.mean(axis=0))
-        away = _coarse(shades - means[-1]).reshape(len(rows), -1)
-        spread, freedom = spread + away.T @ away, freedom + len(rows) - 1
+        coarse = _coarse(shades).astype(np.float64)
+        away = coarse - coarse.mean(axis=0)
+        spread, freedom = spread + away.T @ away, freedom + len(away) - 1
     covariance = spread / max(freedom, 1)
     # of few images it is singular: some 0.1 grey levels make it definite
     root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(covariance)))
@@ -57,11 +58,11 @@ def draw(prior, labels, keys):
 
 
 def _coarse(images):
-    """[N, H, W, C] -> [N, blocks, blocks, C], the means of blocks of pixels."""
+    """[N, H, W, C] -> [N, D], the means of blocks of pixels."""
     count, height, width, channels = images.shape
     high, wide = _blocks(height), _blocks(width)
     shape = count, high, height // high, wide, width // wide, channels
-    return images.reshape(shape).mean(axis=(2, 4))
+    return images.reshape(shape).mean(axis=(2, 4)).reshape(count, -1)
 
 
 def _blocks(size):

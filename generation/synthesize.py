@@ -71,11 +71,11 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
         start = priors.draw(prior, batch['label'], apart)
         images = samplers.sample(
             guided, keys, start, sampler=sampler, steps=steps, schedule=schedule,
-            spacing=spacing, interval=guidance_interval,
+            spacing=spacing, interval=guidance_interval if guidance_scale != 1 else (0.0, 1.0),
         )
         return augment.to_uint8(images)
 
-    mapped = parallel.mapped(draw)
+    mapped, everywhere = parallel.mapped(draw), parallel.everywhere(prior)
 
     def draw_batch(given, batch):
         local = pipeline.local_slice(batch_size, **parallel.place())
@@ -83,7 +83,7 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
         return parallel.unshard(mapped(given, parallel.shard(batch)))
 
     def make(params, labels, seeds, progress=lambda done, total: None, once=lambda _, draw: draw()):
-        given, images = parallel.everywhere((params, prior)), []
+        given, images = (parallel.everywhere(params), everywhere), []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],

@@ -1,6 +1,5 @@
 """From what the config names as images to train, validation and test, and to what suits them."""
 
-import collections
 import dataclasses
 import io
 import os
@@ -78,12 +77,6 @@ def read_splits(config, **options):
         raise ValueError(
             f'the class name {long[0][:40]!r}... is too long for the names of its synthetic '
             'images; give its folder one of up to 200 bytes (signs such as : count three)'
-        )
-    alike = collections.Counter(name.casefold() for name in train.class_names)
-    if two := sorted((n for n in train.class_names if alike[n.casefold()] > 1), key=str.casefold):
-        raise ValueError(
-            f'the classes {two[0]!r} and {two[1]!r} differ by capitals alone, so on some disks '
-            'their images would share a folder; rename one, or move its images into the other'
         )
     for source in (train, test):
         say_ignored(source)

@@ -241,7 +241,8 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
 
     Args:
         classes: names; () is all of them.
-        first_seed: an image is a function of its class, its seed and the generator.
+        first_seed: an image is a function of its class, its seed, the generator and the training
+            images.
         guidance: the scale; None: the run's.
     Returns:
         The number of images.

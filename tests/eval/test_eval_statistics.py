@@ -376,10 +376,10 @@ def test_clusters_count_as_what_they_are():
     assert np.ptp(whole['accuracy']['ci95']) > 1.8 * np.ptp(plain['ci95'])
 
 
-@pytest.mark.parametrize(('people', 'seeds'), [(8, 1), (8, 5), (20, 5)])
-def test_few_clusters_rarely_tell_a_difference_where_there_is_none(people, seeds):
+@pytest.mark.parametrize('seeds', [1, 5])
+def test_few_clusters_rarely_tell_a_difference_where_there_is_none(seeds):
     """Each person's images are all easier, or harder, for one arm: G answers, and G is few."""
-    rng, found, small, trials = np.random.default_rng(5), 0, 0, 150
+    rng, found, small, trials, people = np.random.default_rng(5), 0, 0, 150, 8
     of = np.repeat(np.arange(people), 25)
     labels = np.ones(len(of), int)
     for _ in range(trials):

@@ -199,7 +199,11 @@ def test_images_begin_from_what_their_class_is_from_afar(twenty):
     for label in range(4):
         moved = (drawn['mean'] - drawn['noise'])[labels == label].mean()
         assert abs(moved - 0.25 * mean[label, 0, 0, 0] / samplers.SIGMA_MAX) < 2e-3
-    again = make_sampler(400, prior=priors.Prior(mean, root), **options)
+    # two draws of normal numbers, not one twice
+    pair = drawn['noise'], drawn['both'] - drawn['mean']
+    inner = np.abs(drawn['both']).max(axis=(1, 2, 3)) < 1
+    assert abs(np.corrcoef(*(each[inner].ravel() for each in pair))[0, 1]) < 0.05
+    again = make_sampler(8, prior=priors.Prior(mean, root), **options)
     part = again(PARAMS, labels[7:9], seeds[7:9]) / 127.5 - 1
     np.testing.assert_array_equal(part, drawn['both'][7:9])
 

@@ -72,12 +72,6 @@ def test_a_class_name_with_a_line_break_is_refused(tmp_path):
         preparing.read_splits(config)
 
 
-def test_classes_that_share_a_folder_on_some_disks_are_refused(tmp_path):
-    config = config_of(tmp_path, {f'{name}/1.png': b'' for name in ('Ash', 'Elm', 'ash', 'oak')})
-    with pytest.raises(ValueError, match="'Ash' and 'ash' differ by capitals alone"):
-        preparing.read_splits(config)
-
-
 def test_facts_are_those_of_the_files(config):
     found = preparing.facts(config)
     assert found.side == 40 and found.grey and not found.accelerator
