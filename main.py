@@ -51,6 +51,7 @@ from train import (
     runs,
     stages,
     sweeping,
+    synthesizing,
 )
 from train.arms import ARMS, seeds
 from train.progress import say, show
@@ -105,8 +106,9 @@ _LEARN = [
 ]
 _CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
 _GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/generating.py']
-_CHECK = [
-    'train/judging.py', 'eval/generative.py', 'eval/predict.py', 'generation', 'data/splits.py',
+_CHECK = [  # and drawing
+    'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
+    'generation', 'data/splits.py',
 ]
 
 
@@ -136,7 +138,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         images_digest = disk.digest(folder / 'splits.json')
         copies_digest = disk.digest(folder / 'duplicates.json')
         parts = splits.load(folder)
-        plan = generating.fill_plan(config, parts)
+        plan = synthesizing.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 
     synthetic_folder = generator_folder = synthetic = None
@@ -175,14 +177,14 @@ def run(config, workdir, command, rerun=False, shared=None):
         )
         synthetic_folder, synthesis_digest = stage.run(
             'synthetic',
-            lambda out: generating.make_images(
+            lambda out: synthesizing.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
-            reads={'synthesis': generating.synthesis_reads(config), 'quality': config.quality},
+            reads={'synthesis': synthesizing.synthesis_reads(config), 'quality': config.quality},
             after=[judge_digest, generator_digest, copies_digest],
             code=[*_GENERATE, *_CHECK],
         )
         with guard.mistakes():
-            synthetic = generating.read_synthetic(synthetic_folder)
+            synthetic = synthesizing.read_synthetic(synthetic_folder)
 
     # before any classifier is trained
     refuse_changed(synthetic=True, images=synthesis_digest)

@@ -22,7 +22,7 @@ from benchmarks import common
 from configs import augmented, default
 from data import splits
 from eval import generative
-from train import generating, generator, judging, parallel
+from train import generator, judging, parallel, synthesizing
 from train import state as state_lib
 
 try:
@@ -41,7 +41,7 @@ def make_sampler(config, parts, **settings):
     """The product's sampler under `config`, some of its `synthesis` settings replaced."""
     config = ml_collections.ConfigDict(config)
     config.synthesis.update(settings)
-    return generating.make_draw(config, parts)
+    return synthesizing.make_draw(config, parts)
 
 
 def speed(config, options, write):

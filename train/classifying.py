@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from eval import predict
-from train import arms, classifier, generating, loop, runs
+from train import arms, classifier, loop, runs, synthesizing
 from train.progress import progress
 
 
@@ -69,7 +69,7 @@ def repeated_counts(config, parts, arm):
     """Images of each class in an epoch of the arm that repeats them, int [C]; None in others."""
     if not arms.ARMS[arm].repeated:
         return None
-    return parts.train_counts + generating.fill_plan(config, parts)
+    return parts.train_counts + synthesizing.fill_plan(config, parts)
 
 
 def _start(config, seed):

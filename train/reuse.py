@@ -20,7 +20,7 @@ from eval import metrics, predict, report, results, sheets, wording
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
-from train import arms, disk, generating, parallel, preparing, runs
+from train import arms, disk, parallel, preparing, runs, synthesizing
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -264,7 +264,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))
-    draw = generating.make_draw(config, parts, len(labels))
+    draw = synthesizing.make_draw(config, parts, len(labels))
     with progress('images') as update:
         images = draw(params, labels, seeds, update)
     for image, label, seed in zip(images, labels, seeds, strict=True):

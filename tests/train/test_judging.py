@@ -8,7 +8,7 @@ import pytest
 
 from data import splits
 from generation import export, quality
-from train import arms, generating, judging
+from train import arms, generating, judging, synthesizing
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def test_copies_are_dropped_and_test_images_never_looked_at(
         images = np.where(copied, parts.train.images[seeds % 40], fresh[seeds])
         return once({'seed': seeds}, lambda: images)
 
-    monkeypatch.setattr(generating, 'make_draw', lambda *_: draw)
-    generating.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
+    monkeypatch.setattr(synthesizing, 'make_draw', lambda *_: draw)
+    synthesizing.make_images(out, config, parts, np.array([6, 6]), made_by, judge)
     found = json.loads((out / 'quality.json').read_text('utf-8'))
     images, _, _ = export.read(out)
     assert len(images) == 12 and found['rejected']['copy'] >= 6
@@ -69,7 +69,7 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     judge, made_by = tmp_path / 'judge', tmp_path / 'generator'
     judging.train_judge(judge, config, parts)
     generating.train_generator(made_by, config, parts, judge)
-    make_draw, drawn = generating.make_draw, []
+    make_draw, drawn = synthesizing.make_draw, []
 
     def make(name, most):
         """How many batches it takes to fill `name`; after `most` it is interrupted."""
@@ -88,10 +88,10 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
             return lambda *arguments: draw(*arguments[:-1], functools.partial(one, arguments[-1]))
 
         drawn.clear()
-        monkeypatch.setattr(generating, 'make_draw', limited)
+        monkeypatch.setattr(synthesizing, 'make_draw', limited)
         (tmp_path / name).mkdir(exist_ok=True)
         arguments = config, parts, np.array([12, 9]), made_by, judge
-        generating.make_images(tmp_path / name, *arguments)
+        synthesizing.make_images(tmp_path / name, *arguments)
         return len(drawn)
 
     whole = make('whole', np.inf)
@@ -100,12 +100,12 @@ def test_drawing_goes_on_where_it_was_interrupted(parts, tiny_config, tmp_path, 
     kept = sorted((tmp_path / 'parts' / 'drawn').iterdir())
     assert whole > len(kept) == 2
     kept[0].write_bytes(kept[0].read_bytes()[:-200])
-    monkeypatch.setattr(generating.loop.StopSignal, 'requested', True, raising=False)
-    monkeypatch.setattr(generating.loop.StopSignal, '__enter__', lambda self: self)
-    monkeypatch.setattr(generating.loop.StopSignal, '__exit__', lambda *_: None)
-    with pytest.raises(generating.loop.Interrupted):  # whatever is there to be read
+    monkeypatch.setattr(synthesizing.loop.StopSignal, 'requested', True, raising=False)
+    monkeypatch.setattr(synthesizing.loop.StopSignal, '__enter__', lambda self: self)
+    monkeypatch.setattr(synthesizing.loop.StopSignal, '__exit__', lambda *_: None)
+    with pytest.raises(synthesizing.loop.Interrupted):  # whatever is there to be read
         make('parts', np.inf)
-    monkeypatch.setattr(generating.loop.StopSignal, 'requested', False)
+    monkeypatch.setattr(synthesizing.loop.StopSignal, 'requested', False)
     assert make('parts', np.inf) == whole - 1
     one, other = (
         {path.relative_to(tmp_path / name): path.read_bytes()
@@ -239,12 +239,12 @@ def test_what_synthesis_says_reaches_the_images(parts, tiny_config, monkeypatch,
         level = labels[:, None, None, None] / 4 - 0.5
         return params['gain'] * x_t / (1 + abs(x_t)) + level
 
-    monkeypatch.setattr(generating.generator, 'make_predict_x0', lambda *_: predict_x0)
+    monkeypatch.setattr(synthesizing.generator, 'make_predict_x0', lambda *_: predict_x0)
     labels, seeds = np.arange(8) % 4, np.arange(8)
 
     def draw(**fields):
         config = tiny_config(**{'synthesis.steps': 4} | fields)
-        draw = generating.make_draw(config, parts)
+        draw = synthesizing.make_draw(config, parts)
         return draw({'gain': np.float32(0.6)}, labels, seeds)
 
     assert (draw() == draw()).all()
