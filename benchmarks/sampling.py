@@ -19,6 +19,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks import common
+from benchmarks import steps as steps_lib
 from configs import augmented, default
 from data import splits
 from eval import generative
@@ -61,10 +62,8 @@ def speed(config, options, write):
     params = parallel.replicate(params)
     size = options.batch
     labels, seeds = np.arange(size) % NUM_CLASSES, np.arange(size)
-    images = np.random.default_rng(0).integers(0, 256, (NUM_CLASSES, *shape), np.uint8)
-    names = tuple(map(str, range(NUM_CLASSES)))
-    one_each = splits.ImageSet(images, np.arange(NUM_CLASSES, dtype=np.int32), names)
-    parts = splits.Splits(one_each, one_each, one_each, names)
+    one_each = steps_lib.picture_set(NUM_CLASSES, config.data.image_size, NUM_CLASSES)
+    parts = splits.Splits(one_each, one_each, one_each, one_each.names)
     rows = []
     for (sampler, name), scale in itertools.product(SAMPLERS.items(), (1.0, 1.2)):
         settings = {'sampler': sampler, 'steps': options.steps, 'guidance_scale': scale}

@@ -40,11 +40,11 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
     result = {}
     for name, values in own.items():
         mean, error = values.mean(axis=0), np.nanstd(draws[name], axis=-1)
-        count = _count(_inside(name, labels, num_classes, groups), clusters)
-        known = np.inf if clusters is None else count
-        ci95 = np.clip(_student(percentiles(draws[name]), values, error, known), 0, 1)
+        inside = _inside(name, labels, num_classes, groups)
+        images = _uncertain(inside, clusters)
+        ci95 = np.clip(_student(percentiles(draws[name]), values, error, images), 0, 1)
         if not mean.ndim and error < TINY:
-            unseen = _unseen(count)
+            unseen = _unseen(_count(inside, clusters))
             ci95 = mean * (1 - unseen), mean + (1 - mean) * unseen
         ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
         result[name] = {'mean': _plain(mean), 'ci95': ci95}
@@ -80,7 +80,7 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         differences, error = each_b[name] - each_a[name], np.nanstd(draws, axis=-1)
         mean = differences.mean(axis=0)
         inside = _inside(name, labels, num_classes, groups)
-        images = np.inf if clusters is None else _count(inside, clusters)
+        images = _uncertain(inside, clusters)
         ci95 = _student(percentiles(draws), differences, error, images)
         p = np.minimum(1.0, 2 * (1 + tail) / (known + 1))
         if len(differences) > 1 or clusters is not None:
@@ -104,12 +104,12 @@ def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
     labels, *arms = _checked_pair(labels, predictions_a, predictions_b, num_classes)
     draws_a, draws_b = (resampled(labels, arm, num_classes, groups, samples, seed, vary=False,
                                   clusters=clusters) for arm in arms)
-    errors = {name: np.nanstd(draws_b[name] - draws_a[name], axis=-1) for name in draws_a}
-    if clusters is None:
-        return errors
-    counts = {name: _count(_inside(name, labels, num_classes, groups), clusters) for name in errors}
-    return {name: error * _quantile(np.maximum(1, counts[name] - 1)) / _quantile(np.inf)
-            for name, error in errors.items()}
+    result = {}
+    for name in draws_a:
+        images = _uncertain(_inside(name, labels, num_classes, groups), clusters)
+        wider = _quantile(np.maximum(1, images - 1)) / _quantile(np.inf)
+        result[name] = wider * np.nanstd(draws_b[name] - draws_a[name], axis=-1)
+    return result
 
 
 def mcnemar(labels, predictions_a, predictions_b) -> float:
@@ -159,8 +159,7 @@ def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
     recall_a, recall_b = (
         each(np.asarray(labels), arm, num_classes, None)['per_class_recall']
         for arm in (predictions_a, predictions_b))
-    own = labels == np.arange(num_classes)[:, None]
-    images = np.inf if clusters is None else _count(own, clusters)
+    images = _uncertain(_inside('per_class_recall', labels, num_classes, None), clusters)
     return _student_p(recall_b - recall_a, standard_error, images)
 
 
@@ -285,6 +284,11 @@ def _count(mask: np.ndarray, clusters) -> np.ndarray:
         starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
         mask = np.logical_or.reduceat(mask[..., order], starts, axis=-1)
     return mask.sum(axis=-1)
+
+
+def _uncertain(mask: np.ndarray, clusters):
+    """`_freedom`'s images: the clusters that the mask [..., N] holds, or infinitely many images."""
+    return np.inf if clusters is None else _count(mask, clusters)
 
 
 def _unseen(count: np.ndarray) -> np.ndarray:

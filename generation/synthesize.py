@@ -75,7 +75,7 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
         )
         return augment.to_uint8(images)
 
-    mapped, everywhere = parallel.mapped(draw), parallel.everywhere(prior)
+    mapped, prior = parallel.mapped(draw), parallel.everywhere(prior)
 
     def draw_batch(given, batch):
         local = pipeline.local_slice(batch_size, **parallel.place())
@@ -83,7 +83,7 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
         return parallel.unshard(mapped(given, parallel.shard(batch)))
 
     def make(params, labels, seeds, progress=lambda done, total: None, once=lambda _, draw: draw()):
-        given, images = (parallel.everywhere(params), everywhere), []
+        given, images = (parallel.everywhere(params), prior), []
         for first in range(0, len(labels), batch_size):
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],

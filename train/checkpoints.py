@@ -194,12 +194,10 @@ def _manifest(path):
 
     But of what a system leaves behind, where somebody looked at the folder (.DS_Store).
     """
-    names = sorted(
-        file.relative_to(path).as_posix()
-        for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST
-        and not folders.is_hidden(file.relative_to(path).as_posix())
-    )
-    return ''.join(f'{disk.digest(path / name)}  {name}\n' for name in names)
+    files = (file for file in path.rglob('*') if file.is_file() and file.name != _MANIFEST)
+    names = sorted(file.relative_to(path).as_posix() for file in files)
+    return ''.join(f'{disk.digest(path / name)}  {name}\n'
+                   for name in names if not folders.is_hidden(name))
 
 
 def _refuse_not_finite(arrays, path):
