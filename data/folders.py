@@ -13,6 +13,7 @@ import numpy as np
 from data.decode import BadImage, EncodedSource
 
 SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp')
+PARTS = ('train', 'training', 'test', 'testing', 'val', 'valid', 'validation')
 LEFT_BEHIND = ('Thumbs.db', 'desktop.ini', 'Icon\r')
 MAX_FILE_BYTES = 2**28
 
@@ -33,21 +34,18 @@ def open_folder(root, image_size, class_names=None):
     """
     root = _existing(root)
     classes, ignored = _class_files(root)
+    if parts := _parts(classes, class_names):
+        where = root if root.is_dir() else root.with_suffix('')
+        raise ValueError(
+            f'{root}: by {" and ".join(parts)} it is parted into sets and not into classes; let each '
+            f'set be a folder of its own{"" if root.is_dir() else ", unpacked,"} with one folder '
+            f'per class in it, and name them: --config.data.train={where}/train --config.data.test='
+            f'{where}/test (without the second, a run holds out images of the first)'
+        )
     if not any(classes.values()):
-        hint = ''
-        found = [_slashed(root, path) for path in ignored if is_image(path)]
-        if found:
-            name = min(found, key=lambda name: '/' in name)
-            where = 'deeper' if '/' in name else 'right in it'
-            hint = f'; {name} lies {where}: name the folder that holds the class folders'
-            if is_hidden(name):
-                hint = f'; {name} lies in a hidden folder: give it another name'
-        elif kinds := {pathlib.PurePath(path).suffix for path in ignored} - {''}:
-            listed = ', '.join(sorted(kinds))
-            hint = f'; there are only {listed}, to be converted if they are images'
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
-            f'{" ".join(SUFFIXES)} files{hint}'
+            f'{" ".join(SUFFIXES)} files{_hint(root, classes, ignored)}'
         )
     if class_names is None:
         class_names = tuple(sorted(classes))
@@ -55,16 +53,52 @@ def open_folder(root, image_size, class_names=None):
         if empty:
             raise ValueError(
                 f'{root}: no images in the class folders {empty[:5]}; add some or remove them'
+                f'{_hint(root, empty, ignored)}'
             )
     unknown = sorted(name for name in classes if classes[name] and name not in class_names)
     if unknown:
-        raise ValueError(f'{root}: has classes that the training set lacks: {unknown[:5]}')
+        raise ValueError(
+            f'{root}: has classes that the training set lacks: {unknown[:5]}; that has '
+            f'{list(class_names[:5])}{" and more" if len(class_names) > 5 else ""}: rename these '
+            'folders, or take them out'
+        )
     rows = [(k, path) for k, name in enumerate(class_names) for path in classes.get(name, ())]
     labels, paths = zip(*rows, strict=True)
     read = functools.partial(_read_member, root, _version(root), paths)
     return EncodedSource(
         class_names, np.array(labels, np.int32), paths, image_size, read, ignored
     )
+
+
+def _parts(classes, class_names):
+    """Those of the folders that seem to be parts of a set and no classes: where all are called so,
+    or one that has no image right in it. Among others that have, a train is a vehicle."""
+    named = sorted(name for name in classes if name.casefold() in PARTS)
+    empty = class_names is None and not all(classes[name] for name in named)
+    return named if empty or len(named) == len(classes) > 1 else []
+
+
+def _hint(root, empty, ignored):
+    """What to do about the class folders `empty`, by a file that is no image of a class; or ''."""
+    deeper, nowhere, kinds = [], [], set()
+    for path in ignored:
+        parts = unicodedata.normalize('NFC', _slashed(root, path)).split('/')
+        level = next((i for i, part in enumerate(parts[:-1], 1) if part in empty), 0)
+        if is_image(path):
+            (deeper if level else nowhere).append((parts, level))
+        elif level or not empty:
+            kinds.add(pathlib.PurePath(path).suffix)
+    for parts, level in deeper[:1]:
+        flat = '/'.join([*parts[:level], '_'.join(parts[level:])])
+        return (f'; {"/".join(parts)} lies deeper: name the folder that holds the class folders or, '
+                f'if {parts[level - 1]} is a class, make it {flat}')
+    if listed := ', '.join(sorted(kinds - {''})):
+        return f'; there are only {listed}, to be converted if they are images'
+    for parts, _ in nowhere[:1]:
+        if is_hidden(name := '/'.join(parts)):
+            return f'; {name} lies in a hidden folder: give it another name'
+        return f'; {name} lies right in it: name the folder that holds the class folders'
+    return ''
 
 
 def open_images(root, image_size):

@@ -218,11 +218,40 @@ def test_images_in_hidden_folders_alone_are_pointed_to(tmp_path):
         open_folder(root)
 
 
-def test_images_that_lie_deeper_are_pointed_to(tmp_path):
-    names = (f'{split}/{name}/0.png' for split in ('train', 'test') for name in ('cat', 'dog'))
+@pytest.mark.parametrize('names, said', [
+    (['a/cat/0.png', 'b/dog/0.png'], 'a/cat/0.png lies deeper: name the folder that holds the class '
+     'folders or, if a is a class, make it a/cat_0.png'),
+    (['cat/0.png', 'dog/p1/day 2/0.png'], r"folders .'dog'.; .*; dog/p1/day 2/0.png lies deeper: .*"
+     'if dog is a class, make it dog/p1_day 2_0.png'),
+    (['cat/0.png', 'dog/0.tif', 'fox/0.gif', '.x/0.png'],
+     r"folders .'dog', 'fox'.; .*; there are only .gif, .tif, to be converted"),
+])
+def test_images_that_lie_elsewhere_are_pointed_to(tmp_path, names, said):
     root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
-    with pytest.raises(ValueError, match='test/cat/0.png lies deeper: name the folder that holds'):
+    with pytest.raises(ValueError, match=said):
         open_folder(root)
+
+
+@pytest.mark.parametrize('names', [
+    ['train/cat/0.png', 'train/dog/0.png', 'test/cat/0.png', 'test/dog/0.png'],
+    ['train/cat/0.png', 'train/dog/0.png', 'test/0.png'],
+    ['cat/0.png', 'dog/0.png', 'test/cat/0.png'],
+    ['train/cat_0.png', 'train/dog_0.png', 'test/cat_1.png'],
+    ['set/Train/cat/0.png', 'set/Valid/cat/0.png'],
+])
+@pytest.mark.parametrize('write', [write_tree, write_zip])
+def test_parts_of_a_set_are_no_classes(tmp_path, write, names):
+    root = write(tmp_path / 'set.zip', dict.fromkeys(names, encode(flat())))
+    where = root if root.is_dir() else tmp_path / 'set'
+    said = f'parted into sets and not into classes.*--config.data.train={where}/train '
+    with pytest.raises(ValueError, match=said):
+        open_folder(root)
+
+
+def test_a_train_is_a_class_among_others(tmp_path):
+    names = ('bus/0.png', 'train/0.png')
+    root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
+    assert open_folder(root, root)[1].class_names == ('bus', 'train')
 
 
 def test_a_zip_that_was_replaced_is_opened_anew(tmp_path):
