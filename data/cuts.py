@@ -48,29 +48,42 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
 def group(names, pattern):
     """Which images belong together, int [N]: those in whose names `pattern` finds the same.
 
-    Args:
-        names: of their files, [N], of which <class>/<file> counts, however they are wrapped.
-        pattern: a regular expression; what counts is the parts in brackets or, without any, all
-            that it finds. A name in which it finds nothing is a group of its own. '': returns None.
+    Args: as of `shared`. A name in which it finds nothing is a group of its own. '': returns None.
 
     Raises:
         ValueError: `pattern` is no regular expression.
     """
     if not pattern:
         return None
+    number: dict[tuple | int, int] = {}
+    return np.array([number.setdefault(i if found is None else found, len(number))
+                     for i, found in enumerate(shared(names, pattern))], np.int64)
+
+
+def shared(names, pattern):
+    """What `pattern` finds in each name, a tuple, or None where that is nothing.
+
+    Args:
+        names: of files, [N], of which <class>/<file> counts, however they are wrapped.
+        pattern: a regular expression; what counts is the parts in brackets or, without any, all
+            that it finds.
+
+    Raises:
+        ValueError: `pattern` is no regular expression.
+    """
     try:
         search = re.compile(unicodedata.normalize('NFC', pattern)).search
     except re.error as error:
         raise ValueError(
             f'config.splits.group_by={pattern!r} is no regular expression: {error}'
         ) from error
-    number, groups = {}, []
-    for i, name in enumerate(names):
+    result = []
+    for name in names:
         name = unicodedata.normalize('NFC', name)  # macOS and others write an umlaut differently
         match = search('/'.join(name.replace('\\', '/').split('/')[-2:]))
         found = match.groups() or (match.group(),) if match else ()
-        groups.append(number.setdefault(found if any(found) else i, len(number)))
-    return np.array(groups, np.int64)
+        result.append(found if any(found) else None)
+    return result
 
 
 def stratified_cut(labels, fraction, seed):

@@ -37,10 +37,11 @@ def open_folder(root, image_size, class_names=None):
     if parts := _parts(classes, class_names):
         where = root if root.is_dir() else root.with_suffix('')
         raise ValueError(
-            f'{root}: by {" and ".join(parts)} it is parted into sets and not into classes; let each '
-            f'set be a folder of its own{"" if root.is_dir() else ", unpacked,"} with one folder '
-            f'per class in it, and name them: --config.data.train={where}/train --config.data.test='
-            f'{where}/test (without the second, a run holds out images of the first)'
+            f'{root}: by {" and ".join(parts)} it is parted into sets and not into classes; let '
+            f'each set be a folder of its own{"" if root.is_dir() else ", unpacked,"} with one '
+            f'folder per class in it, and name them: --config.data.train={where}/train '
+            f'--config.data.test={where}/test (without the second, a run holds out images of the '
+            'first)'
         )
     if not any(classes.values()):
         raise ValueError(
@@ -90,8 +91,8 @@ def _hint(root, empty, ignored):
             kinds.add(pathlib.PurePath(path).suffix)
     for parts, level in deeper[:1]:
         flat = '/'.join([*parts[:level], '_'.join(parts[level:])])
-        return (f'; {"/".join(parts)} lies deeper: name the folder that holds the class folders or, '
-                f'if {parts[level - 1]} is a class, make it {flat}')
+        return (f'; {"/".join(parts)} lies deeper: name the folder that holds the class folders '
+                f'or, if {parts[level - 1]} is a class, make it {flat}')
     if listed := ', '.join(sorted(kinds - {''})):
         return f'; there are only {listed}, to be converted if they are images'
     for parts, _ in nowhere[:1]:

@@ -13,6 +13,7 @@ from data.decode import BadImage
 SPLITS = ('train', 'validation', 'test')
 MOVED = 'moved to train'  # how the action on a group of copies begins that now lies there
 LOOK = 6  # near copies: fewer are some photographs, encoded anew or mirrored
+DISAGREE = '; labels disagree: '  # and here, of one picture in two classes
 NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=1'
 
 
@@ -47,7 +48,8 @@ class Splits:
     """The three splits and what was noticed on the way.
 
     `duplicates` is a list of {'names': ['split:name', ...], 'pixels': 'equal' or 'near', 'action':
-    str, 'parted': images that were moved or dropped}, `bad_images` of {'name': str, 'error': str}.
+    str, 'parted': images that were moved or dropped}, `bad_images` of {'name': str, 'error': str},
+    `ignored` of the names of files in the sources' folders that are no part of them.
     """
 
     train: ImageSet
@@ -56,6 +58,7 @@ class Splits:
     class_names: tuple[str, ...]
     duplicates: list = dataclasses.field(default_factory=list)
     bad_images: list = dataclasses.field(default_factory=list)
+    ignored: list = dataclasses.field(default_factory=list)
 
     @property
     def train_counts(self):
@@ -83,6 +86,11 @@ class Splits:
         return again
 
     @property
+    def untested(self):
+        """Names of the classes that have no test image."""
+        return [self.class_names[label] for label in _lacking(self.test, self.class_names)]
+
+    @property
     def untested_for_copies(self):
         """Names of the classes all of whose test images were taken out as copies."""
         label_of = dict(zip(self.train.names, self.train.labels.tolist()))
@@ -91,12 +99,17 @@ class Splits:
             if any(split == 'test' for split, _ in _members(entry))
             for _, name in _members(entry) if name in label_of
         }
-        return [self.class_names[label] for label in sorted(moved - {*self.test.labels.tolist()})]
+        return [name for name in self.untested if self.class_names.index(name) in moved]
 
     @property
     def leaks(self):
         """The groups of copies that lay in more than one split before they were parted."""
         return [entry for entry in self.duplicates if entry['parted']]
+
+    @property
+    def contradictions(self):
+        """The groups of copies whose images are of several classes."""
+        return [entry for entry in self.duplicates if DISAGREE in entry['action']]
 
 
 def prepare(
@@ -149,8 +162,11 @@ def prepare(
     sets, records = part_duplicates(
         sets, class_names, test_source is not None, duplicate_correlation, grouped=bool(group_by)
     )
-    _check(sets, class_names, missing_hint(records, bad or []))
-    return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [])
+    _check(sets, class_names, missing_hint(records, bad or [], group_by))
+    ignored = [name for source in (train_source, test_source)
+               for name in getattr(source, 'ignored', ())]
+    return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [],
+                  ignored=ignored)
 
 
 def groups(train_source, test_source, group_by):
@@ -234,7 +250,7 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
                     join[split].append(row)
         labels = sorted({class_names[sets[split].labels[row]] for split, row in members})
         if len(labels) > 1:
-            action += f'; labels disagree: {", ".join(labels)}'
+            action += f'{DISAGREE}{", ".join(labels)}'
         names = [f'{split}:{sets[split].names[row]}' for split, row in members]
         records.append({
             'names': names, 'pixels': 'equal' if equal else 'near', 'action': action,
@@ -253,13 +269,14 @@ def near_parted(records):
     return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
 
 
-def missing_hint(records, bad_images):
-    """For a message on missing images: how many are unusable, or were taken out as copies."""
-    hint = ''
+def missing_hint(records, bad_images, group_by):
+    """For a message on missing images: what keeps them together, how many are unusable or were
+    taken out as copies."""
+    hint = f'; config.splits.group_by={group_by!r} keeps groups in one split' if group_by else ''
     if bad_images:
         first = bad_images[0]
-        hint = (f'; unusable images: {len(bad_images)}, the first {first["name"]}: '
-                f'{first["error"]}')
+        hint += (f'; unusable images: {len(bad_images)}, the first {first["name"]}: '
+                 f'{first["error"]}')
     parted = [entry for entry in records if entry['parted']]
     if not parted:
         return hint
@@ -288,9 +305,7 @@ def _regroup(sets, leave, join):
 
 
 def _check(sets, class_names, hint):
-    counts = np.bincount(sets['train'].labels, minlength=len(class_names))
-    missing = [name for name, n in zip(class_names, counts) if n == 0]
-    if missing:
+    if missing := [class_names[label] for label in _lacking(sets['train'], class_names)]:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
             f'lower the split fractions or remove the class{hint}'
@@ -299,11 +314,17 @@ def _check(sets, class_names, hint):
         raise ValueError(f'no test image is left; give a test set, or more images a class{hint}')
 
 
+def _lacking(one, class_names):
+    """The numbers of the classes of which an `ImageSet` has no image."""
+    return np.flatnonzero(np.bincount(one.labels, minlength=len(class_names)) == 0)
+
+
 # Cache ----------------------------------------------------------------------------------------
 
+_IF_ANY = 'bad_images', 'ignored'  # lists that have a file only where they are not empty
 
 def save(splits, folder):
-    """Write the images, splits.json, duplicates.json and, if any, bad_images.json."""
+    """Write the images, splits.json, duplicates.json and, if any, bad_images.json, ignored.json."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = {'class_names': splits.class_names, 'counts': {}, 'images': {}}
@@ -318,8 +339,14 @@ def save(splits, folder):
         ]
     (folder / 'splits.json').write_text(json.dumps(listed, indent=1))
     (folder / 'duplicates.json').write_text(json.dumps(splits.duplicates, indent=1))
-    if splits.bad_images:
-        (folder / 'bad_images.json').write_text(json.dumps(splits.bad_images, indent=1))
+    for name in _IF_ANY:
+        if found := getattr(splits, name):
+            (folder / f'{name}.json').write_text(json.dumps(found, indent=1))
+
+
+def _if_any(folder, name):
+    path = folder / f'{name}.json'
+    return json.loads(path.read_text('utf-8')) if path.exists() else []
 
 
 def listing(folder):
@@ -349,12 +376,13 @@ def load(folder):
             if len(images) != len(names):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')
             sets[split] = ImageSet(images, np.array(labels, np.int32), names)
-        bad = folder / 'bad_images.json'
+        bad_images, ignored = (_if_any(folder, name) for name in _IF_ANY)
         return Splits(
             **sets,
             class_names=tuple(listed['class_names']),
             duplicates=json.loads((folder / 'duplicates.json').read_text()),
-            bad_images=json.loads(bad.read_text()) if bad.exists() else [],
+            bad_images=bad_images,
+            ignored=ignored,
         )
     except (OSError, ValueError, KeyError) as error:
         problem = f'damaged data cache ({error}); delete it and run again'

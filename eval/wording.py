@@ -29,7 +29,7 @@ def claimed(said: str, found: Sequence[str]) -> str:
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """Why an answer about these arms is no claim yet, in a few words each; see `caution`."""
-    return few_seeds(result['seeds']) + not_learnt(result, arms)
+    return few_seeds(result['seeds']) + not_learnt(result, arms) + _many_untested(result)
 
 
 def few_seeds(seeds: int) -> list[str]:
@@ -40,6 +40,16 @@ def few_seeds(seeds: int) -> list[str]:
 def not_learnt(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """The doubts about those of `arms` that do not know their own training images."""
     return [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
+
+
+def _many_untested(result: Mapping) -> list[str]:
+    """The doubt of an answer that knows nothing of more than a quarter of the classes."""
+    untested, classes = len(_without_tests(result)), len(_classes(result))
+    return [f'{untested} of {classes} classes untested'] if untested > classes / 4 else []
+
+
+def _without_tests(result: Mapping) -> list[str]:
+    return [name for name, row in _classes(result).items() if not row['support']]
 
 
 def _control(result: Mapping) -> str | None:
@@ -153,12 +163,12 @@ def _unseen(synthetic: Mapping) -> str:
 
 
 def _untested(result: Mapping) -> str:
-    classes = _classes(result)
-    names = [name for name, row in classes.items() if not row['support']]
+    names = _without_tests(result)
     if not names:
         return ''
-    return (f'{len(names)} of {len(classes)} classes ha{"s" if len(names) == 1 else "ve"} no test '
-            f'image, and nothing here is said of {some(names)}.')
+    verb = 'has' if len(names) == 1 else 'have'
+    return (f'{len(names)} of {len(_classes(result))} classes {verb} no test image, and nothing '
+            f'here is said of {some(names)}.')
 
 
 def _hardly_tested(result: Mapping) -> str:
@@ -213,10 +223,12 @@ def judge(synthetic: Mapping) -> str:
 
 def images(result: Mapping) -> str:
     """Sentences on what was found among the real images; '' if nobody looked."""
-    left_out = result.get('unusable')
+    left_out, ignored = result.get('unusable'), result.get('ignored')
     found = (
         repeats(result['duplicates']), _together(result),
-        f'Unusable image files that were left out: {left_out:,}.' if left_out else '')
+        f'Unusable image files that were left out: {left_out:,}.' if left_out else '',
+        f'Files that were passed over, as they are no images right in a class folder: {ignored:,} '
+        '(data/ignored.json).' if ignored else '')
     return ' '.join(filter(None, found))
 
 
@@ -224,7 +236,8 @@ def repeats(found: Mapping | None) -> str:
     """A sentence on copies among the real images; '' if nobody looked.
 
     Args: found: {'groups': of copies, 'across_splits': those that lay in several splits, 'parted':
-        images that were moved or dropped for it, 'near': whether near copies were looked for}.
+        images that were moved or dropped for it, 'near': whether near copies were looked for,
+        'contradictions': groups whose images are of several classes}.
     """
     if not found:
         return ''
@@ -235,6 +248,8 @@ def repeats(found: Mapping | None) -> str:
     if found['across_splits']:
         across = (f'{found["across_splits"]:,} lay across splits, for which {found["parted"]:,} '
                   'were moved to train or left out.')
+    if wrong := found.get('contradictions'):
+        across += f' In {wrong:,} of the groups the labels disagree (data/duplicates.json).'
     return f'Groups of copies ({kind}) among the real images: {found["groups"]:,}; {across}'
 
 
@@ -243,7 +258,9 @@ def _together(result: Mapping) -> str:
     count = result.get('test_clusters')
     if not count:
         return ''
-    return (f'Images that belong together (config.splits.group_by) lie in one split. The '
+    alone = result.get('ungrouped')
+    but = f', but for {alone:,} in whose names it finds nothing' if alone else ''
+    return (f'Images that belong together (config.splits.group_by{but}) lie in one split. The '
             f'{result["test_images"]:,} test images are {count:,} such groups, which is what the '
             'intervals go by; the exact tests take images for independent, and their p may be too '
             'small.')

@@ -24,7 +24,6 @@ PRESETS = ('folder', 'auto', 'grocery', 'folder128')
 SHOWN = 5
 HAVE = 'class has', 'classes have'
 RARE = 10  # images of a class, below which a classifier hardly ever names it
-DARK = 64  # of 255: 14 bits in files of 16
 TIMED = 5  # steps
 GAIN = 7  # points of accuracy, as much as synthetic images gave any photographs
 SEEDS = 5  # of the expected times, unless the user says otherwise
@@ -93,8 +92,8 @@ def _show_counts(parts, found, group_by, cut):
     if rare := int((counts < RARE).sum()):
         say(f'  {plural(rare, *HAVE)} under {RARE} training images: neither network learns '
             'much of them; more images would')
-    if untested := int((tests < RARE).sum()):
-        say(f'  {plural(untested, *HAVE)} under {RARE} test images: of each of them alone '
+    if hardly := int(((0 < tests) & (tests < RARE)).sum()):
+        say(f'  {plural(hardly, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
     groups = cuts.group(parts.test.names, group_by)
     known = len(parts.test if groups is None else np.unique(groups))
@@ -111,29 +110,25 @@ def _show_counts(parts, found, group_by, cut):
 
 
 def _show_trouble(parts):
-    for kind, entries, text in (
-        (('unusable image',), parts.bad_images, lambda e: f'{e["name"]}: {e["error"]}'),
+    for kind, shown, entries, text in (
+        (('unusable image',), len(parts.bad_images), parts.bad_images,
+         lambda e: f'{e["name"]}: {e["error"]}'),
         (('group of images that show one picture', 'groups of images that show one picture'),
-         parts.duplicates,
+         SHOWN, sorted(parts.duplicates, key=lambda e: splits.DISAGREE not in e['action']),
          lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
     ):
         say(plural(len(entries), *kind))
-        for entry in entries[:SHOWN]:
+        for entry in entries[:shown]:
             say(f'  {text(entry)}')
-        if len(entries) > SHOWN:
-            say(f'  and {len(entries) - SHOWN} more; a run lists them in its folder data/')
+        if len(entries) > shown:
+            say(f'  and {len(entries) - shown} more; a run lists them in its folder data/')
     if parts.leaks:
         say(
             f'{len(parts.leaks)} of them lay in two splits, which would have told a test its '
             'answers; a run moves or drops them'
         )
-    some = parts.train.images[:: -(-len(parts.train) // preparing.LOOKED_AT)]
-    brightest = int(np.median(some.max(axis=(1, 2, 3))))
-    if brightest < DARK:
-        say(
-            f'half of the images have no value above {brightest} of 255 and will look black; where '
-            'they are of 10 to 14 bits in files of 16, multiply them until they fill these'
-        )
+    for line in preparing.warnings(parts):
+        say(line)
 
 
 def _show_costs(parts, found, arms, given):

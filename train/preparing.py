@@ -19,6 +19,8 @@ from train.progress import progress, say
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 SHOWN = 3  # names of files that are passed over
+FLAT = 64  # of 255 levels: 14 bits in files of 16
+FEW = 0.1  # share of the images that may be so
 NEAR = 0.05  # share of the held-out images that may be near copies before the user is asked
 
 
@@ -38,13 +40,40 @@ def prepare_data(folder, config):
     if bad := parts.bad_images:
         say(f'  {plural(len(bad), "unusable image")} left out, see data/bad_images.json; the '
             f'first: {bad[0]["name"]}: {bad[0]["error"]}')
-    near = splits.near_parted(parts.duplicates)
-    lost = parts.untested_for_copies
+    for line in warnings(parts):
+        say(f'  {line}')
+
+
+def warnings(parts):
+    """What should make a user look at the images again before a run, a line each."""
+    lines = []
+    near, lost = splits.near_parted(parts.duplicates), parts.untested_for_copies
     if near > NEAR * (len(parts.validation) + len(parts.test)) or lost:
         taken = sum(entry['parted'] for entry in parts.leaks)
         none = f', and no test image is left of {some(lost)}' if lost else ''
         way_out = f'; {splits.NO_COPIES}' if near else ''
-        say(f'  {taken} images were taken for copies, see data/duplicates.json{none}{way_out}')
+        lines.append(
+            f'{taken} images were taken for copies, see data/duplicates.json{none}{way_out}')
+    if never := [name for name in parts.untested if name not in lost]:
+        lines.append(f'no test image of {some(never)}: nothing will be said of '
+                     f'{"it" if len(never) == 1 else "them"}')
+    if twice := parts.contradictions:
+        lines.append(f'{plural(len(twice), "picture")} in two classes or more, as '
+                     f'{", ".join(twice[0]["names"][:3])}: the labels of one are wrong')
+    return lines + _dull(parts.train.images)
+
+
+def _dull(images):
+    """A line if many images have so few levels that they look black or grey."""
+    shown = images[:: -(-len(images) // LOOKED_AT)]
+    levels = np.ptp(shown.reshape(len(shown), -1).astype(int), axis=1)
+    flat = int((levels <= FLAT).sum())
+    if flat <= FEW * len(shown):
+        return []
+    return [f'{flat} of {len(shown)} images looked at span no more than {FLAT} of 255 levels: '
+            'little is to be seen in them, and copies among them may not be found; where they are '
+            'of 10 to 14 bits in files of 16, or of few values around one, spread these over all '
+            'that a file can hold']
 
 
 def data_reads(config):
@@ -99,9 +128,19 @@ def read_splits(config, **options):
         one = 'a group of images (config.splits.group_by)' if config.splits.group_by else 'an image'
         raise ValueError(
             f'no class has {one} to spare for validation; give 3 or more a class, or 2 and a '
-            f'config.data.test{splits.missing_hint(parts.duplicates, parts.bad_images)}'
+            f'config.data.test{_why_missing(parts, config)}'
+        )
+    if len(parts.untested) == len(parts.class_names) - 1:
+        tested, = {*parts.class_names} - {*parts.untested}
+        raise ValueError(
+            f'all test images are of one class, {tested!r}, and to name it always would be right; '
+            f'give test images of the others{_why_missing(parts, config)}'
         )
     return parts
+
+
+def _why_missing(parts, config):
+    return splits.missing_hint(parts.duplicates, parts.bad_images, config.splits.group_by)
 
 
 def _say_groups(train, test, pattern):
@@ -119,11 +158,16 @@ def _say_groups(train, test, pattern):
         )
     say(f'  {len(groups):,} images in {len(sizes):,} groups that share what config.splits.group_by '
         f'finds in their names, the largest of {largest:,}')
+    lone = [name for name, found in zip(train.names, cuts.shared(train.names, pattern))
+            if found is None]
+    if lone:
+        say(f'  in {plural(len(lone), "name")} of these, as {lone[0]}, it finds nothing: each such '
+            'image counts as a group of its own')
     of_class = np.unique(np.stack([train.labels, groups]), axis=1)[0]
     alone = np.flatnonzero(np.bincount(of_class, minlength=len(train.class_names)) == 1)
     if len(alone) and test is None:
         names = some([train.class_names[label] for label in alone])
-        say(f'  all images of {names} are one group: none of them will be tested')
+        say(f'  all images of {names} are one group')
     if known := int(np.isin(groups, tested).sum()):
         say(f'  {plural(known, "image")} left out, whose group lies in config.data.test')
 

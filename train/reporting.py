@@ -7,7 +7,7 @@ import urllib.parse
 import numpy as np
 from PIL import Image
 
-from data import cuts
+from data import cuts, splits
 from eval import report, results, sheets
 from train import arms, classifying, provenance, stages
 
@@ -56,13 +56,21 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                 'groups': len(parts.duplicates), 'across_splits': len(parts.leaks),
                 'parted': sum(entry['parted'] for entry in parts.leaks),
                 'near': config.splits.duplicate_correlation < 1,
+                'contradictions': len(parts.contradictions),
             },
-            'unusable': len(parts.bad_images),
+            'unusable': len(parts.bad_images), 'ignored': len(parts.ignored),
+            'ungrouped': _ungrouped(parts, config.splits.group_by),
             'controls': [arm for arm in results.CONTROLS if not arms.twin(config.classifier, arm)],
             'seconds': seconds, 'command': command, 'config': config.to_dict(),
             **facts,
         },
     )
+
+
+def _ungrouped(parts, pattern):
+    """How many images have names in which `pattern` finds nothing; None without one."""
+    names = [name for split in splits.SPLITS for name in getattr(parts, split).names]
+    return cuts.shared(names, pattern).count(None) if pattern else None
 
 
 def _unseen(used, synthetic_counts, class_names):

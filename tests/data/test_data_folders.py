@@ -219,8 +219,8 @@ def test_images_in_hidden_folders_alone_are_pointed_to(tmp_path):
 
 
 @pytest.mark.parametrize('names, said', [
-    (['a/cat/0.png', 'b/dog/0.png'], 'a/cat/0.png lies deeper: name the folder that holds the class '
-     'folders or, if a is a class, make it a/cat_0.png'),
+    (['a/cat/0.png', 'b/dog/0.png'], 'a/cat/0.png lies deeper: name the folder that holds the '
+     'class folders or, if a is a class, make it a/cat_0.png'),
     (['cat/0.png', 'dog/p1/day 2/0.png'], r"folders .'dog'.; .*; dog/p1/day 2/0.png lies deeper: .*"
      'if dog is a class, make it dog/p1_day 2_0.png'),
     (['cat/0.png', 'dog/0.tif', 'fox/0.gif', '.x/0.png'],

@@ -383,6 +383,10 @@ def test_classes_without_test_images_are_named():
                             ['a', 'b', 'c', 'd'], counts, {'many': 40, 'few': 25})
     said = wording.caution({'seeds': 5, 'training': {}, **found})
     assert said == '2 of 4 classes have no test image, and nothing here is said of c, d.'
+    doubts = wording.doubts({'seeds': 5, **found}, ['original'])
+    assert doubts == ['2 of 4 classes untested']
+    assert not wording.doubts({'seeds': 5, 'arms': {'original': {'per_class': {
+        name: {'support': i, 'train_count': 9} for i, name in enumerate('abcd')}}}}, ['original'])
     assert found['arms']['original']['macro_f1']['mean'] == 1
 
 
@@ -444,12 +448,16 @@ def test_doubts_stand_with_every_verdict(finished):
 
 def test_what_was_left_out_is_said(finished, tmp_path):
     assert 'Classes short of their target' in (finished[0] / 'report.md').read_text('utf-8')
-    given = arguments(tmp_path, original=0.6) | {'facts': FACTS | {'unusable': 3}}
+    found = FACTS['duplicates'] | {'contradictions': 4}
+    facts = FACTS | {'unusable': 3, 'ignored': 2, 'duplicates': found}
+    given = arguments(tmp_path, original=0.6) | {'facts': facts}
     result = report.write(tmp_path / 'report', **given)
-    assert result['unusable'] == 3
+    assert result['unusable'] == 3 and result['ignored'] == 2
     for page in ('report.md', 'index.html'):
-        assert 'Unusable image files that were left out: 3.' in (
-            tmp_path / 'report' / page).read_text('utf-8')
+        text = (tmp_path / 'report' / page).read_text('utf-8')
+        assert 'Unusable image files that were left out: 3.' in text
+        assert 'no images right in a class folder: 2 (data/ignored.json).' in text
+        assert 'In 4 of the groups the labels disagree' in text
 
 
 def test_classes_too_small_for_any_change_to_show_are_counted():
@@ -662,6 +670,8 @@ def test_test_images_that_belong_together_are_drawn_together_and_said(tmp_path):
         for page in ('report.md', 'index.html'):
             text = (tmp_path / name / page).read_text('utf-8')
             assert ('The 90 test images are 18 such groups' in text) is said
+    assert 'group_by, but for 7 in whose names it finds nothing)' in wording.images(
+        whole | {'ungrouped': 7})
     assert alone['arms']['original']['accuracy'] != whole['arms']['original']['accuracy']
     pair = (result['differences']['augmented-original']['accuracy'] for result in (alone, whole))
     one, other = pair

@@ -40,7 +40,7 @@ def test_few_bits_in_files_of_many_are_said(tmp_path, heard, monkeypatch, bits, 
     config = augmented.get_config('folder')
     config.data.train = str(tmp_path)
     doctor.examine(config, 'runs/mine', {}, 'main.py')
-    assert ('will look black' in heard.getvalue()) == said
+    assert (' images looked at span no more than 64' in heard.getvalue()) == said
     assert 'mirrors' not in heard.getvalue()  # they are grey
 
 

@@ -66,6 +66,47 @@ def test_images_that_are_left_out_are_said(tmp_path, monkeypatch):
     assert left_out in said[1]
 
 
+def prepared(tmp_path, monkeypatch, files, **settings):
+    """What the data stage says of these files, and its `Splits`."""
+    config = config_of(tmp_path, files)
+    config.update_from_flattened_dict(
+        {name.replace('__', '.'): value for name, value in settings.items()})
+    said = []
+    monkeypatch.setattr(preparing, 'say', said.append)
+    (tmp_path / 'data').mkdir(exist_ok=True)
+    preparing.prepare_data(tmp_path / 'data', config)
+    return '\n'.join(said), splits.load(tmp_path / 'data')
+
+
+def test_classes_that_no_image_tests_are_named_and_one_alone_is_refused(tmp_path, monkeypatch):
+    kinds = 'a/same_', 'a/same_', 'b/x', 'c/x'
+    files = {f'{kinds[i // 9]}{i}.png': data for i, data in enumerate(pictures(18).values())}
+    said, found = prepared(tmp_path, monkeypatch, files, splits__group_by='same|x[0-9]+')
+    assert found.untested == ['a'] and 'no test image of a: nothing will be said of it' in said
+    files = {name.replace('c/', 'b/'): data for name, data in files.items()}
+    with pytest.raises(ValueError, match="of one class, 'b'.*group_by='same.* keeps groups"):
+        prepared(tmp_path, monkeypatch, files, splits__group_by='same|x[0-9]+')
+
+
+def test_a_picture_in_two_classes_is_said(tmp_path, monkeypatch):
+    files = pictures(20)
+    files['b/again.png'] = files['a/0.png']
+    said, found = prepared(tmp_path, monkeypatch, files, splits__duplicate_correlation=1.0)
+    assert len(found.contradictions) == 1 and '1 picture in two classes or more, as ' in said
+
+
+def test_what_is_passed_over_is_kept_and_images_without_contrast_are_counted(tmp_path, monkeypatch):
+    files = pictures(20)
+    for i in range(8):
+        grey = Image.fromarray(np.random.default_rng(i).integers(100, 130, (8, 8), np.uint8))
+        grey.save(file := io.BytesIO(), 'PNG')
+        files[f'a/{i}.png'] = file.getvalue()
+    files['a/deep/0.png'] = files['a/19.png']
+    said, found = prepared(tmp_path, monkeypatch, files)
+    assert found.ignored == ['a/deep/0.png']
+    assert ' images looked at span no more than 64 of 255 levels' in said
+
+
 def test_a_class_name_with_a_line_break_is_refused(tmp_path):
     config = config_of(tmp_path, {'a\nb/1.png': b'', 'c/1.png': b''})
     with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
@@ -140,6 +181,9 @@ def test_groups_of_images_are_counted_and_patterns_that_make_none_refused(tmp_pa
     people = [{name[2:6] for name in getattr(parts, split).names} for split in splits.SPLITS]
     assert sum(map(len, people)) == 6 and all(people)
     assert '18 images in 6 groups' in lines.pop()
+    config.splits.group_by = 'ann[0-4]'
+    preparing.read_splits(config)
+    assert 'in 3 names of these, as b/ann5_6.png, it finds nothing' in lines.pop()
     config.splits.group_by = '^.'
     with pytest.raises(ValueError, match='no test image is left'):
         preparing.read_splits(config)
