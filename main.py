@@ -81,7 +81,8 @@ _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1
 _CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
 _SEED = flags.DEFINE_integer(
-    'seed', 0, 'Of the first image of each class to sample.', 0, 2**31
+    'seed', reuse.FIRST_SEED, 'Of the first image of each class to sample; by default beyond those '
+    'that the run has drawn.', 0, 2**31
 )
 _WHAT = flags.DEFINE_enum(
     'what', 'classifier', reuse.EXPORTS,
@@ -123,14 +124,14 @@ def run(config, workdir, command, rerun=False, shared=None):
     """
     stage = stages.Runner(
         workdir, rerun=rerun, shared=shared,
-        begin=lambda: provenance.write_config(workdir, config),
+        begin=lambda works: provenance.write_config(workdir, config, works),
     )
     with guard.mistakes():
         folder, data_digest = stage.run(
             'data', lambda out: preparing.prepare_data(out, config),
             reads=preparing.data_reads(config),
             # process 0's word: it alone decodes, and others may have no images, or copies of them
-            after=processes.on_main(lambda: provenance.input_digests(config.data)),
+            after=processes.on_main(lambda: preparing.input_digests(config.data, workdir)),
             code=['train/preparing.py', 'data'], alone=True,
             guarded=('splits.json', 'duplicates.json'),
         )
@@ -238,6 +239,7 @@ def settings():
 def main(argv):
     with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
+        sys.stdout.reconfigure(errors='replace')  # ± and what else a log in ASCII lacks
         if len(argv) > 1:
             raise ValueError(
                 f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE, and a flag '

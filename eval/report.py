@@ -131,7 +131,8 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
     shown = list(confusion)
     return {
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
-        'generative': generative.MEASURES, 'notes': _notes(result['synthetic'] or {}),
+        'generative': generative.MEASURES,
+        'notes': _notes(result['synthetic'] or {}, result['seeds']),
         'outcomes': _outcomes(result['synthetic'] or {}),
         'groups': _groups(result), 'images': wording.images(result),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
@@ -195,7 +196,8 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
         dose_of_a_batch = f'{percent(quality["share"])}%' + (
             f' in the first {percent(until)}% of the steps, none after them' if until < 1 else '')
     rows = {
-        'Seeds': ', '.join(map(str, facts['seeds'])), 'Steps of a classifier': result['steps'],
+        'Seeds': ', '.join(map(str, facts['seeds'])),
+        'Steps of a classifier': result['steps'] and f'{result["steps"]:,}',
         'Synthetic images used': dose,
         'Synthetic share of a batch': dose_of_a_batch,
         'Loss weight of a synthetic image (of a real one: 1)': quality.get('weight'),
@@ -210,12 +212,18 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in rows.items() if value not in (None, '')]
 
 
-def _notes(quality: Mapping) -> dict[str, str]:
-    """How to read the tables: scores, calibration and, where there are any, synthetic images."""
+def _notes(quality: Mapping, seeds: int) -> dict[str, str]:
+    """How to read the tables: tests, training, calibration and, if there are any, synthetic images.
+    """
+    p_of = 'twice the median of the seeds’ p-values' if seeds > 1 else 'one seed'
     notes = {'calibration': (
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
+        'mcnemar': (
+            f'McNemar: exact, {p_of}; it asks whether these very classifiers are right equally '
+            'often, not whether those of other seeds would be, and can be small where the interval '
+            'has zero in it.'),
         'training': (
             'On its training images: the accuracy in the last tenth of training, mean over seeds, '
             'on images as the network saw them, augmented and under dropout; an arm that is low '

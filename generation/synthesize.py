@@ -88,8 +88,14 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
             rows = np.arange(first, first + batch_size) % len(labels)
             batch = {'label': np.asarray(labels, np.int32)[rows],
                      'seed': np.asarray(seeds, np.uint32)[rows]}
-            images.append(once(batch, lambda batch=batch: draw_batch(given, batch)))
-            progress(min(first + batch_size, len(labels)), len(labels))
+            done = min(first + batch_size, len(labels))
+
+            def drawn(batch=batch, done=done):
+                found = draw_batch(given, batch)
+                progress(done, len(labels))  # not of what `once` knows, which takes no time
+                return found
+
+            images.append(once(batch, drawn))
         return np.concatenate(images)[: len(labels)]
 
     return make

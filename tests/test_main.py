@@ -140,12 +140,22 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
     path.unlink()
     before = contents(tmp_path / 'run')
     done = run(flags, env, tmp_path)
-    assert done.returncode == 2 and 'images were added, removed or changed' in done.stderr
+    assert done.returncode == 2 and 'some were added, removed or changed' in done.stderr
     assert changed(before, contents(tmp_path / 'run')) <= {'run.lock'}
     path.write_bytes(content)
     done = run(flags, env, tmp_path)
     again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
     assert done.returncode == 0 and len(again) == 2, done.stderr  # as they had been touched
+    (tmp_path / 'images').rename(tmp_path / 'photos')
+    done = run(flags, env, tmp_path)
+    assert 'going on with what was read' in done.stdout and 'Nothing to do' in done.stdout
+    moved = f'--config.data.train={tmp_path / "photos"}'
+    done = run([*flags, moved], env, tmp_path)
+    assert 'data: its settings changed, doing it again' in done.stdout, done.stderr
+    again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
+    assert done.returncode == 0 and len(again) == 2, done.stderr
+    (tmp_path / 'photos').rename(tmp_path / 'images')
+    assert run(flags, env, tmp_path).returncode == 0
     path.unlink()
     done = run([*flags, '--rerun'], env, tmp_path)
     for stage in ('data', 'classifiers/original/seed_0'):
@@ -163,8 +173,8 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
 def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished, env):
     workdir, _ = finished
     before = contents(workdir)
-    again = run(command(workdir), env, workdir.parent)
-    assert again.returncode == 0 and 'Nothing to do' in again.stdout
+    again = run(command(workdir), env | {'PYTHONIOENCODING': 'ascii'}, workdir.parent)
+    assert again.returncode == 0 and 'Nothing to do' in again.stdout, again.stderr
     assert ': start' not in again.stdout and 'doing it again' not in again.stdout
     assert changed(before, contents(workdir)) <= {'run.lock'}
 

@@ -126,7 +126,7 @@ def load(folder, step=None):
     if damage := processes.on_main(lambda: _damage(path)):
         raise stages.Lost(
             folder.parent, f'{path} cannot be used ({damage}); the command that made the run, '
-            'given again, trains again from the checkpoint before'
+            'given again, trains again, from the checkpoint before if there is one'
         )
     return flax.traverse_util.unflatten_dict(_read(path), sep='/')
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import pathlib
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from eval.formats import plural, some
 from generation import export
-from train import processes
+from train import disk, processes, provenance, stages
 from train.progress import progress, say
 
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
@@ -83,6 +84,21 @@ def data_reads(config):
         if data[field]:
             data[field] = os.path.normpath(os.path.expanduser(data[field]))
     return {'data': data, 'splits': config.splits}
+
+
+def input_digests(data, workdir):
+    """Digests of the files that `config.data` reads, so that a changed image is noticed.
+
+    Of folders and zips that are gone, those of when this run read them, by the same names.
+    """
+    paths = sources.paths(data.source, train=data.train, test=data.test)
+    if not all(pathlib.Path(os.path.expanduser(path)).exists() for path in paths):
+        known = stages.inputs(stages.places(workdir).get('data', workdir / 'data'))
+        config = provenance.saved(workdir).get('config', {})
+        if known and config.get('data') == provenance.plain(data):
+            say('data: the images are no longer where they were; going on with what was read')
+            return known
+    return [disk.digest(path) for path in paths]
 
 
 def open_source(config):

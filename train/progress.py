@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 
 LINE_EVERY = 15.0  # seconds between lines when the output is not a terminal
+RECENT = 60.0  # seconds: before them a step may have been compiled, or the machine busier
 _console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
@@ -49,7 +50,7 @@ def show(renderable):
 def progress(label):
     """Yields update(done, total, **values), which shows label, done / total, time left, values.
 
-    The time left follows from what was done since the first call.
+    The time left follows from what was done in the last minute.
     """
     if not _console.is_terminal:
         yield _lines(label)
@@ -70,13 +71,16 @@ def progress(label):
 
 
 def _lines(label):
-    start = began = last = None
+    last, seen = None, []  # when the last line was printed, and (time, done) of the last minute
 
     def update(done, total, **values):
-        nonlocal start, began, last
+        nonlocal last
         now = time.monotonic()
-        if start is None:
-            start, began, last = done, now, now
+        last = now if last is None else last
+        seen.append((now, done))
+        while len(seen) > 2 and seen[1][0] <= now - RECENT:
+            del seen[0]
+        began, start = seen[0]
         if now - last < LINE_EVERY or done <= start:
             return
         last = now

@@ -8,12 +8,12 @@ import pathlib
 import platform
 import subprocess
 
-from data import sources
 from train import disk, parallel
 
 PACKAGES = (
     'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn', 'pillow',
 )
+CONFIG = 'config.json'
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -21,10 +21,16 @@ def facts():
     """{'hardware', 'versions', 'commit', 'date'} of now and here."""
     return {
         'hardware': parallel.describe(),
-        'versions': {'python': platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        'versions': versions(),
         'commit': commit(),
         'date': datetime.date.today().isoformat(),
+    }
+
+
+def versions():
+    """{package: its version} of what decides on numbers, and Python's."""
+    return {'python': platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in PACKAGES
     }
 
 
@@ -49,22 +55,27 @@ def _git(*arguments):
     return done.stdout.strip()
 
 
-def write_config(workdir, config):
-    """Writes config.json, the resolved config and the facts, unless this config stands there."""
-    path = workdir / 'config.json'
-    plain = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
+def write_config(workdir, config, works):
+    """Writes config.json, the resolved config and the facts, unless this config stands there, of
+    this commit and these versions if the run `works`: they are then those of what it makes."""
+    by = {'config': plain(config)}
+    by |= {'commit': commit(), 'versions': versions()} if works else {}
+    if not saved(workdir).items() >= by.items():
+        disk.write_json(workdir / CONFIG, by | facts())
+
+
+def saved(workdir):
+    """What config.json says, {'config': the resolved config, ...}; {} without a whole one."""
     try:
-        stands = json.loads(path.read_text('utf-8'))['config'] == plain
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
-        stands = False
-    if not stands:
-        disk.write_json(path, {'config': plain, **facts()})
+        found = json.loads((workdir / CONFIG).read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def input_digests(data):
-    """Digests of the files that `config.data` reads, so that a changed image is noticed."""
-    return [disk.digest(path)
-            for path in sources.paths(data.source, train=data.train, test=data.test)]
+def plain(config):
+    """As it is in a file, where tuples are lists."""
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def dataset_name(data):

@@ -21,8 +21,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
     curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
               for arm, fs in classifier_folders.items()}
     made = [generator_folder, synthetic_folder, *itertools.chain(*classifier_folders.values())]
-    facts = provenance.facts()
-    facts['hardware'] = stages.made_on(filter(None, made)) or facts['hardware']
+    facts = provenance.facts() | stages.made_by(list(filter(None, made)))
     validation = results.validation(curves, config.classifier.select)
     training = results.training(curves)
     if synthetic_folder:

@@ -37,6 +37,7 @@ FLAGS = {
 }
 CHUNK = 4096  # images decoded at a time
 TOP = 5
+FIRST_SEED = 10**9  # no run draws so many images
 
 
 def check_flags(mode, given):
@@ -234,7 +235,7 @@ def evaluate(run, images=None, split='test', views=1):
     return scores
 
 
-def sample(run, out, *, classes, count, first_seed=0, guidance=None):
+def sample(run, out, *, classes, count, first_seed=FIRST_SEED, guidance=None):
     """Draws `count` images of each class, unchecked, as out/<class>/<seed>.png.
 
     out/sheet.png shows the first COLUMNS of each class.
@@ -242,7 +243,7 @@ def sample(run, out, *, classes, count, first_seed=0, guidance=None):
     Args:
         classes: names; () is all of them.
         first_seed: an image is a function of its class, its seed, the generator and the training
-            images.
+            images. From FIRST_SEED on are those that the run itself has not drawn.
         guidance: the scale; None: the run's.
     Returns:
         The number of images.
@@ -300,7 +301,8 @@ def export_classifier(run, out):
     )
     facts = {
         'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seeds': run.seeds,
-        'input': f'uint8 [N, {side}, {side}, 3], RGB, the centred square scaled to the side',
+        'input': f'uint8 [N, {side}, {side}, 3], RGB: turned by its EXIF orientation, transparency '
+                 'on white, 16 bits divided by 257, the centred square scaled by Lanczos',
         'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
     }
     disk.write_json(out.with_name(out.name + '.json'), facts)

@@ -11,8 +11,7 @@ import ml_collections
 from configs import default
 from data import splits
 from train import arms, classifier, generator, lock, processes, stages
-
-CONFIG = 'config.json'
+from train.provenance import CONFIG
 
 
 @dataclasses.dataclass(frozen=True)

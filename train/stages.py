@@ -26,6 +26,8 @@ from train.progress import duration, say
 HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
 # Of a generator's settings those that say what is seen of it, by which it may be chosen.
 WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
+PLACES = 'data.train', 'data.test'  # of images: what they are is told by what is made of them
+MODELS = 'judge', 'generator', 'classifier'
 KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
@@ -59,7 +61,8 @@ class Runner:
         rerun: do stages again whose settings or code changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
-        begin: called once, before this run first changes the folder.
+        begin: called once as begin(works), before this run first changes the folder or, if it has
+            nothing to do, at its end.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
@@ -67,7 +70,7 @@ class Runner:
         worked: whether any stage had to run.
     """
 
-    def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda: None):
+    def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda works: None):
         own_code()  # now, before a stage of hours
         self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
@@ -86,7 +89,7 @@ class Runner:
             code: source files and packages it runs, relative to the repository.
             cheap: it is done again without asking, and never shared.
             guarded: files that it writes; others than a finished stage's are refused. With the same
-                it is no matter that its code changed.
+                it is no matter that its code changed, or where its images lie.
         Returns:
             (folder, digest).
 
@@ -189,7 +192,8 @@ class Runner:
             unfinished.mkdir(parents=True)
             commit = provenance.commit()
             begun = {'digest': digest, 'seconds': 0.0, 'commit': commit,
-                     'hardware': parallel.describe(), **fingerprint}
+                     'hardware': parallel.describe(), 'versions': provenance.versions(),
+                     **fingerprint}
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
@@ -198,16 +202,16 @@ class Runner:
         if not self._taken:
             self._taken = True
             self._list()
-            self._begin()
+            self._begin(True)
 
     def _put_in_place(self, unfinished, final, guarded):
         others = _others(final, unfinished, guarded)
         if others and not self.rerun:
             _remove(unfinished)
             raise Changed(
-                f'{others[0]} would be another: images were added, removed or changed since, or '
-                'the code that cuts them was; put them back, add --rerun to do all that builds on '
-                'it again, or name another --workdir to keep both'
+                f'{others[0]} would be another: these are other images, or some were added, '
+                'removed or changed since, or the code that cuts them was; put them back, add '
+                '--rerun to do all that builds on it again, or name another --workdir to keep both'
             )
         same = guarded and final.exists() and not others
         if not same:  # where it is the same, what builds on it may be refused yet
@@ -224,7 +228,7 @@ class Runner:
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
         if not self._taken:  # a config may differ in what changes no stage
-            self._begin()
+            self._begin(False)
         if self.folders != places(self.workdir):
             self._list()
 
@@ -264,12 +268,20 @@ def inputs(folder):
     return (_read(folder) or {}).get('after')
 
 
-def made_on(folders):
-    """The hardware on which the finished stages in `folders` were begun, in words; '' if one of
-    them, of before this was kept, does not say it.
+def made_by(folders):
+    """{'hardware', 'versions'} with which the finished stages in `folders` were begun, several
+    joined by 'and'; without what one of them, of before this was kept, does not say.
     """
-    found: list[str] = [(_read(folder) or {}).get('hardware', '') for folder in folders]
-    return ' and '.join(dict.fromkeys(found)) if all(found) else ''
+    found = [_read(folder) or {} for folder in folders]
+    join = lambda values: ' and '.join(dict.fromkeys(values))  # noqa: E731
+    made: dict[str, str | dict[str, str]] = {}
+    if all('hardware' in one for one in found):
+        made['hardware'] = join(one['hardware'] for one in found)
+    if all('versions' in one for one in found):
+        names = dict.fromkeys(name for one in found for name in one['versions'])
+        made['versions'] = {name: join(one['versions'].get(name, 'none') for one in found)
+                            for name in names}
+    return made
 
 
 def _turn(final, name):
@@ -300,10 +312,8 @@ def _refuse_change(folder, before, now, guarded):
     """A changed setting, or an update of the code, does not throw hours of training away."""
     old, new = (flat(each['reads']) for each in (before, now))
     pairs = {key: (old.get(key, 'unset'), new.get(key, 'unset')) for key in old.keys() | new.keys()}
-    changed = [
-        f'{key} {was!r} -> {given!r}' for key, (was, given) in sorted(pairs.items())
-        if was != given and os.path.abspath(f'{was}') != os.path.abspath(f'{given}')  # one folder
-    ]
+    changed = [key for key, (was, given) in sorted(pairs.items())
+               if was != given and not (guarded and key in PLACES)]
     made, way = [], ''
     if before['code'] != now['code'] and not guarded:
         commit = before.get('commit', 'unknown')
@@ -311,7 +321,11 @@ def _refuse_change(folder, before, now, guarded):
         if commit not in (provenance.commit(), 'unknown') and not commit.endswith('+'):
             way = 'check that out to go on with it, '
     if changed:
-        made.append(f'with other settings: {", ".join(changed)}')
+        listed = (f'{key} {pairs[key][0]!r} -> {pairs[key][1]!r}' for key in changed)
+        made.append(f'with other settings: {", ".join(listed)}')
+    if changed and all(key.endswith('.dtype') for key in changed):  # of `auto`, on other hardware
+        flags = ' '.join(f'--config.{model}.dtype={pairs[changed[0]][0]}' for model in MODELS)
+        way += f'give {flags} to go on as it began, '
     if made:
         raise Changed(
             f'{folder} was made {" and ".join(made)}; {way}add --rerun to do it and what builds on '

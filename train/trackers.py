@@ -6,11 +6,14 @@ when asked for: `pip install tensorboardX`, `wandb` or `mlflow`.
 
 import contextlib
 import importlib
+import json
 import pathlib
+import uuid
 
-from train import parallel
+from train import disk, parallel
 from train.progress import say
 
+KEPT = 'trackers.json'  # {package: [number of its run, config]}
 _open = []
 
 
@@ -37,15 +40,19 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases; each stage counts its own steps."""
+    """A run of Weights & Biases, the same one when it goes on; each stage counts its own steps."""
 
     PACKAGE = 'wandb'
 
     def __init__(self, package, workdir, config):
+        known = _known(workdir, self.PACKAGE, config)
+        number = known or uuid.uuid4().hex
         self._run = package.init(
-            project='synthetic-augmentation', name=workdir.name, config=config, dir=str(workdir)
+            project='synthetic-augmentation', name=_name(workdir), config=config,
+            dir=str(workdir), id=number, resume='allow',
         )
         self._stages = set()
+        _keep(workdir, self.PACKAGE, config, number)
 
     def log(self, stage, step, values):
         if stage not in self._stages:
@@ -60,16 +67,20 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, where MLFLOW_TRACKING_URI says."""
+    """A run of MLflow, the same one when it goes on, where MLFLOW_TRACKING_URI says."""
 
     PACKAGE = 'mlflow'
 
     def __init__(self, package, workdir, config):
         self._package = package
-        package.start_run(run_name=workdir.name)
+        if known := _known(workdir, self.PACKAGE, config):
+            package.start_run(run_id=known)
+            return
+        run = package.start_run(run_name=_name(workdir))
         fields = list(config.items())
         for first in range(0, len(fields), 100):  # so many it takes at once
             package.log_params(dict(fields[first : first + 100]))
+        _keep(workdir, self.PACKAGE, config, run.info.run_id)
 
     def log(self, stage, step, values):
         named = {f'{stage}/{name}': value for name, value in values.items()}
@@ -77,6 +88,29 @@ class MLflow:
 
     def close(self):
         self._package.end_run()
+
+
+def _name(workdir):
+    """The last part of a run's folder; of one of a sweep, the sweep's as well."""
+    sweep = f'{workdir.parent.parent.name}/' if workdir.parent.name == 'points' else ''
+    return sweep + workdir.name
+
+
+def _kept(workdir):
+    try:
+        return json.loads((workdir / KEPT).read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _known(workdir, package, config):
+    """The number under which a tracker knows the run in this folder, by this config; or None."""
+    number, of = _kept(workdir).get(package, (None, None))
+    return number if of == json.loads(json.dumps(config)) else None
+
+
+def _keep(workdir, package, config, number):
+    disk.write_json(workdir / KEPT, _kept(workdir) | {package: [number, config]})
 
 
 TRACKERS: dict[str, type[TensorBoard | WandB | MLflow]] = {

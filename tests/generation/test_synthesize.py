@@ -214,3 +214,8 @@ def test_progress_ends_at_the_total(twenty):
     make_sampler(8)(PARAMS, labels, seeds, lambda done, total: calls.append((done, total)))
     assert calls == [(8, 20), (16, 20), (20, 20)]
     json.dumps(calls)
+    calls.clear()
+    known = np.zeros((8, 4, 4, 3), np.uint8)
+    once = lambda batch, draw: known if batch['seed'][0] == seeds[0] else draw()  # noqa: E731
+    make_sampler(8)(PARAMS, labels, seeds, lambda done, total: calls.append((done, total)), once)
+    assert calls == [(16, 20), (20, 20)]  # the time left is that of what is drawn

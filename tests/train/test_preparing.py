@@ -7,7 +7,7 @@ from PIL import Image, PngImagePlugin
 
 from configs import augmented, sweeps
 from data import splits
-from train import preparing
+from train import preparing, provenance, stages
 
 
 def config_of(tmp_path, files):
@@ -105,6 +105,20 @@ def test_what_is_passed_over_is_kept_and_images_without_contrast_are_counted(tmp
     said, found = prepared(tmp_path, monkeypatch, files)
     assert found.ignored == ['a/deep/0.png']
     assert ' images looked at span no more than 64 of 255 levels' in said
+
+
+def test_images_that_are_gone_are_those_that_the_run_has_read(tmp_path, heard):
+    config = config_of(tmp_path, pictures(9))
+    provenance.write_config(tmp_path, config, True)
+    digests = preparing.input_digests(config.data, tmp_path)
+    runner = stages.Runner(tmp_path)
+    runner.run('data', lambda out: None, reads={}, after=digests)
+    (tmp_path / 'images.zip').unlink()
+    heard.truncate(0)
+    assert preparing.input_digests(config.data, tmp_path) == digests
+    assert 'no longer where they were; going on with what was read' in heard.getvalue()
+    config.data.train += 'x'  # never read by this run
+    assert preparing.input_digests(config.data, tmp_path) != digests
 
 
 def test_a_class_name_with_a_line_break_is_refused(tmp_path):

@@ -25,6 +25,18 @@ def test_without_a_terminal_a_line_says_now_and_then_how_long_still(monkeypatch)
                     '  generator 140/1120  16 min 20 s left  loss 0.123']
 
 
+def test_the_time_left_goes_by_the_last_minute(monkeypatch):
+    """The first of these ten steps was compiled for three minutes."""
+    now, said = iter([0.0, 180.0, *range(190, 290, 10)]), []
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: next(now))
+    monkeypatch.setattr(progress, 'say', said.append)
+    with progress.progress('generator') as update:
+        for done in range(12):
+            update(done, 100)
+    assert said[0] == '  generator 1/100  4 h 57 min left'
+    assert said[-1] == f'  generator 11/100  {progress.duration(89 * 10)} left'
+
+
 def test_on_a_terminal_a_resumed_training_begins_where_it_was(monkeypatch):
     console = rich.console.Console(file=io.StringIO(), force_terminal=True, width=80)
     monkeypatch.setattr(progress, '_console', console)

@@ -30,12 +30,22 @@ def test_a_damaged_record_of_the_config_is_made_again(tmp_path, content):
     config = ml_collections.FrozenConfigDict({'arms': ('original',)})
     path = tmp_path / 'config.json'
     path.write_text(content)
-    provenance.write_config(tmp_path, config)
+    provenance.write_config(tmp_path, config, True)
     written = path.read_text('utf-8')
     assert json.loads(written)['config'] == {'arms': ['original']}
     path.write_text(written.replace('"date": "', '"date": "then: '))
-    provenance.write_config(tmp_path, config)  # it stands there: who made it, and when, stays
+    provenance.write_config(tmp_path, config, True)  # it stands there: who made it, and when, stays
     assert '"date": "then: ' in path.read_text('utf-8')
+
+
+def test_the_record_of_the_config_names_the_commit_that_works(tmp_path, monkeypatch):
+    config = ml_collections.FrozenConfigDict({'arms': ('original',)})
+    provenance.write_config(tmp_path, config, True)
+    monkeypatch.setattr(provenance, 'commit', lambda: 'another')
+    provenance.write_config(tmp_path, config, False)  # nothing was made by it
+    assert provenance.saved(tmp_path)['commit'] != 'another'
+    provenance.write_config(tmp_path, config, True)
+    assert provenance.saved(tmp_path)['commit'] == 'another'
 
 
 def test_however_a_path_is_written_it_is_one_setting(tiny_config):

@@ -167,7 +167,7 @@ def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
         (tmp_path / 'stage.unfinished' / 'checkpoints' / 'step_00000002').mkdir(parents=True)
     files = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     other, begun = Work('new'), []
-    runner = stages.Runner(tmp_path, begin=lambda: begun.append(1))
+    runner = stages.Runner(tmp_path, begin=begun.append)
     with pytest.raises(stages.Changed) as refused:
         runner.run('stage', other, reads=AFTER)
     message = str(refused.value)
@@ -221,7 +221,7 @@ def test_images_that_cannot_be_read_leave_a_finished_run_as_it_is(tmp_path):
     before = (tmp_path / 'stages.json').read_text()
     begun, work = [], Work()
     work.error = FileNotFoundError('away')
-    runner = stages.Runner(tmp_path, rerun=True, begin=lambda: begun.append(1))
+    runner = stages.Runner(tmp_path, rerun=True, begin=begun.append)
     with pytest.raises(FileNotFoundError):
         runner.run('data', work, reads={'steps': 4}, alone=True)
     assert (tmp_path / 'stages.json').read_text() == before and not begun
@@ -257,7 +257,7 @@ def test_back_under_the_first_settings_the_config_is_the_first_again(tmp_path):
     config = tmp_path / 'config'
 
     def whole(steps, error=None):
-        runner = stages.Runner(tmp_path, rerun=True, begin=lambda: config.write_text(f'{steps}'))
+        runner = stages.Runner(tmp_path, rerun=True, begin=lambda _: config.write_text(f'{steps}'))
         work = Work()
         work.error = error
         runner.run('a', work, reads={'steps': steps})
@@ -272,12 +272,28 @@ def test_back_under_the_first_settings_the_config_is_the_first_again(tmp_path):
     assert config.read_text() == '1' and stages.places(tmp_path) == {'a': tmp_path / 'a'}
 
 
-def test_one_folder_written_in_two_ways_is_no_other_setting(tmp_path):
-    run(tmp_path, Work(), reads={'data': {'train': 'photos/', 'size': 8}})
-    with pytest.raises(stages.Changed) as refused:
-        run(tmp_path, Work(), rerun=False, reads={'data': {'train': 'photos', 'size': 9}})
-    assert 'data.size 8 -> 9' in str(refused.value) and 'photos' not in str(refused.value)
-    run(tmp_path, Work(), rerun=False, reads={'data': {'train': 'photos', 'size': 8}})
+def test_images_that_lie_elsewhere_are_no_other_setting(tmp_path):
+    """As after a folder was renamed: what the stage makes of them says whether they are others."""
+    run(tmp_path, Work('old'), reads={'data': {'train': 'photos', 'size': 8}})
+    work = Work('old')
+    moved = {'data': {'train': 'photographs', 'size': 8}}
+    run(tmp_path, work, rerun=False, reads=moved, guarded=('out.txt',))
+    assert work.calls == 1
+    with pytest.raises(stages.Changed, match='these are other images, or some were added'):
+        run(tmp_path, Work('new'), rerun=False, reads={'data': {'train': 'x', 'size': 8}},
+            guarded=('out.txt',))
+    with pytest.raises(stages.Changed, match='settings: data.size 8 -> 9; add'):
+        run(tmp_path, Work(), rerun=False, reads={'data': {'train': 'y', 'size': 9}},
+            guarded=('out.txt',))
+
+
+def test_hardware_that_computes_in_another_type_is_told_the_way_on(tmp_path):
+    """Of dtype='auto', which nobody has set."""
+    run(tmp_path, Work(), reads={'judge': {'dtype': 'bfloat16'}})
+    flags = ' '.join(
+        f'--config.{model}.dtype=bfloat16' for model in ('judge', 'generator', 'classifier'))
+    with pytest.raises(stages.Changed, match=f"'float32'; give {flags} to go on as it began, add"):
+        run(tmp_path, Work(), rerun=False, reads={'judge': {'dtype': 'float32'}})
 
 
 @pytest.mark.parametrize('content', ['', '{"a'])
@@ -339,7 +355,7 @@ def test_a_refused_update_leaves_the_run_as_it_was_listed(tmp_path):
     begun = []
 
     def whole(code, **options):
-        runner = stages.Runner(tmp_path, begin=lambda: begun.append(1), **options)
+        runner = stages.Runner(tmp_path, begin=begun.append, **options)
         runner.run('data', Work(), reads={}, code=code, alone=True, guarded=('out.txt',))
         runner.run('judge', Work(), reads={}, code=code)
         runner.close()
@@ -381,7 +397,7 @@ def test_other_inputs_and_cheap_or_guarded_stages_need_no_asking(tmp_path, optio
 def test_the_beginning_is_told_once_and_only_if_there_is_work(tmp_path):
     begun = []
     for name in ('a', 'b'):
-        runner = stages.Runner(tmp_path, begin=lambda: begun.append(1))
+        runner = stages.Runner(tmp_path, begin=begun.append)
         runner.run('a', Work(), reads={})
         runner.run(name, Work(), reads={})
     assert len(begun) == 2
@@ -413,8 +429,17 @@ def test_what_a_stage_was_done_on_is_said_when_another_machine_reports(tmp_path,
         run(tmp_path, Work(), name=name)
     (tmp_path / 'older').mkdir()
     made = [tmp_path / name for name in ('a', 'b', 'c')]
-    assert stages.made_on(made) == f'{gpu} and {cpu}'
-    assert stages.made_on([*made, tmp_path / 'older']) == ''
+    assert stages.made_by(made)['hardware'] == f'{gpu} and {cpu}'
+    assert stages.made_by([*made, tmp_path / 'older']) == {}
+
+
+def test_what_versions_stages_were_done_with_is_said_after_an_update(tmp_path, monkeypatch):
+    for name, version in (('a', '0.11'), ('b', '0.12'), ('c', '0.12')):
+        monkeypatch.setattr(stages.provenance, 'versions', lambda version=version: {
+            'python': '3.13', 'jax': version})
+        run(tmp_path, Work(), name=name)
+    made = [tmp_path / name for name in ('a', 'b', 'c')]
+    assert stages.made_by(made)['versions'] == {'python': '3.13', 'jax': '0.11 and 0.12'}
 
 
 def test_seconds_of_an_interrupted_stage_add_up(tmp_path, monkeypatch):

@@ -48,8 +48,11 @@ def said(monkeypatch):
     def note(name):
         return lambda *args, **kwargs: calls.append((name, args, kwargs))
 
-    names = ('start_run', 'log_params', 'log_metrics', 'end_run')
-    monkeypatch.setitem(sys.modules, 'mlflow', types.SimpleNamespace(**{n: note(n) for n in names}))
+    names = ('log_params', 'log_metrics', 'end_run')
+    begun = types.SimpleNamespace(info=types.SimpleNamespace(run_id='m1'))
+    start = lambda **kwargs: calls.append(('start_run', (), kwargs)) or begun  # noqa: E731
+    monkeypatch.setitem(sys.modules, 'mlflow', types.SimpleNamespace(
+        start_run=start, **{n: note(n) for n in names}))
     run = types.SimpleNamespace(**{n: note(n) for n in ('define_metric', 'log', 'finish')})
     init = lambda **kwargs: calls.append(('init', (), kwargs)) or run  # noqa: E731
     monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=init))
@@ -64,6 +67,21 @@ def test_what_the_others_are_told(said, tmp_path):
     assert ('log', ({'generator/step': 2, 'generator/loss': 0.5},), {}) in said
     assert ('log_metrics', ({'generator/loss': 0.5},), {'step': 2}) in said
     assert kinds.count('log') == kinds.count('log_metrics') == 4
+
+
+def test_a_run_that_goes_on_is_the_same_one_there(said, tmp_path):
+    folder = tmp_path / 'dose' / 'points' / '003'
+    begun = []
+    for config in ({'arms': ('a',)}, {'arms': ('a',)}, {'arms': ('b',)}):
+        said.clear()
+        rows(folder, config, ('wandb', 'mlflow'))
+        found = {name: options for name, _, options in reversed(said)}
+        assert found['init']['name'] == 'dose/003' and found['init']['resume'] == 'allow'
+        begun.append((found['init']['id'], found['start_run'], 'log_params' in found))
+    one, again, other = begun
+    assert one[0] == again[0] != other[0]
+    assert one[1] == other[1] == {'run_name': 'dose/003'} and again[1] == {'run_id': 'm1'}
+    assert (one[2], again[2], other[2]) == (True, False, True)  # MLflow refuses to change them
 
 
 def fails(*args, **kwargs):
