@@ -99,6 +99,7 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
+LISTS = 'arms', 'trackers'  # fields that hold names
 # What a stage's result depends on besides its config and inputs: changed code makes it run again.
 # Code that only draws is left out: the pictures of a finished stage stay as they are.
 _LEARN = [
@@ -228,7 +229,7 @@ def settings():
         raise ValueError(f'--config: there is no {file}; try configs/augmented.py or original.py')
     config = _CONFIG.value
     require_fields(config)
-    for field in ('arms', 'trackers'):  # --config.arms=a,b is one string
+    for field in LISTS:  # --config.arms=a,b is one string
         names = ','.join(map(str, config[field])).split(',')
         config[field] = tuple(name.strip() for name in names if name.strip())
     for part in (config.generator, config.classifier):
@@ -257,6 +258,7 @@ def main(argv):
             return
         config, name = settings()
         given = config_flags.get_override_values(flags.FLAGS['config'])
+        given |= {field: config[field] for field in LISTS if field in given}
         points, chosen = sweeps.choose(_SWEEP.value, _SWEEP_INDEX.value)
         if _SWEEP_LIST.value and not _SWEEP.value:
             raise ValueError('--sweep_list needs --sweep')

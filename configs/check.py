@@ -46,10 +46,10 @@ BOUNDS = {
         'generator.max_copy_rate', 'generator.dropout', 'generator.ema_decay',
         'generator.adam_b2', 'classifier.dropout', 'classifier.augment_shift',
         'classifier.synthetic_share', 'classifier.cutout',
+        'quality.copy_ratio',  # of distances, the nearest and the next: at 1 all are copies
     )),
     '1 at most': (lambda x: x <= 1, (
         'quality.min_relevance', 'quality.max_distance_quantile', 'quality.max_saturated',
-        'quality.copy_ratio',
     )),
     'above 0 and at most 1': (lambda x: 0 < x <= 1, ('splits.duplicate_correlation',)),
     '30 at most': (lambda x: x <= 30, ('classifier.randaugment_magnitude',)),
@@ -57,7 +57,6 @@ BOUNDS = {
     # JAX's random numbers have seeds of 32 bits
     f'below 2^32, which is {2**32}': (lambda x: x < 2**32, ('generator.seed', 'synthesis.seed')),
 }
-BATCHES = 'generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size'
 WHOLE = 'generator.multipliers', 'classifier.widths'
 
 
@@ -93,21 +92,17 @@ def check(config, device_count):
             raise ValueError(
                 f'config.{name}={tuple(fields[name])} must hold whole numbers above 0, one or more'
             )
+    if not all(type(one) is bool for one in config.generator.attention):
+        raise ValueError(
+            f'config.generator.attention={tuple(config.generator.attention)} must hold True and '
+            'False, one of them for each of config.generator.multipliers'
+        )
     for name in _with_judge(CHOICES, fields):
         choices = CHOICES[name.replace('judge.', 'classifier.')]
         if fields[name] not in choices:
             raise ValueError(
                 f'config.{name}={fields[name]!r} is unknown; use one of {", ".join(choices)}'
             )
-    for name in _with_judge(BATCHES, fields):
-        _divisible(name, fields[name], device_count)
-    parts = config.generator.accumulate
-    if config.generator.batch_size % (device_count * parts):
-        raise ValueError(
-            f'config.generator.accumulate={parts} cuts the batch of each of {device_count} devices '
-            f'into equal parts; config.generator.batch_size={config.generator.batch_size} must be '
-            f'a multiple of {device_count * parts}'
-        )
     for name in config.trackers:
         if name not in trackers.TRACKERS:
             raise ValueError(
@@ -128,13 +123,13 @@ def check(config, device_count):
         )
     _check_arms(config)
     _check_splits(config)
-    _check_network('classifier', config)
+    _check_network('classifier', config, device_count)
     _check_mixture(config)
     fill_plan([10**6], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
     if any(ARMS[arm].synthetic for arm in config.arms):
-        _check_network('judge', config)
+        _check_network('judge', config, device_count)
         _check_sizes(config)
-        _check_generator(config)
+        _check_generator(config, device_count)
 
 
 def _with_judge(names, fields):
@@ -146,6 +141,10 @@ def _with_judge(names, fields):
 def check_guidance(config):
     """Raises ValueError if the guidance scale is none for this generator."""
     _check_number('synthesis.guidance_scale', config.synthesis.guidance_scale)
+    if config.synthesis.guidance_scale == 0:
+        raise ValueError(
+            'config.synthesis.guidance_scale=0 draws images of no class; 1 turns guidance off'
+        )
     if config.generator.label_dropout == 0 and config.synthesis.guidance_scale != 1:
         raise ValueError(
             'config.generator.label_dropout=0 never trains what guidance compares with; use 0.1, '
@@ -210,28 +209,29 @@ def _check_splits(config):
         )
 
 
-def _check_network(name, config):
+def _check_network(name, config, device_count):
     part, size = config[name], config.data.image_size
+    _divisible(f'{name}.batch_size', part.batch_size, device_count)
     if part.network == 'cnn' and size < 2 ** len(part.widths):
         raise ValueError(
             f'config.{name}.widths={tuple(part.widths)} halves config.data.image_size={size} until '
             'no pixel is left; use fewer blocks'
         )
-    _check_shift(name, config)
+    _check_pixels(f'{name}.augment_shift', part.augment_shift, size)
+    _check_pixels(f'{name}.cutout', part.cutout, size)
     _check_warmup(name, part)
 
 
-def _check_shift(name, config):
-    shift, size = config[name].augment_shift, config.data.image_size
-    if shift and not augment.whole_pixels(shift, size):
+def _check_pixels(name, share, size):
+    if share and not augment.whole_pixels(share, size):
         raise ValueError(
-            f'config.{name}.augment_shift={shift} of config.data.image_size={size} comes to no '
-            f'pixel, and shifts are whole; use {math.ceil(51 / size) / 100} or more, or 0'
+            f'config.{name}={share} of config.data.image_size={size} comes to no pixel, and it is '
+            f'in whole ones; use {math.ceil(51 / size) / 100} or more, or 0'
         )
 
 
 def _check_warmup(name, part):
-    if part.cosine_decay and part.warmup_steps >= part.steps:
+    if part.warmup_steps >= part.steps:
         raise ValueError(
             f'config.{name}.warmup_steps={part.warmup_steps} must be below '
             f'config.{name}.steps={part.steps}'
@@ -245,6 +245,11 @@ def _check_mixture(config):
         raise ValueError(
             f'config.classifier.batch_size={batch} holds no real and no synthetic image at once; '
             'use 2 or more'
+        )
+    if any(ARMS[arm].mixed for arm in config.arms) and not classifier.synthetic_weight:
+        raise ValueError(
+            'config.classifier.synthetic_weight=0 trains on the real images of each batch alone; '
+            'leave out the arm to train without synthetic images'
         )
     if share and not 1 <= round(share * batch) < batch:
         raise ValueError(
@@ -267,8 +272,16 @@ def _check_mixture(config):
         )
 
 
-def _check_generator(config):
+def _check_generator(config, device_count):
     generator, interval = config.generator, tuple(config.synthesis.guidance_interval)
+    _divisible('generator.batch_size', generator.batch_size, device_count)
+    parts = generator.accumulate
+    if generator.batch_size % (device_count * parts):
+        raise ValueError(
+            f'config.generator.accumulate={parts} cuts the batch of each of {device_count} devices '
+            f'into equal parts; config.generator.batch_size={generator.batch_size} must be a '
+            f'multiple of {device_count * parts}'
+        )
     _check_warmup('generator', generator)
     numbers = all(isinstance(t, (int, float)) for t in interval)
     if len(interval) != 2 or not numbers or not 0 <= interval[0] < interval[1] <= 1:
@@ -300,7 +313,7 @@ def _check_interval(config, interval):
 
 def _check_sizes(config):
     generator, size = config.generator, config.data.image_size
-    _check_shift('generator', config)
+    _check_pixels('generator.augment_shift', generator.augment_shift, size)
     if generator.backbone == 'unet' and generator.channels < 2:
         raise ValueError(
             f'config.generator.channels={generator.channels} leaves no room for the noise level; '

@@ -119,8 +119,8 @@ def get_config():
     k.select = 'last'  # final weights: last | best_validation_loss
     k.init_from = ''  # a run's folder (`original`) or its classifiers/<arm>: every arm starts there
     k.augment = 'none'  # none | flip_shift | randaugment (with flips and shifts), in every arm
-    k.augment_flip = True  # mirror left-right
-    k.augment_shift = 0.1  # of the side
+    k.augment_flip = True  # mirror left-right, unless augment='none'
+    k.augment_shift = 0.1  # of the side, unless augment='none'
     k.randaugment_ops = 2  # operations an image
     k.randaugment_magnitude = 9.0  # their strength, of 30
     k.cutout = 0.25  # side of randaugment's grey square, of the image's; 0: off

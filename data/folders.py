@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import pathlib
 import threading
@@ -34,19 +35,12 @@ def open_folder(root, image_size, class_names=None):
     """
     root = _existing(root)
     classes, ignored = _class_files(root)
-    if parts := _parts(classes, class_names):
-        where = root if root.is_dir() else root.with_suffix('')
-        raise ValueError(
-            f'{root}: by {" and ".join(parts)} it is parted into sets and not into classes; let '
-            f'each set be a folder of its own{"" if root.is_dir() else ", unpacked,"} with one '
-            f'folder per class in it, and name them: --config.data.train={where}/train '
-            f'--config.data.test={where}/test (without the second, a run holds out images of the '
-            'first)'
-        )
+    if parts := _parts(root, classes, class_names, ignored):
+        raise ValueError(_name_parts(root, parts))
     if not any(classes.values()):
         raise ValueError(
             f'{root}: no <class>/<file> images found; needed are one folder per class with '
-            f'{" ".join(SUFFIXES)} files{_hint(root, classes, ignored)}'
+            f'{" ".join(SUFFIXES)} files{_hint(root, classes, ignored, nothing=True)}'
         )
     if class_names is None:
         class_names = tuple(sorted(classes))
@@ -71,16 +65,36 @@ def open_folder(root, image_size, class_names=None):
     )
 
 
-def _parts(classes, class_names):
-    """Those of the folders that seem to be parts of a set and no classes: where all are called so,
-    or one that has no image right in it. Among others that have, a train is a vehicle."""
-    named = sorted(name for name in classes if name.casefold() in PARTS)
-    empty = class_names is None and not all(classes[name] for name in named)
-    return named if empty or len(named) == len(classes) > 1 else []
+def _parts(root, classes, class_names, ignored):
+    """Paths of those of the folders that seem to be parts of a set and no classes: where all are
+    called so, or one has its images deeper in it. Among others that have their own, a train is a
+    vehicle."""
+    found, deeper = {}, False
+    if named := [name for name in classes if name.casefold() in PARTS]:
+        for path in itertools.chain(*classes.values(), filter(is_image, ignored)):
+            parts = unicodedata.normalize('NFC', _slashed(root, path)).split('/')
+            for name in {*named} & {*parts[:-1]}:
+                found.setdefault(name, '/'.join(parts[: parts.index(name) + 1]))
+                deeper |= class_names is None and not classes[name]
+    return sorted(found.values()) if deeper or len(named) == len(classes) > 1 else []
 
 
-def _hint(root, empty, ignored):
-    """What to do about the class folders `empty`, by a file that is no image of a class; or ''."""
+def _name_parts(root, parts):
+    """What to say where `_parts` has found some."""
+    where, unpack = (root, '') if root.is_dir() else (root.with_suffix(''), 'unpack it, ')
+    flags = [f'--config.data.{use}={where}/{path}' for use in ('train', 'test') for path in parts
+             if path.split('/')[-1].casefold().startswith(use)]
+    return (
+        f'{root}: by their names {" and ".join(parts)} are parts of a set and no classes; {unpack}'
+        'let each lie by itself, with one folder per class in it, and name it, as '
+        f'{" ".join(flags) or "--config.data.train=PATH"} (without a test set, a run holds out '
+        'images of the training set)'
+    )
+
+
+def _hint(root, empty, ignored, nothing=False):
+    """What to do about the class folders `empty`, all that there are if `nothing` was found, by a
+    file that is no image of a class; or ''."""
     deeper, nowhere, kinds = [], [], set()
     for path in ignored:
         parts = unicodedata.normalize('NFC', _slashed(root, path)).split('/')
@@ -93,12 +107,13 @@ def _hint(root, empty, ignored):
         flat = '/'.join([*parts[:level], '_'.join(parts[level:])])
         return (f'; {"/".join(parts)} lies deeper: name the folder that holds the class folders '
                 f'or, if {parts[level - 1]} is a class, make it {flat}')
+    names = ['/'.join(parts) for parts, _ in nowhere] if nothing else []
+    for name in [name for name in names if not is_hidden(name)][:1]:
+        return f'; {name} lies right in it: name the folder that holds the class folders'
     if listed := ', '.join(sorted(kinds - {''})):
         return f'; there are only {listed}, to be converted if they are images'
-    for parts, _ in nowhere[:1]:
-        if is_hidden(name := '/'.join(parts)):
-            return f'; {name} lies in a hidden folder: give it another name'
-        return f'; {name} lies right in it: name the folder that holds the class folders'
+    for name in names[:1]:
+        return f'; {name} lies in a hidden folder: give it another name'
     return ''
 
 

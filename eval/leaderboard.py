@@ -107,7 +107,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'not_learnt': wording.not_learnt(metrics, metrics['arms']),
+            'doubts': wording.lasting_doubts(metrics, metrics['arms']),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
@@ -174,7 +174,7 @@ def _answer(pooled):
 def _doubts(board):
     """{why a run's answer is no claim yet: 'all runs', or which}; runs together add up seeds."""
     together = sum(row['seeds'] for row in board.rows) if board.together else 0
-    doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['not_learnt']
+    doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['doubts']
               for row in board.rows}
     reasons = dict.fromkeys(itertools.chain(*doubts.values()))
     runs = {why: sorted(index for index, own in doubts.items() if why in own) for why in reasons}

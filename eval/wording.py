@@ -29,7 +29,7 @@ def claimed(said: str, found: Sequence[str]) -> str:
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """Why an answer about these arms is no claim yet, in a few words each; see `caution`."""
-    return few_seeds(result['seeds']) + not_learnt(result, arms) + _many_untested(result)
+    return few_seeds(result['seeds']) + lasting_doubts(result, arms)
 
 
 def few_seeds(seeds: int) -> list[str]:
@@ -37,15 +37,12 @@ def few_seeds(seeds: int) -> list[str]:
     return [plural(seeds, 'seed')] if seeds < CLAIM_SEEDS else []
 
 
-def not_learnt(result: Mapping, arms: Collection[str | None]) -> list[str]:
-    """The doubts about those of `arms` that do not know their own training images."""
-    return [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
-
-
-def _many_untested(result: Mapping) -> list[str]:
-    """The doubt of an answer that knows nothing of more than a quarter of the classes."""
+def lasting_doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
+    """The doubts that more seeds do not lift: about those of `arms` that do not know their own
+    training images, and where more than a quarter of the classes have no test image."""
+    found = [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
     untested, classes = len(_without_tests(result)), len(_classes(result))
-    return [f'{untested} of {classes} classes untested'] if untested > classes / 4 else []
+    return found + [f'{untested} of {classes} classes untested'] * (untested > classes / 4)
 
 
 def _without_tests(result: Mapping) -> list[str]:

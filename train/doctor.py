@@ -64,7 +64,7 @@ def examine(config, workdir, given, program):
         and name.startswith(('arms', 'data.', 'splits.'))
     }
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
-    flags |= {'arms': ','.join(config.arms)} if 'arms' in flags else {}
+    flags |= {name: ','.join(config[name]) for name in ('arms', 'trackers') if name in flags}
     auto_config = pathlib.PurePath(program).parent / 'configs' / 'augmented.py'
     words = [program, f'--config={auto_config}:auto', f'--workdir={workdir}']
     say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())

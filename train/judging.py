@@ -88,9 +88,11 @@ def make_check(config, judge, reference, limits):
 
 
 def rare(config, reference):
-    """Labels of the classes of which the judge is not asked, by `config.quality.relevance_from`."""
+    """Labels of the classes of which the judge is not asked, by `config.relevance_from`; none where
+    it is not asked at all."""
     counts = np.bincount(reference.labels)
-    return np.flatnonzero((counts > 0) & (counts < config.relevance_from))
+    asked = config.min_relevance > 0
+    return np.flatnonzero((counts > 0) & (counts < config.relevance_from) & asked)
 
 
 def measure(config, parts, rows, judge, reference):

@@ -37,6 +37,7 @@ def prepare_data(folder, config):
         f'{len(parts.train)} train, {len(parts.validation)} validation, {len(parts.test)} test; '
         + plural(len(parts.duplicates), 'group of duplicates', 'groups of duplicates')
         + (f', {len(parts.leaks)} of them across splits: parted' if parts.leaks else '')
+        + (' (data/duplicates.json)' if parts.duplicates else '')
     )
     if bad := parts.bad_images:
         say(f'  {plural(len(bad), "unusable image")} left out, see data/bad_images.json; the '
@@ -53,22 +54,21 @@ def warnings(parts):
         taken = sum(entry['parted'] for entry in parts.leaks)
         none = f', and no test image is left of {some(lost)}' if lost else ''
         way_out = f'; {splits.NO_COPIES}' if near else ''
-        lines.append(
-            f'{taken} images were taken for copies, see data/duplicates.json{none}{way_out}')
+        lines.append(f'{taken} images were taken for copies{none}{way_out}')
     if never := [name for name in parts.untested if name not in lost]:
         lines.append(f'no test image of {some(never)}: nothing will be said of '
                      f'{"it" if len(never) == 1 else "them"}')
     if twice := parts.contradictions:
+        classes = twice[0]['action'].partition(splits.DISAGREE)[2]
         lines.append(f'{plural(len(twice), "picture")} in two classes or more, as '
-                     f'{", ".join(twice[0]["names"][:3])}: the labels of one are wrong')
+                     f'{twice[0]["names"][0]} in {classes}: only one can be right')
     return lines + _dull(parts.train.images)
 
 
 def _dull(images):
     """A line if many images have so few levels that they look black or grey."""
     shown = images[:: -(-len(images) // LOOKED_AT)]
-    levels = np.ptp(shown.reshape(len(shown), -1).astype(int), axis=1)
-    flat = int((levels <= FLAT).sum())
+    flat = int((np.ptp(shown, axis=(1, 2, 3)) <= FLAT).sum())
     if flat <= FEW * len(shown):
         return []
     return [f'{flat} of {len(shown)} images looked at span no more than {FLAT} of 255 levels: '
@@ -89,16 +89,18 @@ def data_reads(config):
 def input_digests(data, workdir):
     """Digests of the files that `config.data` reads, so that a changed image is noticed.
 
-    Of folders and zips that are gone, those of when this run read them, by the same names.
+    Of a folder or zip that is gone, that of when this run read it, by the same name.
     """
-    paths = sources.paths(data.source, train=data.train, test=data.test)
-    if not all(pathlib.Path(os.path.expanduser(path)).exists() for path in paths):
-        known = stages.inputs(stages.places(workdir).get('data', workdir / 'data'))
-        config = provenance.saved(workdir).get('config', {})
-        if known and config.get('data') == provenance.plain(data):
-            say('data: the images are no longer where they were; going on with what was read')
-            return known
-    return [disk.digest(path) for path in paths]
+    config, digests = provenance.saved(workdir).get('config', {}), []
+    known = stages.inputs(stages.places(workdir).get('data', workdir / 'data')) or []
+    for i, path in enumerate(sources.paths(data.source, train=data.train, test=data.test)):
+        gone = not pathlib.Path(os.path.expanduser(path)).exists()
+        if gone and known[i:] and config.get('data') == provenance.plain(data):
+            say(f'data: {path} is gone; what was read of it before stands')
+            digests.append(known[i])
+        else:
+            digests.append(disk.digest(path))
+    return digests
 
 
 def open_source(config):

@@ -59,7 +59,9 @@ def progress(label):
         bars.TextColumn('{task.description}'), bars.BarColumn(), bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(), bars.TextColumn('{task.fields[values]}'),
     )
-    with bars.Progress(*columns, console=_console, transient=True) as bar:
+    with bars.Progress(
+        *columns, console=_console, transient=True, speed_estimate_period=RECENT
+    ) as bar:
         task = bar.add_task(label, total=None, values='')
 
         def update(done, total, **values):
@@ -71,13 +73,14 @@ def progress(label):
 
 
 def _lines(label):
-    last, seen = None, []  # when the last line was printed, and (time, done) of the last minute
+    last, seen = None, []  # when the last line was printed; (time, done) second by second
 
     def update(done, total, **values):
         nonlocal last
         now = time.monotonic()
         last = now if last is None else last
-        seen.append((now, done))
+        if not seen or now - seen[-1][0] >= 1:
+            seen.append((now, done))
         while len(seen) > 2 and seen[1][0] <= now - RECENT:
             del seen[0]
         began, start = seen[0]

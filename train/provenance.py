@@ -56,12 +56,18 @@ def _git(*arguments):
 
 
 def write_config(workdir, config, works):
-    """Writes config.json, the resolved config and the facts, unless this config stands there, of
-    this commit and these versions if the run `works`: they are then those of what it makes."""
-    by = {'config': plain(config)}
-    by |= {'commit': commit(), 'versions': versions()} if works else {}
-    if not saved(workdir).items() >= by.items():
-        disk.write_json(workdir / CONFIG, by | facts())
+    """Writes config.json, the resolved config and the facts, if that changes more than the date.
+
+    Args:
+        works: whether the run makes more than a report; else the facts stay those of the run that
+            has made what stands there.
+    """
+    before, now = saved(workdir), facts()
+    if not works:
+        now |= before
+    now['config'] = plain(config)
+    if not before.items() >= {name: now[name] for name in now if name != 'date'}.items():
+        disk.write_json(workdir / CONFIG, now)
 
 
 def saved(workdir):

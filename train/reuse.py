@@ -274,7 +274,8 @@ def sample(run, out, *, classes, count, first_seed=FIRST_SEED, guidance=None):
         Image.fromarray(image).save(path)
     rows = {
         names[label]: [
-            (f'seed {seeds[i]}', images[i]) for i in np.flatnonzero(labels == label)[:COLUMNS]
+            (f'…{seeds[i] % 10**4:04d}', images[i])
+            for i in np.flatnonzero(labels == label)[:COLUMNS]
         ]
         for label in chosen
     }

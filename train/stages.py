@@ -27,7 +27,6 @@ HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change 
 # Of a generator's settings those that say what is seen of it, by which it may be chosen.
 WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
 PLACES = 'data.train', 'data.test'  # of images: what they are is told by what is made of them
-MODELS = 'judge', 'generator', 'classifier'
 KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
@@ -61,8 +60,8 @@ class Runner:
         rerun: do stages again whose settings or code changed, rather than refuse.
         shared: a folder where all but the cheap stages are kept under their fingerprints, for
             several runs: what two of them have in common is done by the first that needs it.
-        begin: called once as begin(works), before this run first changes the folder or, if it has
-            nothing to do, at its end.
+        begin: called once, as begin(whether it makes more than a report), before this run first
+            changes the folder or, if it has nothing to do, at its end.
 
     Attributes:
         seconds: {stage: seconds its work took, now or when it was done}.
@@ -114,7 +113,7 @@ class Runner:
             )
             if not done:
                 whole = (lambda out: processes.on_main(lambda: work(out))) if alone else work
-                done = self._work(name, final, unfinished, begun, whole, guarded)
+                done = self._work(name, final, unfinished, begun, whole, guarded, not cheap)
             self.folders[name], self.seconds[name] = final, done['seconds']
             if self._taken:
                 self._list()
@@ -149,7 +148,7 @@ class Runner:
         kept = any(path for one in KEPT for path in unfinished.glob(one))
         return done or (begun if kept else None)
 
-    def _work(self, name, final, unfinished, begun, work, guarded):
+    def _work(self, name, final, unfinished, begun, work, guarded, works):
         """work(unfinished), which then gets its final name; what stage.json says of it."""
         self.worked = True
         start = time.monotonic()
@@ -165,7 +164,7 @@ class Runner:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
                 disk.write_json(unfinished / FILE, begun)
-        processes.on_main(lambda: self._put_in_place(unfinished, final, guarded))
+        processes.on_main(lambda: self._put_in_place(unfinished, final, guarded, works))
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
 
@@ -180,7 +179,7 @@ class Runner:
         if before and not (self.rerun or cheap):
             _refuse_change(final, before, fingerprint, guarded)
         if not alone:  # which fails before it has changed anything, as at a path that is wrong
-            self._take_over()
+            self._take_over(works=True)
         if goes_on:
             say(f'{name}: going on where it was interrupted')
         else:
@@ -197,14 +196,14 @@ class Runner:
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
-    def _take_over(self):
+    def _take_over(self, works):
         """From now on the folder is this config's: what another left is listed no more."""
         if not self._taken:
             self._taken = True
             self._list()
-            self._begin(True)
+            self._begin(works)
 
-    def _put_in_place(self, unfinished, final, guarded):
+    def _put_in_place(self, unfinished, final, guarded, works):
         others = _others(final, unfinished, guarded)
         if others and not self.rerun:
             _remove(unfinished)
@@ -215,7 +214,7 @@ class Runner:
             )
         same = guarded and final.exists() and not others
         if not same:  # where it is the same, what builds on it may be refused yet
-            self._take_over()
+            self._take_over(works)
         if final.exists() and not (final / FILE).exists():  # no stage has made it
             final.rename(final.with_name(f'{final.name}.found_{time.time_ns()}'))
         _remove(final)
@@ -324,8 +323,8 @@ def _refuse_change(folder, before, now, guarded):
         listed = (f'{key} {pairs[key][0]!r} -> {pairs[key][1]!r}' for key in changed)
         made.append(f'with other settings: {", ".join(listed)}')
     if changed and all(key.endswith('.dtype') for key in changed):  # of `auto`, on other hardware
-        flags = ' '.join(f'--config.{model}.dtype={pairs[changed[0]][0]}' for model in MODELS)
-        way += f'give {flags} to go on as it began, '
+        flags = ' '.join(f'--config.{key}={pairs[key][0]}' for key in changed)
+        way += f'give {flags}, and so for all models whose dtype is auto, to go on as it began, '
     if made:
         raise Changed(
             f'{folder} was made {" and ".join(made)}; {way}add --rerun to do it and what builds on '

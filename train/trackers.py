@@ -5,6 +5,7 @@ when asked for: `pip install tensorboardX`, `wandb` or `mlflow`.
 """
 
 import contextlib
+import hashlib
 import importlib
 import json
 import pathlib
@@ -13,7 +14,7 @@ import uuid
 from train import disk, parallel
 from train.progress import say
 
-KEPT = 'trackers.json'  # {package: [number of its run, config]}
+KEPT = 'trackers.json'  # {package: {digest of a config: number of its run}}
 _open = []
 
 
@@ -45,14 +46,11 @@ class WandB:
     PACKAGE = 'wandb'
 
     def __init__(self, package, workdir, config):
-        known = _known(workdir, self.PACKAGE, config)
-        number = known or uuid.uuid4().hex
-        self._run = package.init(
+        self._run = _resumed(workdir, self.PACKAGE, config, lambda known: package.init(
             project='synthetic-augmentation', name=_name(workdir), config=config,
-            dir=str(workdir), id=number, resume='allow',
-        )
+            dir=str(workdir), id=known or uuid.uuid4().hex, resume='allow',
+        ), lambda run: run.id)
         self._stages = set()
-        _keep(workdir, self.PACKAGE, config, number)
 
     def log(self, stage, step, values):
         if stage not in self._stages:
@@ -73,14 +71,16 @@ class MLflow:
 
     def __init__(self, package, workdir, config):
         self._package = package
-        if known := _known(workdir, self.PACKAGE, config):
-            package.start_run(run_id=known)
-            return
-        run = package.start_run(run_name=_name(workdir))
+        _resumed(workdir, self.PACKAGE, config, lambda known: (
+            package.start_run(run_id=known) if known else self._begin(workdir, config)
+        ), lambda run: run.info.run_id)
+
+    def _begin(self, workdir, config):
+        run = self._package.start_run(run_name=_name(workdir))
         fields = list(config.items())
         for first in range(0, len(fields), 100):  # so many it takes at once
-            package.log_params(dict(fields[first : first + 100]))
-        _keep(workdir, self.PACKAGE, config, run.info.run_id)
+            self._package.log_params(dict(fields[first : first + 100]))
+        return run
 
     def log(self, stage, step, values):
         named = {f'{stage}/{name}': value for name, value in values.items()}
@@ -96,21 +96,26 @@ def _name(workdir):
     return sweep + workdir.name
 
 
-def _kept(workdir):
+def _resumed(workdir, package, config, begin, number):
+    """begin(number of the run that this package knows by this config, or None), again with None
+    where it knows it no more; the number(of the run) is kept."""
+    path = workdir / KEPT
     try:
-        return json.loads((workdir / KEPT).read_text('utf-8'))
+        kept = json.loads(path.read_text('utf-8'))
     except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _known(workdir, package, config):
-    """The number under which a tracker knows the run in this folder, by this config; or None."""
-    number, of = _kept(workdir).get(package, (None, None))
-    return number if of == json.loads(json.dumps(config)) else None
-
-
-def _keep(workdir, package, config, number):
-    disk.write_json(workdir / KEPT, _kept(workdir) | {package: [number, config]})
+        kept = {}
+    settings = {name: value for name, value in config.items() if name != 'trackers'}
+    of = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    known = kept.get(package, {}).get(of)
+    try:
+        run = begin(known)
+    except Exception as error:  # of whatever kind the package raises
+        if not known:
+            raise
+        say(f'{package} does not go on with {known}, a new run begins there: {_line(error)}')
+        run = begin(None)
+    disk.write_json(path, kept | {package: kept.get(package, {}) | {of: number(run)}})
+    return run
 
 
 TRACKERS: dict[str, type[TensorBoard | WandB | MLflow]] = {

@@ -201,7 +201,7 @@ def test_whole_numbers_are_not_negative(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['generator.batch_size', 'synthesis.batch_size', 'classifier.batch_size']
+    'name', ['generator.batch_size', 'judge.batch_size', 'classifier.batch_size']
 )
 def test_batches_divide_over_the_devices(name):
     message = assert_refused(changed(**{name: 20}), name, devices=8)
@@ -209,6 +209,8 @@ def test_batches_divide_over_the_devices(name):
     message = assert_refused(changed(**{name: 3}), name, devices=8)
     assert '; use 8 or, to go on with a run' in message
     check.check(changed(**{name: 24}), 8)
+    if name != 'classifier.batch_size':  # of a model that is not trained
+        check.check(changed(**{name: 20, 'arms': ('original',)}), 8)
 
 
 @pytest.mark.parametrize('until', [0.0, 1e-5, 1.5])
@@ -293,10 +295,12 @@ def test_the_guidance_interval_holds_a_level():
     check.check(changed(**fields | {'synthesis.guidance_scale': 1.0}), 1)
 
 
-@pytest.mark.parametrize('model', ['generator', 'classifier', 'judge'])
+@pytest.mark.parametrize('name', [
+    'generator.augment_shift', 'classifier.augment_shift', 'judge.augment_shift',
+    'classifier.cutout', 'judge.cutout',
+])
 @pytest.mark.parametrize('size, least', [(16, 0.04), (32, 0.02), (64, 0.01)])
-def test_a_shift_is_a_pixel_or_none(model, size, least):
-    name = f'{model}.augment_shift'
+def test_a_shift_or_a_square_is_a_pixel_or_none(name, size, least):
     message = assert_refused(changed(**{'data.image_size': size, name: 0.4 / size}), name)
     assert message.endswith(f'use {least} or more, or 0')
     for shift in (least, 0.0):
@@ -307,6 +311,24 @@ def test_the_best_sample_needs_samples():
     fields = {'generator.select': 'best_validation', 'generator.sample_every': 0}
     assert 'generator.sample_every=0' in assert_refused(changed(**fields), 'generator.select')
     check.check(changed(generator__select='best_validation'), 1)
+
+
+@pytest.mark.parametrize('name, value, said', [
+    ('synthesis.guidance_scale', 0.0, '1 turns guidance off'),
+    ('quality.copy_ratio', 1.0, 'must be at least 0 and below 1'),
+    ('classifier.synthetic_weight', 0.0, 'leave out the arm'),
+    ('generator.attention', ('false', 'true'), 'must hold True and False'),
+])
+def test_values_that_would_make_hours_of_work_worthless(name, value, said):
+    config = augmented.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({name: value})
+    assert said in assert_refused(ml_collections.FrozenConfigDict(config), name)
+
+
+def test_a_warm_up_ends_whatever_follows(name='classifier.warmup_steps'):
+    fields = {name: 4000, 'classifier.cosine_decay': False}
+    assert 'must be below config.classifier.steps=4000' in assert_refused(changed(**fields), name)
 
 
 def test_guidance_needs_a_network_that_knows_no_class():

@@ -1,5 +1,6 @@
 import os
 import pathlib
+import re
 import sys
 import zipfile
 from concurrent import futures
@@ -76,7 +77,7 @@ def test_empty_class_one_image_class_and_no_class(tmp_path):
     with pytest.raises(ValueError, match="no images in the class folders .'none'."):
         open_folder(root)
     with pytest.raises(ValueError, match='no <class>/<file> images.*; 1.png lies right in it'):
-        open_folder(write_tree(tmp_path / 'flat', {'1.png': encode(flat())}))
+        open_folder(write_tree(tmp_path / 'flat', {'1.png': encode(flat()), 'labels.csv': b'a'}))
     (tmp_path / 'void').mkdir()
     with pytest.raises(ValueError, match='no <class>/<file> images'):
         open_folder(tmp_path / 'void')
@@ -243,8 +244,26 @@ def test_images_that_lie_elsewhere_are_pointed_to(tmp_path, names, said):
 def test_parts_of_a_set_are_no_classes(tmp_path, write, names):
     root = write(tmp_path / 'set.zip', dict.fromkeys(names, encode(flat())))
     where = root if root.is_dir() else tmp_path / 'set'
-    said = f'parted into sets and not into classes.*--config.data.train={where}/train '
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match='are parts of a set and no classes') as refused:
+        open_folder(root)
+    said = re.findall('--config.data.([a-z]+)=([^ ]+)', str(refused.value))
+    assert {path for _, path in said} <= {str(where / name) for name in (
+        'train', 'test', 'set/Train')} and said
+    assert ('unpack it' in str(refused.value)) == (write is write_zip)
+
+
+def test_an_empty_train_among_vehicles_is_an_empty_class(tmp_path):
+    names = ('bus/0.png', 'car/0.png', 'train/0.tif')
+    root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
+    with pytest.raises(ValueError, match=r"folders .'train'.; .*there are only .tif, to be"):
+        open_folder(root)
+
+
+def test_what_lies_elsewhere_is_no_hint_on_an_empty_class(tmp_path):
+    names = ('cover.png', 'cat/0.png', 'cat/p1/1.png', '.x/0.png')
+    root = write_tree(tmp_path / 'set', dict.fromkeys(names, encode(flat())))
+    (root / 'dog').mkdir()
+    with pytest.raises(ValueError, match='.; add some or remove them$'):
         open_folder(root)
 
 

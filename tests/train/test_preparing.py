@@ -116,7 +116,7 @@ def test_images_that_are_gone_are_those_that_the_run_has_read(tmp_path, heard):
     (tmp_path / 'images.zip').unlink()
     heard.truncate(0)
     assert preparing.input_digests(config.data, tmp_path) == digests
-    assert 'no longer where they were; going on with what was read' in heard.getvalue()
+    assert 'images.zip is gone; what was read of it before stands' in heard.getvalue()
     config.data.train += 'x'  # never read by this run
     assert preparing.input_digests(config.data, tmp_path) != digests
 

@@ -43,7 +43,10 @@ def test_the_record_of_the_config_names_the_commit_that_works(tmp_path, monkeypa
     provenance.write_config(tmp_path, config, True)
     monkeypatch.setattr(provenance, 'commit', lambda: 'another')
     provenance.write_config(tmp_path, config, False)  # nothing was made by it
-    assert provenance.saved(tmp_path)['commit'] != 'another'
+    other = ml_collections.FrozenConfigDict({'arms': ('original', 'classical')})
+    provenance.write_config(tmp_path, other, False)
+    found = provenance.saved(tmp_path)
+    assert found['commit'] != 'another' and found['config']['arms'] == ['original', 'classical']
     provenance.write_config(tmp_path, config, True)
     assert provenance.saved(tmp_path)['commit'] == 'another'
 

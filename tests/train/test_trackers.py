@@ -53,8 +53,9 @@ def said(monkeypatch):
     start = lambda **kwargs: calls.append(('start_run', (), kwargs)) or begun  # noqa: E731
     monkeypatch.setitem(sys.modules, 'mlflow', types.SimpleNamespace(
         start_run=start, **{n: note(n) for n in names}))
-    run = types.SimpleNamespace(**{n: note(n) for n in ('define_metric', 'log', 'finish')})
-    init = lambda **kwargs: calls.append(('init', (), kwargs)) or run  # noqa: E731
+    methods = {n: note(n) for n in ('define_metric', 'log', 'finish')}
+    init = lambda **kwargs: calls.append(('init', (), kwargs)) or types.SimpleNamespace(  # noqa: E731
+        id=kwargs['id'], **methods)
     monkeypatch.setitem(sys.modules, 'wandb', types.SimpleNamespace(init=init))
     return calls
 
@@ -72,16 +73,29 @@ def test_what_the_others_are_told(said, tmp_path):
 def test_a_run_that_goes_on_is_the_same_one_there(said, tmp_path):
     folder = tmp_path / 'dose' / 'points' / '003'
     begun = []
-    for config in ({'arms': ('a',)}, {'arms': ('a',)}, {'arms': ('b',)}):
+    configs = ({'arms': ('a',)}, {'arms': ('b',)}, {'arms': ('a',), 'trackers': ('wandb',)})
+    for config in configs:
         said.clear()
         rows(folder, config, ('wandb', 'mlflow'))
         found = {name: options for name, _, options in reversed(said)}
         assert found['init']['name'] == 'dose/003' and found['init']['resume'] == 'allow'
         begun.append((found['init']['id'], found['start_run'], 'log_params' in found))
-    one, again, other = begun
+    one, other, again = begun
     assert one[0] == again[0] != other[0]
     assert one[1] == other[1] == {'run_name': 'dose/003'} and again[1] == {'run_id': 'm1'}
     assert (one[2], again[2], other[2]) == (True, False, True)  # MLflow refuses to change them
+
+
+def test_a_run_that_is_known_there_no_more_is_begun_anew(said, tmp_path, heard):
+    rows(tmp_path, names=('wandb', 'mlflow'))
+    mlflow, wandb = sys.modules['mlflow'], sys.modules['wandb']
+    start, init, first = mlflow.start_run, wandb.init, said[0][2]['id']
+    mlflow.start_run = lambda **given: fails() if 'run_id' in given else start(**given)
+    wandb.init = lambda **given: fails() if given['id'] == first else init(**given)
+    said.clear()
+    rows(tmp_path, names=('wandb', 'mlflow'))
+    assert [name for name, _, _ in said[:2]] == ['init', 'start_run'] and said[0][2]['id'] != first
+    assert 'mlflow does not go on with m1, a new run begins there: no server' in heard.getvalue()
 
 
 def fails(*args, **kwargs):
