@@ -18,6 +18,7 @@ if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
     hugepages.ask()
 
+import io
 import itertools
 import json
 import os
@@ -240,7 +241,8 @@ def settings():
 def main(argv):
     with guard.mistakes():
         logging.set_verbosity(logging.WARNING)  # orbax and jax log every save
-        sys.stdout.reconfigure(errors='replace')  # ± and what else a log in ASCII lacks
+        if isinstance(sys.stdout, io.TextIOWrapper):  # ± and what else a log in ASCII lacks
+            sys.stdout.reconfigure(errors='replace')
         if len(argv) > 1:
             raise ValueError(
                 f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE, and a flag '

@@ -148,7 +148,8 @@ def test_changed_images_and_settings_are_done_again(env, tmp_path):
     assert done.returncode == 0 and len(again) == 2, done.stderr  # as they had been touched
     (tmp_path / 'images').rename(tmp_path / 'photos')
     done = run(flags, env, tmp_path)
-    assert 'is gone; what was read of it before stands' in done.stdout and 'Nothing to do' in done.stdout
+    assert 'is gone; what was read of it before stands' in done.stdout, done.stderr
+    assert 'Nothing to do' in done.stdout
     moved = f'--config.data.train={tmp_path / "photos"}'
     done = run([*flags, moved], env, tmp_path)
     assert 'data: its settings changed, doing it again' in done.stdout, done.stderr
