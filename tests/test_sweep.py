@@ -143,7 +143,8 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
 def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
     (tmp_path / 'three.py').write_text("""
 def get_sweep():
-    return [{'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')]
+    return [*({'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')),
+            {'data.imbalance': '', 'report.few': 25}]
 """)
     flags = [*small_run.arguments(tmp_path / 'run', arms='original', **SHORT),
              f'--sweep={tmp_path / "three.py"}']
@@ -152,7 +153,9 @@ def get_sweep():
     assert done.returncode == 2 and 'Failed, as said above: run 1\n' in done.stdout, done.stderr
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     with (tmp_path / 'run' / 'report' / 'sweep.csv').open() as file:
-        assert sorted(row['run'] for row in csv.DictReader(file)) == ['0', '2']
+        assert sorted(row['run'] for row in csv.DictReader(file)) == ['0', '2', '3']
+    assert '; run 0 has the same settings, and says the same' in done.stdout
+    assert done.stdout.count('says the same') == 1
 
 
 def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monkeypatch):

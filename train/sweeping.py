@@ -20,7 +20,9 @@ def run_all(run, configs, points, chosen, workdir, command):
     command = shlex.join(sweeps.without_flags(shlex.split(command), ('workdir',), ()))
     for turn, i in enumerate(chosen, 1):
         folder = leaderboard.folder(workdir, i)
-        say(f'Run {i} ({turn} of {len(chosen)}): {leaderboard.words(points[i])}')
+        first = configs.index(configs[i])
+        same = f'; run {first} has the same settings, and says the same' if first < i else ''
+        say(f'Run {i} ({turn} of {len(chosen)}): {leaderboard.words(points[i])}{same}')
         try:
             with guard.refusals(), guard.at_work(folder, configs[i]):
                 one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
