@@ -144,7 +144,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
     (tmp_path / 'three.py').write_text("""
 def get_sweep():
     return [*({'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')),
-            {'data.imbalance': '', 'report.few': 25}]
+            {'data.imbalance': '', 'report.few': 12}]
 """)
     flags = [*small_run.arguments(tmp_path / 'run', arms='original', **SHORT),
              f'--sweep={tmp_path / "three.py"}']
