@@ -241,12 +241,13 @@ def _check_warmup(name, part):
 def _check_mixture(config):
     classifier = config.classifier
     share, batch = classifier.synthetic_share, classifier.batch_size
-    if any(ARMS[arm].mixed for arm in config.arms) and batch < 2:
+    mixed = any(ARMS[arm].mixed for arm in config.arms)
+    if mixed and batch < 2:
         raise ValueError(
             f'config.classifier.batch_size={batch} holds no real and no synthetic image at once; '
             'use 2 or more'
         )
-    if any(ARMS[arm].mixed for arm in config.arms) and not classifier.synthetic_weight:
+    if mixed and not classifier.synthetic_weight:
         raise ValueError(
             'config.classifier.synthetic_weight=0 trains on the real images of each batch alone; '
             'leave out the arm to train without synthetic images'

@@ -72,7 +72,7 @@ def _parts(root, classes, class_names, ignored):
     found, deeper = {}, False
     if named := [name for name in classes if name.casefold() in PARTS]:
         for path in itertools.chain(*classes.values(), filter(is_image, ignored)):
-            parts = unicodedata.normalize('NFC', _slashed(root, path)).split('/')
+            parts = _split(root, path)
             for name in {*named} & {*parts[:-1]}:
                 found.setdefault(name, '/'.join(parts[: parts.index(name) + 1]))
                 deeper |= class_names is None and not classes[name]
@@ -97,23 +97,24 @@ def _hint(root, empty, ignored, nothing=False):
     file that is no image of a class; or ''."""
     deeper, nowhere, kinds = [], [], set()
     for path in ignored:
-        parts = unicodedata.normalize('NFC', _slashed(root, path)).split('/')
+        parts = _split(root, path)
         level = next((i for i, part in enumerate(parts[:-1], 1) if part in empty), 0)
         if is_image(path):
             (deeper if level else nowhere).append((parts, level))
         elif level or not empty:
             kinds.add(pathlib.PurePath(path).suffix)
-    for parts, level in deeper[:1]:
+    if deeper:
+        parts, level = deeper[0]
         flat = '/'.join([*parts[:level], '_'.join(parts[level:])])
         return (f'; {"/".join(parts)} lies deeper: name the folder that holds the class folders '
                 f'or, if {parts[level - 1]} is a class, make it {flat}')
     names = ['/'.join(parts) for parts, _ in nowhere] if nothing else []
-    for name in [name for name in names if not is_hidden(name)][:1]:
-        return f'; {name} lies right in it: name the folder that holds the class folders'
+    if shown := [name for name in names if not is_hidden(name)]:
+        return f'; {shown[0]} lies right in it: name the folder that holds the class folders'
     if listed := ', '.join(sorted(kinds - {''})):
         return f'; there are only {listed}, to be converted if they are images'
-    for name in names[:1]:
-        return f'; {name} lies in a hidden folder: give it another name'
+    if names:
+        return f'; {names[0]} lies in a hidden folder: give it another name'
     return ''
 
 
@@ -183,6 +184,11 @@ def _class_files(root):
 def _slashed(root, path):
     """The path of a member with '/', where a program of Windows has made a zip of them."""
     return path if root.is_dir() else path.replace('\\', '/')
+
+
+def _split(root, path):
+    """The parts of a member's path, in the form of Unicode that classes are named in."""
+    return unicodedata.normalize('NFC', _slashed(root, path)).split('/')
 
 
 def is_image(path):

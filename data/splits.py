@@ -99,7 +99,8 @@ class Splits:
             if any(split == 'test' for split, _ in _members(entry))
             for _, name in _members(entry) if name in label_of
         }
-        return [name for name in self.untested if self.class_names.index(name) in moved]
+        lacking = _lacking(self.test, self.class_names)
+        return [self.class_names[label] for label in lacking if label in moved]
 
     @property
     def leaks(self):
@@ -322,6 +323,7 @@ def _lacking(one, class_names):
 # Cache ----------------------------------------------------------------------------------------
 
 _IF_ANY = 'bad_images', 'ignored'  # lists that have a file only where they are not empty
+
 
 def save(splits, folder):
     """Write the images, splits.json, duplicates.json and, if any, bad_images.json, ignored.json."""

@@ -25,6 +25,15 @@ def write_json(path, content):
         aside.write_text(json.dumps(content, indent=1), 'utf-8')
 
 
+def read_json(path):
+    """The dict that `write_json` wrote; {} where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def digest(path):
     """A digest of a file's bytes, or of the names, sizes and times of a folder's files.
 

@@ -72,11 +72,7 @@ def write_config(workdir, config, works):
 
 def saved(workdir):
     """What config.json says, {'config': the resolved config, ...}; {} without a whole one."""
-    try:
-        found = json.loads((workdir / CONFIG).read_text('utf-8'))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return disk.read_json(workdir / CONFIG)
 
 
 def plain(config):

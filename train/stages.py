@@ -255,10 +255,7 @@ def reads(settings, networks, network):
 
 def places(workdir):
     """{stage: its folder}, in the run's or a shared one, of those done by the run's config."""
-    try:
-        listed = json.loads((workdir / _FOLDERS).read_text('utf-8'))
-    except (FileNotFoundError, ValueError):
-        return {}
+    listed = disk.read_json(workdir / _FOLDERS)
     return {name: workdir / place for name, place in listed.items()}
 
 
@@ -393,10 +390,7 @@ def _digest(text):
 
 def _read(folder):
     """The fingerprint in `folder`; None without a whole one of this version."""
-    try:
-        found = json.loads((folder / FILE).read_text('utf-8'))
-    except (FileNotFoundError, ValueError):
-        return None
+    found = disk.read_json(folder / FILE)
     keys = {'digest', 'seconds', 'reads', 'after', 'code'}
-    whole = isinstance(found, dict) and found.keys() >= keys and isinstance(found['reads'], dict)
+    whole = found.keys() >= keys and isinstance(found['reads'], dict)
     return found if whole else None

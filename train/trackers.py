@@ -100,10 +100,7 @@ def _resumed(workdir, package, config, begin, number):
     """begin(number of the run that this package knows by this config, or None), again with None
     where it knows it no more; the number(of the run) is kept."""
     path = workdir / KEPT
-    try:
-        kept = json.loads(path.read_text('utf-8'))
-    except (FileNotFoundError, ValueError):
-        kept = {}
+    kept = disk.read_json(path)
     settings = {name: value for name, value in config.items() if name != 'trackers'}
     of = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     known = kept.get(package, {}).get(of)
