@@ -21,12 +21,25 @@ NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=
 class ImageSet:
     """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files.
 
-    The images are an array or, of a set that lies on disk, `store.Rows` of one.
+    The images are an array or, of a set that lies on disk, `store.Rows` of one, of which
+    `np.asarray` brings all to memory.
+
+    Raises:
+        ValueError: images of another kind, as floats, or not as many labels and names.
     """
 
     images: np.ndarray | store.Rows
     labels: np.ndarray
     names: tuple[str, ...]
+
+    def __post_init__(self):
+        shape, dtype = self.images.shape, self.images.dtype
+        if (dtype != np.uint8 or shape[1:] != (*shape[1:2] * 2, 3)
+                or not shape[0] == len(self.labels) == len(self.names)):
+            raise ValueError(
+                f'need images uint8 [N, S, S, 3], a label and a name for each, got {dtype} '
+                f'{list(shape)}, {len(self.labels)} labels and {len(self.names)} names'
+            )
 
     def __len__(self):
         return len(self.labels)
@@ -70,8 +83,7 @@ class Splits:
         """Whether a training image shows a picture that another one before it shows, bool [N].
 
         A given test set has names of its own, and a group that holds one of its images has no other
-        left in train. LOOK near copies or more that are most of a class are how it looks, and no
-        repeats.
+        left in train. See `is_one_picture`.
         """
         again = np.zeros(len(self.train), bool)
         counts = self.train_counts
@@ -80,8 +92,7 @@ class Splits:
             moved = entry['action'].startswith(MOVED)
             rows = [row_of[name] for split, name in _members(entry)
                     if (moved or split == 'train') and name in row_of]
-            most = 2 * len(rows) > counts[self.train.labels[rows]].max(initial=0)
-            if entry['pixels'] == 'equal' or len(rows) < LOOK or not most:
+            if is_one_picture(entry, len(rows), counts[self.train.labels[rows]].max(initial=0)):
                 again[rows[1:]] = True
         return again
 
@@ -263,6 +274,15 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
 def _members(record):
     """[[split, name of the file]] of a group of copies, as `part_duplicates` found them."""
     return [name.split(':', 1) for name in record['names']]
+
+
+def is_one_picture(record, count, most):
+    """Whether so many of a record's images show one picture, and not what their class looks like.
+
+    Args:
+        most: images of the class of which they are.
+    """
+    return record['pixels'] == 'equal' or count < LOOK or 2 * count <= most
 
 
 def near_parted(records):

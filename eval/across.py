@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from configs import auto
-from data import cuts, splits
+from data import clusters, splits
 from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
@@ -27,11 +27,15 @@ def replicates(points: Sequence[Mapping]) -> bool:
 def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing.
 
-    And whether they were made of the same images, where the sweep does not set which. Under
+    And whether they were made by the same code, on hardware that computes in the same type, and of
+    the same images, where the sweep does not set which. Under
     `:auto` settings may differ in what this may choose, too: some of it follows from the sweep's.
     """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
     if not varied & {'data.source', 'data.train', 'data.test'} and not _same_images(found):
+        return False
+    if not (_agree([row['code'] for row in found], ())
+            and _agree([row['dtypes'] for row in found], varied)):
         return False
     counts_stay = replicates([row['point'] for row in found]) and not any(
         row['config'].get(name) for row in found for name in ('splits.group_by', 'data.imbalance'))
@@ -45,6 +49,12 @@ def alike(found: Sequence[Mapping]) -> bool:
     return all(config == rest[0] for config in rest)
 
 
+def _agree(facts, varied):
+    """Whether the dicts that have a key say the same of it, of all but those in `varied`."""
+    keys = set(itertools.chain(*facts)).difference(varied)
+    return all(len({repr(one[key]) for one in facts if key in one}) == 1 for key in keys)
+
+
 def apart(found: Sequence[Mapping]) -> bool:
     """Whether no two runs share a seed of their classifiers, without which they vary too little."""
     configs = (row['config'] for row in found)  # of runs before there was a seed: from 0 on
@@ -55,18 +65,18 @@ def apart(found: Sequence[Mapping]) -> bool:
 
 def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
     """Why none of the runs is the best, in a sentence or two; '' where one is."""
-    again = "the sweep's command does these again."
+    again = "the sweep's command does these again (of other hardware, in another folder)."
     if replicates(points):
         said = 'The runs differ in seeds only, so none is the best.'
         if not alike(found):
-            return (f'{said} Some were made with other settings or images than the rest, so '
-                    f'nothing is said of all together; {again}')
+            return (f'{said} Some were made with other settings, images, code or hardware than the '
+                    f'rest, so nothing is said of all together; {again}')
         return said if apart(found) else (
             f'{said} Some share seeds of classifiers, so nothing is said of all together: give '
             'each run a classifier.seed of its own, as far from the next as classifier.seeds.')
     if not alike(found):
-        return ('Some runs were made with other settings or images than the rest, so none is said '
-                f'to be the best; {again}')
+        return ('Some runs were made with other settings, images, code or hardware than the rest, '
+                f'so none is said to be the best; {again}')
     varied = (name for name in set(itertools.chain(*points))
               if len({repr(row['config'].get(name)) for row in found}) > 1)
     if any(name.startswith(('data.', 'splits.')) and name != 'data.image_size' for name in varied):
@@ -123,7 +133,10 @@ def _same_test_images(found):
 def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
-    return cuts.group([name for name, *_ in splits.listing(row['places']['data'])['test']], pattern)
+    folder = row['places']['data']
+    names, _, labels = zip(*splits.listing(folder)['test'])
+    copies = json.loads((folder / 'duplicates.json').read_text('utf-8'))
+    return clusters.find(names, np.array(labels), pattern, copies, 'test')
 
 
 def _images_errors(found, pairs):
@@ -138,12 +151,12 @@ def _images_errors(found, pairs):
         files = [path for row in found for path in _predictions(row, arm)]
         labels, probabilities = results.read({arm: files}, found[0]['classes'])
         predicted[arm] = probabilities[arm].argmax(-1)
-    errors, clusters = {}, _clusters(found[0])
+    errors, belonging = {}, _clusters(found[0])
     for pair in pairs:
         arm, other = pair.split('-')
         error = statistics.images_error(
             labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups,
-            clusters=clusters)
+            clusters=belonging)
         errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
     return errors
 
@@ -166,15 +179,14 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
     labels, probabilities = results.read(
         {arm: _predictions(row, arm) for arm, row in best.items()}, found[0]['classes'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    differences, answers, clusters = {}, [], _clusters(found[0])
+    differences, answers, belonging = {}, [], _clusters(found[0])
     for arm in arms:
         if arm == BASELINE:
             continue
         pair = statistics.paired_bootstrap(
-            labels, predicted[BASELINE], predicted[arm], found[0]['classes'], clusters=clusters)
+            labels, predicted[BASELINE], predicted[arm], found[0]['classes'], clusters=belonging)
         differences[f'{arm}-{BASELINE}'] = {key: pair[key] for key in DIFFERENCES}
-        images = len(labels) if clusters is None else None
-        answers.append(results.verdict(pair, arm, BASELINE, images))
+        answers.append(results.verdict(pair, arm, BASELINE, labels, belonging))
     return {'best': best, 'differences': differences, 'answers': answers}
 
 

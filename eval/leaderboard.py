@@ -96,11 +96,12 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         losses = {name: scores['scaled_loss']['mean']
                   for name, scores in metrics['validation'].items()}
         synthetic = metrics['synthetic'] or {}
+        dtypes, code = stages.computed(at)
         classes = metrics['arms'][arm]['per_class'].values()
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
-            'inputs': stages.inputs(places['data']),
+            'inputs': stages.inputs(places['data']), 'dtypes': dtypes, 'code': code,
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'masks': group_masks(np.array([row['train_count'] for row in classes]),
                                  **metrics['groups']),

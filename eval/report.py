@@ -215,11 +215,16 @@ def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
 def _notes(quality: Mapping, seeds: int) -> dict[str, str]:
     """How to read the tables: tests, training, calibration and, if there are any, synthetic images.
     """
+    chance = 'test images and of classifiers’ seeds' if seeds > 1 else 'test images'
     p_of = 'twice the median of the seeds’ p-values' if seeds > 1 else 'one seed'
     notes = {'calibration': (
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
+        'differences': (
+            f'An interval without zero is a difference that the chance of {chance} does not '
+            'explain; of another split, or another generator, it does not know '
+            '(--sweep=configs/sweeps/replicates.py asks some).'),
         'mcnemar': (
             f'McNemar: exact, {p_of}; it asks whether these very classifiers are right equally '
             'often, not whether those of other seeds would be, and can be small where the interval '

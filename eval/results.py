@@ -81,10 +81,16 @@ def training(logs: Mapping[str, Sequence[list[dict]]]) -> dict:
 
 
 def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
-            test_images: int | None = None) -> str:
-    """`verdict.sentence` on arm - other: of the accuracy and macro-F1 in `differences`."""
+            labels: np.ndarray | None = None, clusters: np.ndarray | None = None) -> str:
+    """`verdict.sentence` on arm - other: of the accuracy and macro-F1 in `differences`.
+
+    Args: labels, clusters: of the test images that the intervals rest on, see `statistics`; None,
+        None if on runs.
+    """
     headline = {'accuracy': differences['accuracy'], 'macro-F1': differences['macro_f1']}
-    return sentence(arm, other, headline, test_images)
+    if clusters is not None:
+        return sentence(arm, other, headline, len(np.unique(clusters)), 'groups of test images')
+    return sentence(arm, other, headline, None if labels is None else len(labels))
 
 
 def asked(metrics: Mapping) -> list[str]:
@@ -224,7 +230,7 @@ def _difference(labels, predicted, arm, other, class_names, masks, clusters) -> 
     return {
         **{key: found[key] for key in METRICS},
         'mcnemar_p': tests['combined'], 'mcnemar_p_per_seed': tests['per_seed'],
-        'verdict': verdict(found, arm, other, len(labels) if clusters is None else None),
+        'verdict': verdict(found, arm, other, labels, clusters),
         'groups': {group: {'accuracy': _exact(found[f'{group}_accuracy'], pair, own)}
                    for group, mask in masks.items() if (own := mask[labels]).any()},
         'per_class': {name: {**{key: {'mean': found[f'per_class_{key}']['mean'][i],

@@ -23,13 +23,13 @@ def images_needed(difference: float, ci95, n: int) -> int | None:
 
 
 def sentence(arm: str, baseline: str, differences: Mapping[str, Mapping],
-            test_images: int | None = None) -> str:
+            count: int | None = None, of: str = 'test images') -> str:
     """One sentence: is `arm` better than `baseline`, by how much, and can it be believed?
 
     Args: differences: the metric's readable name -> {'mean', 'ci95'} of arm - baseline, fractions;
-        test_images: on which the intervals rest, to say how many it would take; None if on runs.
+        count: of what the intervals rest on, to say how many it would take; None if on runs.
     """
-    signs = {_sign(d['ci95']) for d in differences.values()}
+    signs = {sign(d['ci95']) for d in differences.values()}
     answer = {
         frozenset({1}): f'Yes, {arm} is better than {baseline}',
         frozenset({-1}): f'No, {arm} is worse than {baseline}',
@@ -37,29 +37,29 @@ def sentence(arm: str, baseline: str, differences: Mapping[str, Mapping],
         frozenset({0, 1}): f'In part, {arm} is better than {baseline}',
         frozenset({0, -1}): f'No, {arm} is in part worse than {baseline}',
     }.get(frozenset(signs), f'It depends on the metric whether {arm} is better than {baseline}')
-    clauses = [_clause(name, d['mean'], d['ci95'], test_images) for name, d in differences.items()]
+    clauses = [_clause(name, d['mean'], d['ci95'], count, of) for name, d in differences.items()]
     return f'{answer}: {"; ".join(clauses)}.'
 
 
-def _clause(metric: str, difference: float, ci95, test_images: int | None) -> str:
+def _clause(metric: str, difference: float, ci95, count: int | None, of: str) -> str:
     low, high = ci95
     text = (f'{metric} {points(difference)} points '
             f'(95% interval {end(low):+.1f} to {end(high):+.1f}), ')
-    if _sign(ci95):
+    if sign(ci95):
         return text + 'distinguishable from zero'
     text += 'not distinguishable from zero'
-    if test_images is None:
+    if count is None:
         return text
-    text += f' on {test_images:,} test images'
-    needed = images_needed(difference, ci95, test_images)
+    text += f' on {count:,} {of}'
+    needed = images_needed(difference, ci95, count)
     # An interval that ends at zero needs a single image more; a count of two figures hides it.
     if needed is None:
         return text
-    rounded = max(int(float(f'{needed:.1e}')), test_images + 1)
+    rounded = max(int(float(f'{needed:.1e}')), count + 1)
     return text + f' (by more of them alone, one of this size would need at least {rounded:,})'
 
 
-def _sign(ci95) -> int:
+def sign(ci95) -> int:
     """1 or -1 if the interval lies above or below zero, else 0."""
     low, high = map(end, ci95)
     return int(low > 0) - int(high < 0)

@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from eval import results, statistics
 from eval.formats import end, interval, percent, plural, points, some
 from eval.results import BASELINE, CLAIM
+from eval.verdict import sign
 
 CLAIM_SEEDS = 5  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 ABOVE = 0.02  # so much more than always naming the largest class is more than chance in the log
 AS_THEY_ARE = BASELINE, 'classical', 'logit_adjusted'  # arms in which classes have their shares
+HEADLINE = 'accuracy', 'macro_f1'  # both of which a verdict goes by
 HARDLY = 3  # test images of a class, with fewer of which it is hardly tested
 
 
@@ -39,14 +41,24 @@ def few_seeds(seeds: int) -> list[str]:
 
 def lasting_doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     """The doubts that more seeds do not lift: about those of `arms` that do not know their own
-    training images, and where more than a quarter of the classes have no test image."""
+    training images, RandAugment in one without the arm that has nothing else, and where more than
+    a quarter of the classes have no test image."""
     found = [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
+    arm, alone = results.ON_TOP
+    if arm in arms and alone not in result['arms'] and alone in _controls(result):
+        found.append(f'{alone}, the control of {arm}, was not run')
     untested, classes = len(_without_tests(result)), len(_classes(result))
     return found + [f'{untested} of {classes} classes untested'] * (untested > classes / 4)
 
 
 def _without_tests(result: Mapping) -> list[str]:
     return [name for name, row in _classes(result).items() if not row['support']]
+
+
+def _better(result: Mapping, arm: str) -> bool:
+    """Whether the claim is better than this control, in accuracy and macro-F1; if it was run."""
+    found = result['differences'].get(f'{CLAIM}-{arm}')
+    return found is None or all(sign(found[score]['ci95']) > 0 for score in HEADLINE)
 
 
 def _control(result: Mapping) -> str | None:
@@ -65,8 +77,13 @@ def _answer(result: Mapping) -> str:
             return verdict
         against = result['differences'][f'{CLAIM}-{control}']
         macro_f1 = percent(result['arms'][control]['macro_f1']['mean'])
-        return (f'{verdict} The strongest control is {control}, with a macro-F1 of {macro_f1}%. '
+        said = (f'{verdict} The strongest control is {control}, with a macro-F1 of {macro_f1}%. '
                 f'{against["verdict"]}')
+        others = [arm for arm in results.CONTROLS if arm != control and not _better(result, arm)]
+        if others:
+            said += (f' In accuracy and macro-F1 both {CLAIM} is not told to be better than '
+                     f'{" or ".join(others)}.')
+        return said
     arm = results.shown(result)[0]
     accuracy = result['arms'][arm]['accuracy']
     return (f'Only {arm} was trained, so nothing is compared: accuracy '
@@ -190,16 +207,17 @@ def _no_control(result: Mapping) -> str:
     if not pair or pair[1] != BASELINE or results.strongest_control(result['arms']):
         return ''
     gain = result['differences']['-'.join(pair)]
-    if max(end(gain[score]['ci95'][0]) for score in ('accuracy', 'macro_f1')) <= 0:
+    if max(end(gain[score]['ci95'][0]) for score in HEADLINE) <= 0 or not _controls(result):
         return ''
-    controls = result.get('controls')
-    if controls is None:
-        controls = results.CONTROLS
-    if not controls:
-        return ''
-    arms = ','.join([*result['arms'], *controls])
+    arms = ','.join([*result['arms'], *_controls(result)])
     return ('No control was run, and what is cheaper may give as much: the same command with '
             f'--config.arms={arms} adds them.')
+
+
+def _controls(result: Mapping) -> Sequence[str]:
+    """The controls that could be run: those that say something else than `original` does."""
+    found = result.get('controls')
+    return results.CONTROLS if found is None else found
 
 
 def judge(synthetic: Mapping) -> str:
@@ -252,26 +270,29 @@ def repeats(found: Mapping | None) -> str:
 
 def _together(result: Mapping) -> str:
     """Sentences on test images that belong together; '' where each is on its own."""
-    count = result.get('test_clusters')
+    count, said = result.get('test_clusters'), ''
     if not count:
         return ''
-    alone = result.get('ungrouped')
-    but = f', but for {alone:,} in whose names it finds nothing' if alone else ''
-    return (f'Images that belong together (config.splits.group_by{but}) lie in one split. The '
-            f'{result["test_images"]:,} test images are {count:,} such groups, which is what the '
-            'intervals go by; the exact tests take images for independent, and their p may be too '
-            'small.')
+    if (alone := result.get('ungrouped')) is not None:  # it was asked for
+        but = f', but for {alone:,} in whose names it finds nothing' if alone else ''
+        said = f'Images that belong together (config.splits.group_by{but}) lie in one split. '
+    return (f'{said}With copies, and what else belongs together, taken as one the '
+            f'{result["test_images"]:,} test images are {count:,}, which is what the intervals go '
+            'by; the exact tests take images for independent, and their p may be too small.')
 
 
 def evidence(result: Mapping) -> str:
     """A sentence: what changed beyond chance, how many are copies, the cost; '' if none is known.
 
     Classes and groups of classes count if their p-value, adjusted by Holm among their like, is
-    under 0.05.
+    under 0.05; of a class it is of the recall, which also rises where a class is merely named more
+    often, so it has only gained if all of its F1's interval has.
     """
     clauses = []
     if pair := results.asked(result):
-        clauses.append(_beyond_chance(result, *pair))
+        found = doubts(result, pair)
+        no_claim = f'not yet a claim ({"; ".join(found)}): ' if found else ''
+        clauses.append(no_claim + _beyond_chance(result, *pair))
     made = result['synthetic'] or {}
     clauses += _quality(made)
     copies = made.get('copies') or {}
@@ -279,7 +300,8 @@ def evidence(result: Mapping) -> str:
                    for images in ('made', 'real_held_out'))
     if None not in (drawn, real):
         clauses.append(f'{percent(drawn)}% of the synthetic images drawn count as copies of '
-                       f'training images (dropped), as {percent(real)}% of real held-out ones do')
+                       f'training images (dropped), and {percent(real)}% of real held-out ones, '
+                       'which are none')
     seconds = list((result['seconds'] or {}).values())
     if seconds and None not in seconds:
         where = f' on {result["hardware"]}' if result['hardware'] else ''
@@ -307,20 +329,23 @@ def bounds(limits: Mapping) -> dict[str, str]:
 
 
 def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
-    """The groups and classes whose accuracy `arm` changed beyond chance, the largest each way."""
+    """The groups whose accuracy and classes whose recall `arm` changed, the largest each way."""
     difference, images = result['differences'][f'{arm}-{other}'], bounds(result['groups'])
     groups, classes = difference['groups'], difference['per_class']
     adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
-    found = [(f'the classes with {images[name]} training images', group['accuracy']['mean'])
+    found = [(1 if group['accuracy']['mean'] > 0 else -1, group['accuracy']['mean'],
+              f'the classes with {images[name]} training images '
+              f'({points(group["accuracy"]["mean"])} points)')
              for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]
-    found += [(name, row['recall']['mean']) for name, row in classes.items()
-              if row['holm_p'] < 0.05]
+    found += [(_way(row), row['recall']['mean'],
+               f'{name} (recall {points(row["recall"]["mean"])} points, '
+               f'F1 {points(row["f1"]["mean"])})')
+              for name, row in classes.items() if row['holm_p'] < 0.05]
     clauses = []
-    for verb, sign in (('gained', 1), ('lost', -1)):
-        own = sorted((row for row in found if sign * row[1] > 0), key=lambda row: -abs(row[1]))
+    for verb, way in (('gained', 1), ('lost', -1), ('changed only the recall', 0)):
+        own = sorted((row for row in found if row[0] == way), key=lambda row: -abs(row[1]))
         if own:
-            listed = some([f'{name} ({points(mean)} points)' for name, mean in own])
-            clauses.append(f'{verb} beyond chance on {listed}')
+            clauses.append(f'{verb} beyond chance on {some([text for *_, text in own])}')
     said = f'{arm} {" and ".join(clauses)}' if clauses else (
         'on no class and no group of classes is there a change beyond chance, corrected for the '
         'number of classes and of groups')
@@ -331,3 +356,9 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
         said += (f' ({few} of {len(counts)} classes have under {least} {of}, too few for a change '
                  'in one of them to show by itself)')
     return said
+
+
+def _way(row: Mapping) -> int:
+    """1 or -1 if a class has gained or lost, by its recall and all of its F1's interval, else 0."""
+    way = sign(row['f1']['ci95'])
+    return way if way * row['recall']['mean'] > 0 else 0

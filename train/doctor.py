@@ -13,7 +13,7 @@ from rich.text import Text
 from configs import augmented, auto, sweeps
 from configs.check import check
 from configs.default import flat
-from data import cuts, splits
+from data import clusters, splits
 from eval.formats import plural
 from generation import synthesize
 from train import classifier, flops, generator, parallel, preparing
@@ -95,7 +95,8 @@ def _show_counts(parts, found, group_by, cut):
     if hardly := int(((0 < tests) & (tests < RARE)).sum()):
         say(f'  {plural(hardly, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
-    groups = cuts.group(parts.test.names, group_by)
+    groups = clusters.find(
+        parts.test.names, parts.test.labels, group_by, parts.duplicates, 'test')
     known = len(parts.test if groups is None else np.unique(groups))
     least = 100 / known**0.5
     of = '' if groups is None else f' of {plural(known, "group")}'

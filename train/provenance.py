@@ -11,7 +11,8 @@ import subprocess
 from train import disk, parallel
 
 PACKAGES = (
-    'jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn', 'pillow',
+    'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'scipy', 'scikit-learn',
+    'pillow', 'matplotlib',  # whose fonts the glyphs are
 )
 CONFIG = 'config.json'
 _ROOT = pathlib.Path(__file__).resolve().parent.parent

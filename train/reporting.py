@@ -7,7 +7,7 @@ import urllib.parse
 import numpy as np
 from PIL import Image
 
-from data import cuts, splits
+from data import clusters, cuts, splits
 from eval import report, results, sheets
 from train import arms, classifying, provenance, stages
 
@@ -48,7 +48,8 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
                      for arm, fs in classifier_folders.items()},
         quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
         training=training, validation=validation,
-        clusters=cuts.group(parts.test.names, config.splits.group_by),
+        clusters=clusters.find(
+            parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test'),
         facts={
             'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
             'duplicates': {

@@ -332,3 +332,13 @@ def test_some_images_are_of_all_classes_though_these_lie_in_order():
     labels = np.repeat(np.arange(4, dtype=np.int32), 8)
     whole = splits.ImageSet(np.zeros((32, 1, 1, 3), np.uint8), labels, ('',) * 32)
     assert set(whole.some(16).labels.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('images, labels, names', [
+    (np.zeros((2, 4, 4, 3), np.float32), 2, 2), (np.zeros((2, 4, 4), np.uint8), 2, 2),
+    (np.zeros((2, 4, 4, 3), np.uint8), 1, 2), (np.zeros((2, 4, 4, 3), np.uint8), 2, 3),
+])
+def test_a_set_of_other_arrays_is_refused(images, labels, names):
+    """Floats would be taken for nearly black images, in silence."""
+    with pytest.raises(ValueError, match=r'need images uint8 \[N, S, S, 3\], a label and a name'):
+        splits.ImageSet(images, np.zeros(labels, np.int32), ('',) * names)

@@ -45,6 +45,7 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         places = {'data': '../../shared/data/1', 'report': 'report'}
         (folder / places['data']).mkdir(parents=True, exist_ok=True)
         (folder / places['data'] / 'splits.json').write_text('{"test": [["a/1.png", "1234", 0]]}')
+        (folder / places['data'] / 'duplicates.json').write_text('[]')
         for arm, table in probabilities.items():
             name = f'classifiers/{arm}/seed_{100 * index}'
             places[name] = f'../../shared/{name}/{index}'
@@ -68,6 +69,17 @@ def move_data(workdir):
     path = leaderboard.folder(workdir, 1) / 'stages.json'
     path.write_text(path.read_text().replace('data/1', 'data/2'))
     (workdir / 'shared' / 'data' / '2').mkdir()
+
+
+def made_by(workdir, code, dtype, index=0):
+    """Says of a run's classifiers with which code and dtype they were made."""
+    at = leaderboard.folder(workdir, index)
+    places = json.loads((at / 'stages.json').read_text())
+    for name in places:
+        if name.startswith('classifiers/'):
+            (at / places[name] / 'stage.json').write_text(json.dumps({
+                'digest': '', 'seconds': 1, 'reads': {'classifier': {'dtype': dtype}}, 'after': [],
+                'code': code}))
 
 
 def pages(workdir, points):

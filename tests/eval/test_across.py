@@ -5,7 +5,19 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
-from sweep_runs import DOSES, LOSSES, RATES, RIGHT, SEEDS, change, console, move_data, pages, runs
+from sweep_runs import (
+    DOSES,
+    LOSSES,
+    RATES,
+    RIGHT,
+    SEEDS,
+    change,
+    console,
+    made_by,
+    move_data,
+    pages,
+    runs,
+)
 
 from eval import across, leaderboard, results, statistics
 
@@ -127,6 +139,18 @@ def test_replicates_differ_in_every_seed_and_in_nothing_else(points, are):
     assert across.replicates(points) is are
 
 
+@pytest.mark.parametrize('code, dtype', [('new', 'float32'), ('old', 'bfloat16')])
+def test_runs_of_other_code_or_hardware_are_not_pooled(tmp_path, code, dtype):
+    runs(tmp_path, SEEDS)
+    for index in range(3):
+        made_by(tmp_path, 'old', 'float32', index)
+    assert across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
+    made_by(tmp_path, code, dtype, 1)
+    found = leaderboard.rows(tmp_path, SEEDS)
+    assert across.together(found, SEEDS) == {}
+    assert 'other settings, images, code or hardware' in across.unranked(found, SEEDS)
+
+
 def test_what_changes_no_result_does_not_keep_runs_apart(tmp_path):
     runs(tmp_path, SEEDS)
     change(tmp_path, {'generator.save_every': 7, 'synthesis.batch_size': 7, 'cpu_devices': 1})
@@ -197,7 +221,7 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
 
 
 def test_what_auto_makes_of_a_point_is_no_other_setting():
-    rows = [{'point': {'generator.steps': steps},
+    rows = [{'point': {'generator.steps': steps}, 'code': {}, 'dtypes': {},
              'config': {'auto': True, 'generator.steps': steps, 'classifier.steps': 9,
                         'generator.sample_every': steps // 8,
                         'generator.select': 'best_validation'}} for steps in (8000, 16_000)]
@@ -222,7 +246,7 @@ def test_runs_on_other_images_are_not_alike(tmp_path):
     for seed in range(2):
         (tmp_path / f'{seed}').mkdir()
         rows.append({'point': {'data.image_size': 16 + seed}, 'inputs': [str(seed)],  # touched
-                     'config': {'data.image_size': 16 + seed},
+                     'config': {'data.image_size': 16 + seed}, 'code': {}, 'dtypes': {},
                      'places': {'data': tmp_path / f'{seed}'}})
         (tmp_path / f'{seed}' / 'splits.json').write_text(json.dumps(listing))
     assert across.alike(rows)

@@ -253,17 +253,46 @@ def test_the_answer_names_the_strongest_control(finished):
     assert set(wording.AS_THEY_ARE) == as_they_are
 
 
+def test_the_answer_names_every_control_that_is_not_beaten(finished):
+    result = finished[1]
+    found = json.loads(json.dumps(result))
+    clear = {'ci95': [0.01, 0.2], 'mean': 0.1, 'p': 0.01}
+    for arm in ('classical', 'logit_adjusted'):
+        found['differences'][f'augmented-{arm}'] = {'accuracy': clear, 'macro_f1': clear}
+    assert wording.answer(found) == wording.answer(result)
+    level = {'ci95': [0.0, 0.2], 'mean': 0.1, 'p': 0.06}
+    found['differences']['augmented-classical'] = {'accuracy': level, 'macro_f1': clear}
+    assert wording.answer(found) == f'{wording.answer(result)} In accuracy and macro-F1 both ' \
+        'augmented is not told to be better than classical.'
+
+
+def test_a_control_that_was_not_run_is_a_doubt(finished):
+    result = finished[1] | {'controls': None}
+    doubt = 'classical, the control of augmented_classical, was not run'
+    assert wording.lasting_doubts(result, ['original', 'augmented_classical']) == [doubt]
+    assert doubt not in wording.lasting_doubts(result, ['original', 'augmented'])
+    without = result | {'controls': ['oversampled']}  # where it would say what original does
+    assert wording.lasting_doubts(without, ['augmented_classical']) == []
+    ran = result | {'arms': result['arms'] | {'classical': result['arms']['original']}}
+    assert wording.lasting_doubts(ran, ['augmented_classical']) == []
+
+
 def test_the_report_has_words_for_every_reason_of_the_quality_check():
     assert list(report.REASONS) == [*quality.REASONS, 'surplus']
 
 
-def evidence(groups=(), classes=(), **more):
-    """The sentence on differences: (mean, p) of each group and name -> (recall, Holm p)."""
+def evidence(groups=(), classes=(), wide=0.0, **more):
+    """The sentence on differences: (mean, p) of each group and name -> (recall, Holm p).
+
+    F1 differs half as much, with intervals that reach `wide` both ways.
+    """
     difference = {
         'groups': {name: {'accuracy': {'mean': mean, 'p': p}}
                    for name, (mean, p) in dict(groups).items()},
-        'per_class': {name: {'recall': {'mean': mean}, 'holm_p': p}
-                      for name, (mean, p) in dict(classes).items()}}
+        'per_class': {
+            name: {'recall': {'mean': mean}, 'holm_p': p,
+                   'f1': {'mean': mean / 2, 'ci95': [mean / 2 - wide, mean / 2 + wide]}}
+            for name, (mean, p) in dict(classes).items()}}
     result = {'differences': {'augmented-original': difference}, 'groups': GROUPS, 'seeds': 5,
               'arms': {'original': {}, 'augmented': {}},
               'synthetic': None, 'seconds': None, 'hardware': None} | more
@@ -506,9 +535,18 @@ def test_the_evidence_says_where_it_gained_and_lost():
     groups = {'many': (-0.03, 0.01), 'medium': (0.02, 0.4), 'few': (0.04, 0.001)}
     classes = {'A': (0.2, 0.04), 'B': (0.3, 0.06), 'C': (-0.1, 0.01)}
     assert evidence(groups, classes) == (
-        'Augmented gained beyond chance on A (+20.0 points), the classes with at most 25 training '
-        'images (+4.0 points) and lost beyond chance on C (-10.0 points), the classes with over 40 '
-        'training images (-3.0 points).')
+        'Augmented gained beyond chance on A (recall +20.0 points, F1 +10.0), the classes with at '
+        'most 25 training images (+4.0 points) and lost beyond chance on C (recall -10.0 points, '
+        'F1 -5.0), the classes with over 40 training images (-3.0 points).')
+    few = evidence(groups, classes, seeds=1)
+    assert few.startswith('Not yet a claim (1 seed): augmented gained beyond chance on A')
+
+
+def test_a_class_that_is_only_named_more_often_has_not_gained():
+    assert evidence(classes={'A': (0.2, 0.04), 'B': (0.1, 0.01), 'C': (-0.1, 0.01)}, wide=0.06) == (
+        'Augmented gained beyond chance on A (recall +20.0 points, F1 +10.0) and changed only the '
+        'recall beyond chance on B (recall +10.0 points, F1 +5.0), C (recall -10.0 points, '
+        'F1 -5.0).')
 
 
 def test_the_evidence_counts_a_group_only_after_holm():
@@ -529,7 +567,7 @@ def test_the_evidence_warns_where_most_images_were_rejected():
 
 def test_the_evidence_names_five_classes_and_counts_the_rest():
     found = evidence(classes={f'c{i}': (0.1 + i / 100, 0.01) for i in range(7)})
-    assert 'c6 (+16.0' in found and 'c2 (+12.0 points) and 2 more.' in found and 'c1' not in found
+    assert 'c6 (recall +16.0' in found and 'F1 +6.0) and 2 more.' in found and 'c1' not in found
 
 
 def test_the_evidence_leaves_out_what_is_unknown():
@@ -538,8 +576,8 @@ def test_the_evidence_leaves_out_what_is_unknown():
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
     assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
-                          'images (dropped), as 2.1% of real held-out ones do; all of it took 1.1 '
-                          'minutes on 1 GPU.')
+                          'images (dropped), and 2.1% of real held-out ones, which are none; all '
+                          'of it took 1.1 minutes on 1 GPU.')
     unknown = {'made': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
     assert 'cop' not in text and 'minutes' not in text
@@ -669,7 +707,7 @@ def test_test_images_that_belong_together_are_drawn_together_and_said(tmp_path):
     for name, said in (('alone', False), ('whole', True)):
         for page in ('report.md', 'index.html'):
             text = (tmp_path / name / page).read_text('utf-8')
-            assert ('The 90 test images are 18 such groups' in text) is said
+            assert ('taken as one the 90 test images are 18, which' in text) is said
     assert 'group_by, but for 7 in whose names it finds nothing)' in wording.images(
         whole | {'ungrouped': 7})
     assert alone['arms']['original']['accuracy'] != whole['arms']['original']['accuracy']

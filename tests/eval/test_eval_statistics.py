@@ -28,6 +28,16 @@ def test_draws_that_miss_rare_classes_are_about_the_same_mean():
     assert found['macro_recall']['mean'] == pytest.approx((low + high) / 2, abs=0.01)
 
 
+def test_the_interval_of_f1_lies_around_it():
+    """Images that are drawn twice make F1 of few images lower, in all draws."""
+    labels = np.repeat(np.arange(37), 3)
+    right = np.random.default_rng(0).random(111) < 0.5
+    predicted = np.where(right, labels, np.random.default_rng(1).integers(37, size=111))
+    found = statistics.bootstrap_interval(labels, predicted[None], 37, samples=500)['macro_f1']
+    low, high = found['ci95']
+    assert (low + high) / 2 == pytest.approx(found['mean'], abs=0.01) and high - low > 0.1
+
+
 @pytest.mark.parametrize('images', [1, 18, 400])
 def test_where_every_image_is_right_the_interval_is_the_exact_one(images):
     labels = np.arange(images) % 2

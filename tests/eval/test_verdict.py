@@ -33,6 +33,8 @@ def test_verdict_gives_points_interval_and_images():
     said = verdict.sentence('b', 'a', {'accuracy': difference}, 500)
     assert 'accuracy +1.0 points (95% interval -2.0 to +4.0)' in said
     assert 'at least 4,500' in said
+    groups = verdict.sentence('b', 'a', {'accuracy': difference}, 500, 'groups of test images')
+    assert 'not distinguishable from zero on 500 groups of test images (by more' in groups
 
 
 def test_an_end_just_below_zero_is_told_from_zero():

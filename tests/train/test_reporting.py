@@ -61,10 +61,12 @@ def test_a_report_knows_which_test_images_belong_together(
         for step in (1, 2)
     ]
     (tmp_path / 'metrics.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
-    parts = splits.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'))
+    copies = {'names': ['test:2.png', 'test:5.png'], 'pixels': 'equal', 'parted': 0,
+              'action': 'kept: all in test'}
+    parts = splits.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'), [copies])
     config = tiny_config(**{
         'splits.group_by': '^.', 'classifier.select': 'best_validation_loss',
     })
     reporting.write(tmp_path, config, parts, None, None, {'original': [tmp_path]}, None, {}, '')
-    assert given['clusters'].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 1]
+    assert given['clusters'].tolist() == [0, 1, 2, 3, 4, 2, 5, 6, 7, 8, 1, 1]
     assert given['validation']['original']['loss']['mean'] == 2  # of the best step, not the last
