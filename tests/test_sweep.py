@@ -10,11 +10,12 @@ import sys
 import time
 
 import forked
+import numpy as np
 import pytest
 
 from benchmarks import small_run
-from configs import sweeps
-from train import sweeping
+from configs import default, sweeps
+from train import stages, sweeping
 
 LIMIT = 240
 SWEEP = """
@@ -171,6 +172,32 @@ def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monk
     assert sweeping.update_leaderboard(workdir, points) == []
     assert 'predictions.npz is gone for the moment' in said[0]
     assert (workdir / 'report' / 'sweep.md').read_bytes() == before
+
+
+def test_a_damaged_file_keeps_no_other_run_from_being_done(sweep, tmp_path, monkeypatch):
+    workdir = shutil.copytree(sweep[0], tmp_path / 'run', symlinks=True)
+    for path in (workdir / 'shared' / 'classifiers').rglob('predictions.npz'):
+        path.write_bytes(b'half')
+    said = []
+    monkeypatch.setattr(sweeping, 'say', said.append)
+    points = sweeps.read(str(sweep[0].parent / 'five.py'))
+    assert sweeping.update_leaderboard(workdir, points) == []
+    assert 'left as it was: ' in said[0] and 'predictions.npz is damaged' in said[0]
+
+
+def test_other_hardware_does_not_begin_a_sweep_anew(sweep, monkeypatch):
+    """As where its command is given on a login node, to see the table."""
+    folder, config = sweep[0] / 'points' / '000', default.get_config()
+    sweeping.refuse_other_hardware(folder, config)
+    monkeypatch.setattr(sweeping.parallel, 'compute_dtype', lambda name: np.dtype('float16'))
+    with pytest.raises(stages.Changed, match='other hardware.*--config.classifier.dtype=float32'):
+        sweeping.refuse_other_hardware(folder, config)
+    for model in (config.classifier, config.generator):
+        model.dtype = 'float32'  # a setting, which is given
+    with pytest.raises(stages.Changed, match='give --config.judge.dtype=float32, and so'):
+        sweeping.refuse_other_hardware(folder, config)
+    config.judge.dtype = 'float32'
+    sweeping.refuse_other_hardware(folder, config)
 
 
 def test_mistakes_are_one_line(sweep, env, tmp_path):

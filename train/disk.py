@@ -57,8 +57,14 @@ def _stat(path):
     return path.stat() if path.exists() else path.lstat()
 
 
-def require_space(folder, size):
-    """Raises OSError, in words, unless `size` bytes are free where `folder` lies."""
+def require_space(folder, size, files=0):
+    """Raises OSError, in words, unless `size` bytes and `files` files have room in `folder`."""
+    table = os.statvfs(folder)
+    if table.f_files and table.f_favail < files:  # some file systems count none
+        raise OSError(
+            f'{folder} needs {files:,} files more and its file system has room for '
+            f'{table.f_favail:,}; delete some or use another --workdir'
+        )
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OSError(

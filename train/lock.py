@@ -23,7 +23,7 @@ def held(folder):
     Raises:
         Held: another process holds it, here or, on a shared file system that knows locks, on
             another host.
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be made or written, or its file system knows no locks.
     """
 
     def refuse(holder):
@@ -44,9 +44,15 @@ def turn(path, wait):
         except BlockingIOError:
             wait(_holder(path))
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise OSError(
+                f'{path}: this file system knows no locks (flock: {error.strerror}); use another '
+                'for --workdir'
+            ) from error
         file.truncate(0)
         file.write(json.dumps({'host': socket.gethostname(), 'pid': os.getpid()}))
         file.flush()
+        os.fsync(file.fileno())  # other hosts see what is on the server
         yield
 
 

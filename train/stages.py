@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -34,6 +35,7 @@ _TEXTS = ('.html', '.md')  # of pages, in folders of templates
 FILE = 'stage.json'
 _DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef
 _FOLDERS = 'stages.json'
+_AND = ' and '  # between what several machines or versions made
 
 
 class Changed(ValueError):
@@ -156,9 +158,9 @@ class Runner:
             with parallel.memory_errors():
                 work(unfinished)
         except Lost as error:
-            lost = error.folder
-            if lost in [folder.resolve() for folder in self.folders.values()]:
-                processes.on_main(lambda: reopen(lost))
+            for folder in self.folders.values():
+                if folder.resolve() == error.folder:
+                    processes.on_main(functools.partial(self._reopen, folder))
             raise
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
@@ -167,6 +169,16 @@ class Runner:
         processes.on_main(lambda: self._put_in_place(unfinished, final, guarded, works))
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
+
+    def _reopen(self, folder):
+        """`reopen`, of a shared stage while no other run is at it: one that is has seen it, too."""
+        with contextlib.ExitStack() as stack:
+            if self.shared and folder.is_relative_to(self.shared):
+                try:
+                    stack.enter_context(lock.turn(_lock(folder), _leave))
+                except lock.Held:
+                    return
+            reopen(folder)
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
         """What stage.json says where the stage is done, and where it is not, one of them None."""
@@ -182,6 +194,8 @@ class Runner:
             self._take_over(works=True)
         if goes_on:
             say(f'{name}: going on where it was interrupted')
+            begun |= _joined([begun, _facts()])
+            disk.write_json(unfinished / FILE, begun)
         else:
             changed = before and [key for key in fingerprint if fingerprint[key] != before[key]]
             named = {'reads': 'settings', 'after': 'inputs', 'code': 'code'}
@@ -189,9 +203,7 @@ class Runner:
             say(f'{name}: its {why} changed, doing it again' if why else f'{name}: start')
             _remove(unfinished)
             unfinished.mkdir(parents=True)
-            commit = provenance.commit()
-            begun = {'digest': digest, 'seconds': 0.0, 'commit': commit,
-                     'hardware': parallel.describe(), 'versions': provenance.versions(),
+            begun = {'digest': digest, 'seconds': 0.0, 'commit': provenance.commit(), **_facts(),
                      **fingerprint}
             disk.write_json(unfinished / FILE, begun)
         return None, begun
@@ -204,6 +216,11 @@ class Runner:
             self._begin(works)
 
     def _put_in_place(self, unfinished, final, guarded, works):
+        stands, made = _read(final), _read(unfinished)
+        if stands and made and stands['digest'] == made['digest']:
+            # another host's, of whose lock or result this one did not know; others may read it
+            _remove(unfinished)
+            return
         others = _others(final, unfinished, guarded)
         if others and not self.rerun:
             _remove(unfinished)
@@ -264,25 +281,59 @@ def inputs(folder):
     return (_read(folder) or {}).get('after')
 
 
+def computed(workdir):
+    """By what a run's numbers could differ from those of another of the same settings and images.
+
+    Returns: ({'generator.dtype': 'bfloat16', ...} as it was on the run's hardware, {'synthetic',
+        'classifiers': digests of the code that made them, sorted}), of its finished stages.
+    """
+    dtypes, code = {}, {}
+    for name, folder in places(workdir).items():
+        found = _read(folder) or {'reads': {}}
+        fields = flat(found['reads']).items()
+        dtypes |= {field: value for field, value in fields if field.endswith('.dtype')}
+        if (kind := name.split('/')[0]) in ('synthetic', 'classifiers'):  # which have all code
+            code.setdefault(kind, set()).add(found.get('code'))
+    return dtypes, {kind: sorted(map(str, digests)) for kind, digests in code.items()}
+
+
 def made_by(folders):
-    """{'hardware', 'versions'} with which the finished stages in `folders` were begun, several
+    """{'hardware', 'versions'} with which the finished stages in `folders` were made, several
     joined by 'and'; without what one of them, of before this was kept, does not say.
     """
-    found = [_read(folder) or {} for folder in folders]
-    join = lambda values: ' and '.join(dict.fromkeys(values))  # noqa: E731
+    return _joined([_read(folder) or {} for folder in folders])
+
+
+def _facts():
+    return {'hardware': parallel.describe(), 'versions': provenance.versions()}
+
+
+def _joined(found):
+    """`made_by`, of what stage.json says of some stages or of parts of one."""
+    join = lambda values: _AND.join(  # noqa: E731
+        dict.fromkeys(itertools.chain(*(value.split(_AND) for value in values))))
     made: dict[str, str | dict[str, str]] = {}
     if all('hardware' in one for one in found):
         made['hardware'] = join(one['hardware'] for one in found)
     if all('versions' in one for one in found):
         names = dict.fromkeys(name for one in found for name in one['versions'])
-        made['versions'] = {name: join(one['versions'].get(name, 'none') for one in found)
-                            for name in names}
+        made['versions'] = {  # each name is said since some day
+            name: join(one['versions'][name] for one in found if name in one['versions'])
+            for name in names}
     return made
 
 
 def _turn(final, name):
     wait = lambda holder: say(f'{name}: waiting for {holder}, which is at it')  # noqa: E731
-    return lock.turn(final.with_name(final.name + '.lock'), wait)
+    return lock.turn(_lock(final), wait)
+
+
+def _lock(final):
+    return final.with_name(final.name + '.lock')
+
+
+def _leave(holder):
+    raise lock.Held(holder)
 
 
 def reopen(folder):

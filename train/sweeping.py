@@ -1,10 +1,12 @@
 """Many runs, one after another, and their leaderboard."""
 
 import shlex
+from functools import partial
 
 from configs import sweeps
+from configs.default import flat
 from eval import leaderboard
-from train import guard, lock, parallel, processes
+from train import guard, lock, parallel, processes, provenance, stages
 from train.progress import say, show
 
 
@@ -25,6 +27,7 @@ def run_all(run, configs, points, chosen, workdir, command):
         say(f'Run {i} ({turn} of {len(chosen)}): {leaderboard.words(points[i])}{same}')
         try:
             with guard.refusals(), guard.at_work(folder, configs[i]):
+                processes.on_main(partial(refuse_other_hardware, folder, configs[i]))
                 one = f'{command} {sweeps.flags(points[i])}'.rstrip()  # a point may change nothing
                 run(configs[i], folder, one, rerun=True, shared=workdir / 'shared')
         except SystemExit as end:
@@ -40,6 +43,21 @@ def run_all(run, configs, points, chosen, workdir, command):
         raise SystemExit(guard.USAGE)
 
 
+def refuse_other_hardware(folder, config):
+    """Raises Changed where `dtype=auto` was another on the hardware that made the run: another
+    setting is what a sweep is given to do again, but this one nobody has given."""
+    was, now = (flat(one) for one in (provenance.saved(folder).get('config', {}), config.to_dict()))
+    here = parallel.compute_dtype('auto').name
+    flags = [f'--config.{name}={dtype}' for name, dtype in stages.computed(folder)[0].items()
+             if was.get(name) == now[name] == 'auto' and dtype != here]
+    if flags:
+        raise stages.Changed(
+            f'{folder} was made on other hardware, where dtype=auto is not {here}; give '
+            f'{" ".join(flags)}, and so for all models whose dtype is auto, to go on as it began, '
+            'or name another --workdir for the sweep on this hardware'
+        )
+
+
 def update_leaderboard(workdir, points):
     """Writes the sweep's pages, one of its jobs at a time: [the table], or [] if it cannot."""
     with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
@@ -48,6 +66,9 @@ def update_leaderboard(workdir, points):
         except FileNotFoundError as error:  # another job does that run again
             say(f'Leaderboard: left as it was, {error.filename} is gone for the moment; the '
                 'same command brings it up to date')
+            return []
+        except OSError as error:  # one run's file keeps no other run from being done
+            say(f'Leaderboard: left as it was: {error}')
             return []
         leaderboard.write(board)
     return [leaderboard.console_table(board)]

@@ -39,7 +39,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
 
     def require_space():
         there = sum(path.stat().st_size for path in drawn.glob('*'))
-        disk.require_space(folder, max(0, size - there))
+        disk.require_space(folder, max(0, size - there), int(plan.sum()))
 
     processes.on_main(require_space)
     params, step = generator.load(generator_folder, config.generator.steps)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pathlib
@@ -69,4 +70,14 @@ def test_a_holder_that_cannot_be_named(tmp_path, holder, content):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='file'), lock.held(tmp_path / 'file' / 'run'):
+        pass
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def flock(file, kind):
+        raise OSError(errno.ENOSYS, 'Function not implemented')  # as Lustre without its option
+
+    monkeypatch.setattr(lock.fcntl, 'flock', flock)
+    with pytest.raises(OSError, match='run.lock: this file system knows no locks .*--workdir'), \
+            lock.held(tmp_path):
         pass

@@ -441,6 +441,20 @@ def test_what_versions_stages_were_done_with_is_said_after_an_update(tmp_path, m
     assert stages.made_by(made)['versions'] == {'python': '3.13', 'jax': '0.11 and 0.12'}
 
 
+def test_a_stage_that_went_on_elsewhere_names_both_machines(tmp_path, monkeypatch):
+    work = Work()
+    work.error = ValueError('preempted')
+    for hardware, jax in (('1 x gpu (V100)', '0.11'), ('1 x gpu (A100)', '0.12')) * 2:
+        monkeypatch.setattr(stages.parallel, 'describe', lambda hardware=hardware: hardware)
+        monkeypatch.setattr(stages.provenance, 'versions', lambda jax=jax: {'jax': jax})
+        with pytest.raises(ValueError):
+            run(tmp_path, work)
+    work.error = None
+    run(tmp_path, work)
+    assert stages.made_by([tmp_path / 'stage']) == {
+        'hardware': '1 x gpu (V100) and 1 x gpu (A100)', 'versions': {'jax': '0.11 and 0.12'}}
+
+
 def test_seconds_of_an_interrupted_stage_add_up(tmp_path, monkeypatch):
     clock = itertools.count(0, 10)
     monkeypatch.setattr(stages.time, 'monotonic', lambda: next(clock))
@@ -549,3 +563,44 @@ def test_two_jobs_do_a_shared_stage_once(tmp_path):
     first.join()
     second.join()
     assert len(calls) == 1
+
+
+def test_a_shared_stage_that_another_host_has_finished_stays(tmp_path):
+    """Its lock or its folder may not be seen here: others read what it made."""
+    shared = tmp_path / 'shared'
+
+    def work(folder):
+        (folder / 'out.txt').write_text('mine')
+        whole = folder.with_name(folder.name.removesuffix('.unfinished'))
+        whole.mkdir()
+        (whole / 'out.txt').write_text('theirs')
+        (whole / 'stage.json').write_text((folder / 'stage.json').read_text())
+
+    folder, _ = stages.Runner(tmp_path / 'a', shared=shared).run('judge', work, reads={})
+    assert (folder / 'out.txt').read_text() == 'theirs'
+    assert [path.name for path in (shared / 'judge').iterdir() if path.is_dir()] == [folder.name]
+
+
+@pytest.mark.parametrize('at_it', [False, True])
+def test_what_a_shared_stage_lacks_is_made_by_one_run(tmp_path, at_it):
+    runner = stages.Runner(tmp_path / 'a', shared=tmp_path / 'shared')
+    made, _ = runner.run('generator', Work(), reads={})
+
+    def draw(folder):
+        raise stages.Lost(made.resolve(), 'no checkpoint')
+
+    other = stages._turn(made, 'generator') if at_it else contextlib.nullcontext()
+    with pytest.raises(stages.Lost), other:
+        runner.run('synthetic', draw, reads={})
+    assert made.exists() == at_it
+    assert made.with_name(made.name + '.unfinished').exists() != at_it
+
+
+def test_what_runs_were_computed_with_is_told_apart(tmp_path):
+    runner = stages.Runner(tmp_path)
+    for name, dtype in (('synthetic', 'bfloat16'), ('classifiers/original/seed_0', 'float32')):
+        kind = 'generator' if name == 'synthetic' else 'classifier'
+        runner.run(name, Work(), reads={kind: {'dtype': dtype}}, code=['train/lock.py'])
+    dtypes, code = stages.computed(tmp_path)
+    assert dtypes == {'generator.dtype': 'bfloat16', 'classifier.dtype': 'float32'}
+    assert [*code] == ['synthetic', 'classifiers'] and code['synthetic'] == code['classifiers']
