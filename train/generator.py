@@ -42,10 +42,13 @@ def build(config, num_classes):
 def train(folder, config, train_set, validation, *, num_classes, update, watch=None, init=None):
     """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
 
+    Of what lies there nothing is asked: other images or settings need another folder.
+
     Args:
-        config: a frozen `config.generator`.
+        config: a frozen `config.generator`; select='best_validation' of it needs `watch`.
         train_set: the `ImageSet` to learn; validation: one whose denoising loss is only logged,
-            at `loop.VALIDATED` looks, or four an image if these are fewer.
+            at `loop.VALIDATED` looks, or four an image if these are fewer; one image at least.
+        update: called as update(step, steps, **values); see `progress.progress`.
         watch: (EMA parameters, step) -> ({name: value}, loss to choose the best by), asked every
             `config.sample_every` steps and at the last; None: never.
         init: parameters of another generator, to start from where they fit.

@@ -39,6 +39,8 @@ def _settings(config):
 def open_judge(folder, config, parts):
     """What the quality check measures with.
 
+    Args:
+        folder: of the stage `judge`. config: the whole, frozen config.
     Returns:
         (images, labels -> (probabilities, features); Reference; pixel distance per class below
         which two images are one, [num_classes]).
@@ -64,7 +66,11 @@ def open_judge(folder, config, parts):
 
 
 def make_check(config, judge, reference, limits):
-    """The quality check as `synthesize.fill` wants it, and its thresholds."""
+    """The quality check as `synthesize.fill` wants it, and its thresholds.
+
+    Args:
+        config: `config.quality`; the others: of `open_judge`.
+    """
     quantile, unasked = config.max_distance_quantile, rare(config, reference)
     thresholds = {
         'min_relevance': config.min_relevance,
@@ -96,7 +102,11 @@ def rare(config, reference):
 
 
 def measure(config, parts, rows, judge, reference):
-    """(what quality.json says of judge, copies and likeness to real images, sheets {name: PNG})."""
+    """(what quality.json says of judge, copies and likeness to real images, sheets {name: PNG}).
+
+    Args:
+        config: the whole config. rows: as `synthesize.fill` returns them.
+    """
     copies = quality.copies(rows, reference, config.quality.copy_ratio)
     found = {
         'copies': copies, 'copy_rate': copies['made']['either'],

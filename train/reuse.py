@@ -13,7 +13,7 @@ from jax import export as jax_export
 from PIL import Image
 
 from configs import check
-from data import augment, cuts, folders, sources, splits
+from data import augment, clusters, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results, sheets, wording
@@ -114,8 +114,17 @@ def probabilities(run, models, image_set, views=1):
     """Class probabilities float32 [S, N, C] by each of the run's classifiers.
 
     Args:
+        models: `run.classifiers()`. image_set: a `splits.ImageSet`, of the run's image size; its
+            labels and names are not used.
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
+
+    Raises:
+        ValueError: the images are of another size.
     """
+    side = run.config.data.image_size
+    if image_set.images.shape[1:] != (side, side, 3):
+        shape = list(image_set.images.shape[1:])
+        raise ValueError(f'the run knows images of [{side}, {side}, 3], and these are {shape}')
     settings = arms.settings(run.config.classifier, run.arm)
     size, found = settings.batch_size, []
     flip = settings.augment_flip and settings.augment != 'none'  # or no classifier has seen any
@@ -134,6 +143,7 @@ def write_predictions(run, images, out, views=1):
     Writes `out`, a CSV: file, class, probability, and the classes and probabilities of the best
     five; an unusable image has its reason in the last column and nothing else.
     """
+    out = pathlib.Path(out)
     source = folders.open_images(images, run.config.data.image_size)
     preparing.say_ignored(source)
     names, models, unusable = run.class_names(), run.classifiers(), 0
@@ -226,7 +236,8 @@ def evaluate(run, images=None, split='test', views=1):
     groups = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
         labels, {run.arm: found}, parts.class_names, parts.train_counts, groups,
-        cuts.group(names, config.splits.group_by),
+        clusters.find(
+            names, labels, config.splits.group_by, [] if images else parts.duplicates, split),
     )['arms'][run.arm]
     scores |= {'images': len(labels), 'of': of, 'seen': seen}
     if len(found) > 1:
@@ -235,15 +246,40 @@ def evaluate(run, images=None, split='test', views=1):
     return scores
 
 
-def sample(run, out, *, classes, count, first_seed=FIRST_SEED, guidance=None):
+def draw(run, labels, seeds, update=lambda done, total: None, **synthesis):
+    """Images uint8 [N, S, S, 3] by the run's generator, unchecked.
+
+    Args:
+        labels: the classes' numbers, int [N], as `run.class_names()` counts them.
+        seeds: int [N]. An image is a function of its class, its seed, the generator and the
+            training images. From FIRST_SEED on are those that the run itself has not drawn.
+        update: called with the number of images that are drawn, and of all.
+        synthesis: fields of `config.synthesis` that are to be others than the run's, such as
+            sampler='ddim', steps=50, guidance_scale=2.0.
+
+    Raises:
+        ValueError: an unknown field, or no scale for this generator.
+    """
+    config = run.config
+    if unknown := synthesis.keys() - config.synthesis.keys():
+        raise ValueError(f'config.synthesis has no field {unknown.pop()!r}')
+    if synthesis:
+        changed = ml_collections.ConfigDict(config.to_dict())
+        changed.synthesis.update(synthesis)
+        config = ml_collections.FrozenConfigDict(changed)
+        check.check_guidance(config)
+    make = synthesizing.make_draw(config, run.parts(), len(labels))
+    return make(run.generator(), labels, seeds, update)
+
+
+def sample(run, out, *, classes=(), count=8, first_seed=FIRST_SEED, guidance=None):
     """Draws `count` images of each class, unchecked, as out/<class>/<seed>.png.
 
     out/sheet.png shows the first COLUMNS of each class.
 
     Args:
         classes: names; () is all of them.
-        first_seed: an image is a function of its class, its seed, the generator and the training
-            images. From FIRST_SEED on are those that the run itself has not drawn.
+        first_seed: of each class; see `draw`.
         guidance: the scale; None: the run's.
     Returns:
         The number of images.
@@ -251,23 +287,16 @@ def sample(run, out, *, classes, count, first_seed=FIRST_SEED, guidance=None):
     Raises:
         ValueError: an unknown class, or no scale for this generator.
     """
-    parts, config = run.parts(), run.config
-    names = parts.class_names
+    names, out = run.class_names(), pathlib.Path(out)
     unknown = [name for name in classes if name not in names]
     if unknown:
         raise ValueError(f'the run has no class {unknown[0]!r}; it has {", ".join(names)}')
-    if guidance is not None:
-        with (changed := ml_collections.ConfigDict(config.to_dict())).unlocked():
-            changed.synthesis.guidance_scale = float(guidance)
-        config = ml_collections.FrozenConfigDict(changed)
-        check.check_guidance(config)
-    params = run.generator()
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))
-    draw = synthesizing.make_draw(config, parts, len(labels))
+    other = {} if guidance is None else {'guidance_scale': float(guidance)}
     with progress('images') as update:
-        images = draw(params, labels, seeds, update)
+        images = draw(run, labels, seeds, update, **other)
     for image, label, seed in zip(images, labels, seeds, strict=True):
         path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,6 +318,7 @@ def export_classifier(run, out):
     `jax.export.deserialize(bytearray(file)).call(images)` gives the probabilities float32 [N, C] of
     images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
     """
+    out = pathlib.Path(out)
     models, side = run.classifiers(), run.config.data.image_size
 
     def classify(images):

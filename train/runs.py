@@ -35,8 +35,8 @@ class Run:
             ValueError: it is not finished, or only under an earlier config.
         """
         folder = stages.places(self.folder).get(name)
-        used = self.config.arms
-        if name in ('generator', 'synthetic') and not any(arms.ARMS[arm].synthetic for arm in used):
+        used, drawn = self.config.arms, ('judge', 'generator', 'synthetic')
+        if name in drawn and not any(arms.ARMS[arm].synthetic for arm in used):
             raise ValueError(
                 f'{self.folder} has drawn no images: of its arms ({", ".join(used)}) none sees any'
             )
@@ -60,7 +60,12 @@ class Run:
         return tuple(splits.listing(self.stage('data'))['class_names'])
 
     def classifiers(self):
-        """[(model, variables)], one a seed."""
+        """[(model, variables)], one a seed.
+
+        Raises:
+            stages.Lost: a checkpoint is gone or damaged; the run's command then trains what it
+                lacks, for which the stage is an unfinished one from now on.
+        """
         config = arms.settings(self.config.classifier, self.arm)
         with self._reopening():
             return [
@@ -70,7 +75,12 @@ class Run:
             ]
 
     def generator(self):
-        """The generator's EMA parameters."""
+        """The generator's EMA parameters, of the network `generator.make_model(config.generator,
+        number of classes)`; `reuse.draw` draws by them.
+
+        Raises:
+            stages.Lost: as of `classifiers`.
+        """
         with self._reopening():
             return generator.load(self.stage('generator'), self.config.generator.steps)[0]
 

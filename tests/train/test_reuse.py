@@ -4,9 +4,11 @@ import contextlib
 import csv
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import forked
 import ml_collections
@@ -65,7 +67,7 @@ def test_a_path_names_a_run_or_one_of_its_classifiers(folder, run):
         assert runs.open_run('classifiers/original/seed_1').seeds == (1,)
     fields = run.config.to_dict() | {'arms': ('original', 'classical')}
     plain = dataclasses.replace(run, config=ml_collections.FrozenConfigDict(fields))
-    for use in (plain.generator, lambda: plain.stage('synthetic')):
+    for use in (plain.generator, *(partial(plain.stage, name) for name in ('synthetic', 'judge'))):
         with pytest.raises(ValueError, match='has drawn no images: of its arms .original, classic'):
             use()
     with pytest.raises(ValueError, match='has no seed_7, but seed_0 to seed_1'):
@@ -222,7 +224,7 @@ def test_the_arm_that_the_report_advises_against_is_named(
     reuse._say_if_worse(worse)  # without a report
     found = {name: {'mean': np.mean(ends), 'ci95': list(ends)}
              for name, ends in (('accuracy', accuracy), ('macro_f1', macro_f1))}
-    found['verdict'] = results.verdict(found, 'augmented', 'original', 100)
+    found['verdict'] = results.verdict(found, 'augmented', 'original', np.zeros(100))
     (tmp_path / 'report').mkdir()
     (tmp_path / 'report' / 'metrics.json').write_text(
         json.dumps({'differences': {'augmented-original': found}}), 'utf-8')
@@ -325,6 +327,44 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(folder, env, tmp_path
     assert 'augmented -' in done.stdout
     assert (folder / 'samples' / 'sheet.png').exists() == (not what)
     shutil.rmtree(folder / 'samples', ignore_errors=True)
+
+
+def test_the_guide_s_programs_run(folder, run, env, tmp_path):
+    """As they stand there, on four images of each of two classes from elsewhere."""
+    page = (small_run.ROOT / 'docs' / 'guide.md').read_text('utf-8')
+    section = page.split('## From Python')[1].split('\n## ')[0]
+    for name in run.class_names()[:2]:
+        (tmp_path / 'others' / name).mkdir(parents=True)
+        for i in range(4):
+            image = Image.fromarray(np.asarray(run.parts().train.images[i])).resize((20, 20))
+            image.save(tmp_path / 'others' / name / f'{i}.png')
+    (tmp_path / 'runs').mkdir()
+    (tmp_path / 'runs' / 'mine').symlink_to(folder)
+    programs = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+    assert len(programs) == 2
+    checked = 'assert drawn.shape == (4, 8, 8, 3) and found.shape == (len(images), 10)'
+    (tmp_path / 'programs.py').write_text('\n'.join([programs[0], checked, programs[1]]), 'utf-8')
+    done = subprocess.run(
+        [sys.executable, 'programs.py'], cwd=tmp_path, capture_output=True, text=True,
+        env=env | {'PYTHONPATH': str(small_run.ROOT)}, timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ' of 8 images pass. ' in done.stdout and 'augmented' in done.stdout
+
+
+def test_drawing_takes_fields_of_the_config(run):
+    labels, seeds = [0, 1], [3, 4]
+    plain = reuse.draw(run, labels, seeds)
+    assert np.array_equal(plain, reuse.draw(run, labels, seeds, steps=run.config.synthesis.steps))
+    assert not np.array_equal(plain, reuse.draw(run, labels, seeds, sampler='ddim', steps=3))
+    with pytest.raises(ValueError, match="config.synthesis has no field 'scale'"):
+        reuse.draw(run, labels, seeds, scale=2.0)
+
+
+def test_images_of_another_size_are_refused(run):
+    larger = splits.ImageSet(np.zeros((2, 9, 9, 3), np.uint8), np.zeros(2, int), ('', ''))
+    with pytest.raises(ValueError, match=r'knows images of \[8, 8, 3\], and these are \[9, 9, 3'):
+        reuse.probabilities(run, run.classifiers(), larger)
 
 
 def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
