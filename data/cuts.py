@@ -96,8 +96,7 @@ def stratified_cut(labels, fraction, seed):
         ValueError: under two classes, or a fraction outside [0, 1).
     """
     sizes = _sizes(labels, fraction)
-    cut = np.sort(np.concatenate([_choose(labels, k, n, seed) for k, n in sizes.items()]))
-    return np.setdiff1d(np.arange(len(labels)), cut), cut
+    return _parted(len(labels), [_choose(labels, k, n, seed) for k, n in sizes.items()])
 
 
 def grouped_cut(labels, groups, fraction, seed):
@@ -136,8 +135,15 @@ def grouped_cut(labels, groups, fraction, seed):
         k, _ = inside[i]
         if fraction > 0 and np.any(left[k] == held[k]):
             take(i)
-    cut = np.sort(np.concatenate([np.zeros(0, np.int64), *taken]))
-    return np.setdiff1d(np.arange(len(labels)), cut), cut
+    return _parted(len(labels), taken)
+
+
+def _parted(count, taken):
+    """(row numbers below `count` that are in none of the arrays `taken`, those that are)."""
+    cut = np.zeros(count, bool)
+    for rows in taken:
+        cut[rows] = True
+    return np.flatnonzero(~cut), np.flatnonzero(cut)
 
 
 def _sizes(labels, fraction):
