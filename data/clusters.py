@@ -1,6 +1,7 @@
 """Which images of a split are not on their own? Those of one person, and copies of one picture."""
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 
 from data import cuts, splits
 
@@ -14,17 +15,17 @@ def find(names, labels, pattern, copies, split):
     Returns:
         int [N] below the number of clusters; None where each image is on its own.
     """
-    found = cuts.group(names, pattern)
+    groups, first, links = cuts.group(names, pattern), {}, []
+    if groups is not None:
+        links += [(row, first.setdefault(group, row)) for row, group in enumerate(groups)]
+    counts = np.bincount(labels)
     row_of = {f'{split}:{name}': row for row, name in enumerate(names)}
-    repeats = []
     for entry in copies:
         rows = [row_of[name] for name in entry['names'] if name in row_of]
-        if len(rows) > 1 and splits.is_one_picture(
-                entry, len(rows), np.sum(labels == labels[rows[0]])):
-            repeats.append(rows)
-    if found is None and not repeats:
+        if len(rows) > 1 and splits.is_one_picture(entry, len(rows), counts[labels[rows[0]]]):
+            links += [(row, rows[0]) for row in rows]
+    if not links:
         return None
-    found = np.arange(len(names)) if found is None else found
-    for rows in repeats:
-        found[np.isin(found, found[rows])] = found[rows[0]]
-    return np.unique(found, return_inverse=True)[1]
+    shape = len(names), len(names)
+    graph = scipy.sparse.coo_array((np.ones(len(links)), np.transpose(links)), shape)
+    return scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
