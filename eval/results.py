@@ -89,7 +89,8 @@ def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
     """
     headline = {'accuracy': differences['accuracy'], 'macro-F1': differences['macro_f1']}
     if clusters is not None:
-        return sentence(arm, other, headline, len(np.unique(clusters)), 'groups of test images')
+        return sentence(arm, other, headline, len(np.unique(clusters)),
+                        'test images or groups of them')
     return sentence(arm, other, headline, None if labels is None else len(labels))
 
 
