@@ -12,7 +12,7 @@ from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
 
-DIFFERENCES = {'accuracy': 'Accuracy', 'macro_f1': 'Macro-F1'}
+DIFFERENCES = {key: results.METRICS[key] for key in results.DECIDING}
 HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
 
 
@@ -28,8 +28,8 @@ def alike(found: Sequence[Mapping]) -> bool:
     """Whether the configs are the same, but for what the sweep sets and what changes nothing.
 
     And whether they were made by the same code, on hardware that computes in the same type, and of
-    the same images, where the sweep does not set which. Under
-    `:auto` settings may differ in what this may choose, too: some of it follows from the sweep's.
+    the same images, where the sweep does not set which. Under `:auto` settings may differ in what
+    this may choose, too: some of it follows from the sweep's.
     """
     varied = {'synthesis.batch_size', *itertools.chain(*(row['point'] for row in found))}
     if not varied & {'data.source', 'data.train', 'data.test'} and not _same_images(found):

@@ -96,7 +96,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         losses = {name: scores['scaled_loss']['mean']
                   for name, scores in metrics['validation'].items()}
         synthetic = metrics['synthetic'] or {}
-        dtypes, code = stages.computed(at)
+        dtypes, code = stages.computed(places)
         classes = metrics['arms'][arm]['per_class'].values()
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({

@@ -15,6 +15,7 @@ BASELINE = 'original'
 CLAIM = 'augmented'
 CONTROLS = ('oversampled', 'classical', 'logit_adjusted')  # what the claim must beat as well
 ON_TOP = ('augmented_classical', 'classical')  # do synthetic images help it, too?
+DECIDING = {'accuracy': 'accuracy', 'macro_f1': 'macro-F1'}  # what a verdict goes by
 METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
            'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
 
@@ -82,12 +83,12 @@ def training(logs: Mapping[str, Sequence[list[dict]]]) -> dict:
 
 def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
             labels: np.ndarray | None = None, clusters: np.ndarray | None = None) -> str:
-    """`verdict.sentence` on arm - other: of the accuracy and macro-F1 in `differences`.
+    """`verdict.sentence` on arm - other: of what is `DECIDING` in `differences`.
 
     Args: labels, clusters: of the test images that the intervals rest on, see `statistics`; None,
         None if on runs.
     """
-    headline = {'accuracy': differences['accuracy'], 'macro-F1': differences['macro_f1']}
+    headline = {name: differences[key] for key, name in DECIDING.items()}
     if clusters is not None:
         return sentence(arm, other, headline, len(np.unique(clusters)),
                         'test images or groups of them')

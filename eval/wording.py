@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from eval import results, statistics
-from eval.formats import end, interval, percent, plural, points, some
+from eval.formats import interval, percent, plural, points, some
 from eval.results import BASELINE, CLAIM
 from eval.verdict import sign
 
@@ -11,7 +11,6 @@ CLAIM_SEEDS = 5  # with fewer nothing is claimed
 LEARNT = 0.5  # share of its own training images that a trained classifier is at least right on
 ABOVE = 0.02  # so much more than always naming the largest class is more than chance in the log
 AS_THEY_ARE = BASELINE, 'classical', 'logit_adjusted'  # arms in which classes have their shares
-HEADLINE = 'accuracy', 'macro_f1'  # both of which a verdict goes by
 HARDLY = 3  # test images of a class, with fewer of which it is hardly tested
 
 
@@ -58,7 +57,7 @@ def _without_tests(result: Mapping) -> list[str]:
 def _better(result: Mapping, arm: str) -> bool:
     """Whether the claim is better than this control, in accuracy and macro-F1; if it was run."""
     found = result['differences'].get(f'{CLAIM}-{arm}')
-    return found is None or all(sign(found[score]['ci95']) > 0 for score in HEADLINE)
+    return found is None or all(sign(found[score]['ci95']) > 0 for score in results.DECIDING)
 
 
 def _control(result: Mapping) -> str | None:
@@ -207,7 +206,8 @@ def _no_control(result: Mapping) -> str:
     if not pair or pair[1] != BASELINE or results.strongest_control(result['arms']):
         return ''
     gain = result['differences']['-'.join(pair)]
-    if max(end(gain[score]['ci95'][0]) for score in HEADLINE) <= 0 or not _controls(result):
+    gains = any(sign(gain[score]['ci95']) > 0 for score in results.DECIDING)
+    if not gains or not _controls(result):
         return ''
     arms = ','.join([*result['arms'], *_controls(result)])
     return ('No control was run, and what is cheaper may give as much: the same command with '

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 
 from data import folders
 
@@ -65,7 +64,7 @@ def require_space(folder, size, files=0):
             f'{folder} needs {files:,} files more and its file system has room for '
             f'{table.f_favail:,}; delete some or use another --workdir'
         )
-    free = shutil.disk_usage(folder).free
+    free = table.f_bavail * table.f_frsize
     if free < size:
         raise OSError(
             f'{folder} needs {size / 1e6:,.0f} MB more and {free / 1e6:,.0f} MB are free; make '

@@ -20,12 +20,12 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def facts():
     """{'hardware', 'versions', 'commit', 'date'} of now and here."""
-    return {
-        'hardware': parallel.describe(),
-        'versions': versions(),
-        'commit': commit(),
-        'date': datetime.date.today().isoformat(),
-    }
+    return made_with() | {'commit': commit(), 'date': datetime.date.today().isoformat()}
+
+
+def made_with():
+    """{'hardware', 'versions'} of now and here."""
+    return {'hardware': parallel.describe(), 'versions': versions()}
 
 
 def versions():

@@ -166,18 +166,16 @@ class Runner:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
                 disk.write_json(unfinished / FILE, begun)
-        processes.on_main(lambda: self._put_in_place(unfinished, final, guarded, works))
+        processes.on_main(
+            lambda: self._put_in_place(unfinished, final, begun['digest'], guarded, works))
         say(f'{name}: done in {duration(begun["seconds"])}')
         return begun
 
     def _reopen(self, folder):
         """`reopen`, of a shared stage while no other run is at it: one that is has seen it, too."""
-        with contextlib.ExitStack() as stack:
-            if self.shared and folder.is_relative_to(self.shared):
-                try:
-                    stack.enter_context(lock.turn(_lock(folder), _leave))
-                except lock.Held:
-                    return
+        shared = self.shared and folder.is_relative_to(self.shared)
+        turn = lock.turn(_lock(folder), _leave) if shared else contextlib.nullcontext()
+        with contextlib.suppress(lock.Held), turn:
             reopen(folder)
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
@@ -194,7 +192,7 @@ class Runner:
             self._take_over(works=True)
         if goes_on:
             say(f'{name}: going on where it was interrupted')
-            begun |= _joined([begun, _facts()])
+            begun |= _joined([begun, provenance.made_with()])
             disk.write_json(unfinished / FILE, begun)
         else:
             changed = before and [key for key in fingerprint if fingerprint[key] != before[key]]
@@ -203,8 +201,8 @@ class Runner:
             say(f'{name}: its {why} changed, doing it again' if why else f'{name}: start')
             _remove(unfinished)
             unfinished.mkdir(parents=True)
-            begun = {'digest': digest, 'seconds': 0.0, 'commit': provenance.commit(), **_facts(),
-                     **fingerprint}
+            begun = {'digest': digest, 'seconds': 0.0, 'commit': provenance.commit(),
+                     **provenance.made_with(), **fingerprint}
             disk.write_json(unfinished / FILE, begun)
         return None, begun
 
@@ -215,9 +213,9 @@ class Runner:
             self._list()
             self._begin(works)
 
-    def _put_in_place(self, unfinished, final, guarded, works):
-        stands, made = _read(final), _read(unfinished)
-        if stands and made and stands['digest'] == made['digest']:
+    def _put_in_place(self, unfinished, final, digest, guarded, works):
+        stands = _read(final)
+        if stands and stands['digest'] == digest:
             # another host's, of whose lock or result this one did not know; others may read it
             _remove(unfinished)
             return
@@ -281,19 +279,20 @@ def inputs(folder):
     return (_read(folder) or {}).get('after')
 
 
-def computed(workdir):
+def computed(found):
     """By what a run's numbers could differ from those of another of the same settings and images.
 
+    Args: found: the run's `places`.
     Returns: ({'generator.dtype': 'bfloat16', ...} as it was on the run's hardware, {'synthetic',
         'classifiers': digests of the code that made them, sorted}), of its finished stages.
     """
     dtypes, code = {}, {}
-    for name, folder in places(workdir).items():
-        found = _read(folder) or {'reads': {}}
-        fields = flat(found['reads']).items()
+    for name, folder in found.items():
+        made = _read(folder) or {'reads': {}}
+        fields = flat(made['reads']).items()
         dtypes |= {field: value for field, value in fields if field.endswith('.dtype')}
         if (kind := name.split('/')[0]) in ('synthetic', 'classifiers'):  # which have all code
-            code.setdefault(kind, set()).add(found.get('code'))
+            code.setdefault(kind, set()).add(made.get('code'))
     return dtypes, {kind: sorted(map(str, digests)) for kind, digests in code.items()}
 
 
@@ -302,10 +301,6 @@ def made_by(folders):
     joined by 'and'; without what one of them, of before this was kept, does not say.
     """
     return _joined([_read(folder) or {} for folder in folders])
-
-
-def _facts():
-    return {'hardware': parallel.describe(), 'versions': provenance.versions()}
 
 
 def _joined(found):
@@ -371,13 +366,18 @@ def _refuse_change(folder, before, now, guarded):
         listed = (f'{key} {pairs[key][0]!r} -> {pairs[key][1]!r}' for key in changed)
         made.append(f'with other settings: {", ".join(listed)}')
     if changed and all(key.endswith('.dtype') for key in changed):  # of `auto`, on other hardware
-        flags = ' '.join(f'--config.{key}={pairs[key][0]}' for key in changed)
-        way += f'give {flags}, and so for all models whose dtype is auto, to go on as it began, '
+        way += as_it_began({key: pairs[key][0] for key in changed})
     if made:
         raise Changed(
             f'{folder} was made {" and ".join(made)}; {way}add --rerun to do it and what builds on '
             'it again, or name another --workdir to keep both'
         )
+
+
+def as_it_began(dtypes):
+    """How to go on with what other hardware made, in words; dtypes: {field: what it was there}."""
+    flags = ' '.join(f'--config.{field}={dtype}' for field, dtype in dtypes.items())
+    return f'give {flags}, and so for all models whose dtype is auto, to go on as it began, '
 
 
 def _others(final, unfinished, guarded):

@@ -48,13 +48,13 @@ def refuse_other_hardware(folder, config):
     setting is what a sweep is given to do again, but this one nobody has given."""
     was, now = (flat(one) for one in (provenance.saved(folder).get('config', {}), config.to_dict()))
     here = parallel.compute_dtype('auto').name
-    flags = [f'--config.{name}={dtype}' for name, dtype in stages.computed(folder)[0].items()
-             if was.get(name) == now[name] == 'auto' and dtype != here]
-    if flags:
+    dtypes, _ = stages.computed(stages.places(folder))
+    others = {field: dtype for field, dtype in dtypes.items()
+              if was.get(field) == now[field] == 'auto' and dtype != here}
+    if others:
         raise stages.Changed(
-            f'{folder} was made on other hardware, where dtype=auto is not {here}; give '
-            f'{" ".join(flags)}, and so for all models whose dtype is auto, to go on as it began, '
-            'or name another --workdir for the sweep on this hardware'
+            f'{folder} was made on other hardware, where dtype=auto is not {here}; '
+            f'{stages.as_it_began(others)}or name another --workdir for the sweep on this hardware'
         )
 
 

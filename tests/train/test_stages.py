@@ -601,6 +601,6 @@ def test_what_runs_were_computed_with_is_told_apart(tmp_path):
     for name, dtype in (('synthetic', 'bfloat16'), ('classifiers/original/seed_0', 'float32')):
         kind = 'generator' if name == 'synthetic' else 'classifier'
         runner.run(name, Work(), reads={kind: {'dtype': dtype}}, code=['train/lock.py'])
-    dtypes, code = stages.computed(tmp_path)
+    dtypes, code = stages.computed(stages.places(tmp_path))
     assert dtypes == {'generator.dtype': 'bfloat16', 'classifier.dtype': 'float32'}
     assert [*code] == ['synthetic', 'classifiers'] and code['synthetic'] == code['classifiers']
