@@ -22,6 +22,8 @@ docs-check: $(VENV)/ready
 
 install: $(VENV)/ready
 
+# What Python compiles of the packages it keeps when they are first imported: pip would compile all
+# of them, which took two thirds of the installation's time.
 # The newest Python of VERSIONS that runs and can make an environment: a name on the PATH may be
 # a shim that fails, and pyenv keeps versions that are not on the PATH at all.
 $(VENV)/ready: requirements.txt
@@ -34,7 +36,7 @@ $(VENV)/ready: requirements.txt
 	    if $$python -c "import sys, ssl, ctypes, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" >/dev/null 2>&1; then \
 	      echo "Making $(VENV) with $$($$python --version)"; \
 	      $$python -m venv --clear $(VENV) && \
-	      $(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+	      $(PYTHON) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt && \
 	      touch $@ && exit 0 || exit 1; \
 	    fi; \
 	  done; \

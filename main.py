@@ -20,7 +20,6 @@ if __name__ == '__main__':
 
 import io
 import itertools
-import json
 import os
 import pathlib
 import sys
@@ -33,7 +32,6 @@ from configs import sweeps
 from configs.check import check, require_fields
 from configs.default import absolute
 from data import splits
-from eval import report, wording
 from train import (
     classifying,
     disk,
@@ -55,7 +53,7 @@ from train import (
     synthesizing,
 )
 from train.arms import ARMS, seeds
-from train.progress import say, show
+from train.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'The experiment: configs/augmented.py or configs/original.py, with :variant.'
@@ -77,17 +75,17 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images, or one of them.')
 _OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
-_SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, 'Of the run, to evaluate on.')
+_SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, "The run's, to evaluate on.")
 _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
-_CLASSES = flags.DEFINE_list('classes', [], 'To sample; default all.')
+_CLASSES = flags.DEFINE_list('classes', [], 'Classes to sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
 _SEED = flags.DEFINE_integer(
-    'seed', reuse.FIRST_SEED, 'Of the first image of each class to sample; by default beyond those '
-    'that the run has drawn.', 0, 2**31
+    'seed', reuse.FIRST_SEED, 'Seed of the first image of each class to sample; by default one '
+    'that no run reaches.', 0, 2**31
 )
 _WHAT = flags.DEFINE_enum(
     'what', 'classifier', reuse.EXPORTS,
-    'To export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
+    'What to export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
     'TensorFlow Datasets, in array_record.',
 )
 _GUIDANCE = flags.DEFINE_float('guidance', None, "The guidance scale; default the run's.")
@@ -101,121 +99,89 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
 LISTS = 'arms', 'trackers'  # fields that hold names
-# What a stage's result depends on besides its config and inputs: changed code makes it run again.
-# Code that only draws is left out: the pictures of a finished stage stay as they are.
-_LEARN = [
-    'train/parallel.py', 'models', 'train/loop.py', 'train/state.py', 'data/augment.py',
-    'data/pipeline.py',
-]
-_CLASSIFY = [*_LEARN, 'train/classifier.py', 'eval/predict.py']
-_GENERATE = [*_LEARN, 'train/generator.py', 'generation/diffusion.py', 'train/generating.py']
-_CHECK = [  # and drawing
-    'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
-    'generation', 'data/splits.py',
-]
 
 
 def run(config, workdir, command, rerun=False, shared=None):
-    """The experiment: data, generator, synthesis, one classifier an arm and seed, report.
+    """The experiment: data, judge, generator, synthesis, a classifier an arm and seed, report.
 
-    A stage gives its folder and a digest, after which those that build on it are named.
+    `stage.run` does a stage, or finds it done, and gives its folder and its digest, which those
+    that build on it name in `after`.
 
     Args:
-        shared: of a sweep, where its runs keep what they have in common.
+        config: whole and frozen. workdir: the run's folder.
         command: that does this run again, for its report.
+        rerun: do again what other settings or code have made, rather than refuse.
+        shared: of a sweep, where its runs keep what they have in common.
     """
     stage = stages.Runner(
         workdir, rerun=rerun, shared=shared,
         begin=lambda works: provenance.write_config(workdir, config, works),
     )
     with guard.mistakes():
-        folder, data_digest = stage.run(
-            'data', lambda out: preparing.prepare_data(out, config),
-            reads=preparing.data_reads(config),
-            # process 0's word: it alone decodes, and others may have no images, or copies of them
-            after=processes.on_main(lambda: preparing.input_digests(config.data, workdir)),
-            code=['train/preparing.py', 'data'], alone=True,
-            guarded=('splits.json', 'duplicates.json'),
+        folder, data = stage.run(
+            'data', lambda out: preparing.prepare_data(out, config), alone=True,
+            guarded=preparing.GUARDED, **preparing.depends(config, workdir),
         )
         # of the images, however they came there, and of the copies among them
-        images_digest = disk.digest(folder / 'splits.json')
-        copies_digest = disk.digest(folder / 'duplicates.json')
+        images, copies = (disk.digest(folder / name) for name in preparing.GUARDED)
         parts = splits.load(folder)
         plan = synthesizing.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 
-    synthetic_folder = generator_folder = synthetic = None
-    synthesis_digest = images_digest
-    classifiers = {  # (arm, seed): what it depends on, besides its images
-        (arm, seed): {
-            'reads': {'classifier': classifying.arm_reads(config, parts, arm, seed)},
-            'code': [*_CLASSIFY, 'train/classifying.py'],
-        }
+    drawn = images  # the digest of what an arm with synthetic images builds on
+    trained = {
+        (arm, seed): classifying.depends(config, parts, arm, seed)
         for arm, seed in itertools.product(config.arms, seeds(config.classifier))
     }
 
-    def refuse_changed(synthetic, images):
-        for (arm, seed), depends in classifiers.items():
+    def refuse_changed(synthetic, after):
+        for (arm, seed), depends in trained.items():
             if ARMS[arm].synthetic == synthetic:
-                name = f'classifiers/{arm}/seed_{seed}'
-                stage.refuse_changed(name, after=[images], **depends)
+                stage.refuse_changed(classifying.name(arm, seed), after=[after], **depends)
 
-    # before the hours of the stages that they do not need
-    refuse_changed(synthetic=False, images=images_digest)
+    refuse_changed(synthetic=False, after=images)  # before the hours of stages it does not need
+    synthetic = synthetic_folder = generator_folder = None
     if any(ARMS[arm].synthetic for arm in config.arms):
-        judge_folder, judge_digest = stage.run(
+        judge_folder, judge = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
-            reads={'judge': judging.judge_reads(config)},
-            after=[images_digest], code=[*_CLASSIFY, 'train/judging.py'],
+            after=[images], **judging.depends(config),
         )
-        # unless they choose its weights, the samples are only looked at: they change no result
-        by_samples = config.generator.select == 'best_validation'
-        generator_folder, generator_digest = stage.run(
+        watched = generating.chooses(config)  # else its samples are only looked at
+        generator_folder, generator = stage.run(
             'generator',
             lambda out: generating.train_generator(out, config, parts, judge_folder),
-            reads={'generator': generating.generator_reads(config)}
-                  | (generating.watch_reads(config) if by_samples else {}),
-            after=[images_digest, *([judge_digest, copies_digest] if by_samples else [])],
-            code=[*_GENERATE, *(_CHECK if by_samples else [])],
+            after=[images, *([judge, copies] if watched else [])], **generating.depends(config),
         )
-        synthetic_folder, synthesis_digest = stage.run(
+        synthetic_folder, drawn = stage.run(
             'synthetic',
             lambda out: synthesizing.make_images(
                 out, config, parts, plan, generator_folder, judge_folder),
-            reads={'synthesis': synthesizing.synthesis_reads(config), 'quality': config.quality},
-            after=[judge_digest, generator_digest, copies_digest],
-            code=[*_GENERATE, *_CHECK],
+            after=[judge, generator, copies], **synthesizing.depends(config),
         )
         with guard.mistakes():
             synthetic = synthesizing.read_synthetic(synthetic_folder)
 
-    # before any classifier is trained
-    refuse_changed(synthetic=True, images=synthesis_digest)
-    folders, digests = {}, []
-    for (arm, seed), depends in classifiers.items():
-        folder, digest = stage.run(
-            f'classifiers/{arm}/seed_{seed}',
+    refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
+    folders, classifiers = {}, []
+    for (arm, seed), depends in trained.items():
+        folder, classifier = stage.run(
+            classifying.name(arm, seed),
             lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
-            after=[synthesis_digest if ARMS[arm].synthetic else images_digest], **depends,
+            after=[drawn if ARMS[arm].synthetic else images], **depends,
         )
         folders.setdefault(arm, []).append(folder)
-        digests.append(digest)
+        classifiers.append(classifier)
 
     folder, _ = stage.run(
         'report',
         lambda out: reporting.write(out, config, parts, synthetic, synthetic_folder,
                                     folders, generator_folder, stage.seconds, command),
-        # which classifiers: of their seeds their own fingerprints say nothing
-        reads={'report': config.report, 'trained': [list(one) for one in classifiers]},
-        after=[data_digest, synthesis_digest, *digests],
-        code=['train/classifying.py', 'train/reporting.py', 'eval'], cheap=True, alone=True,
+        after=[data, drawn, *classifiers], cheap=True, alone=True,
+        **reporting.depends(config, trained),
     )
     processes.on_main(stage.close)
-    metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
-    show(report.console_table(metrics))
-    for sentence in filter(None, (wording.answer(metrics), wording.caution(metrics))):
-        say(sentence)
+    reporting.tell(folder)
     if not stage.worked:
         say('Nothing to do: this run was complete.')
     say(f'Report: {folder / "index.html"}')
@@ -287,6 +253,7 @@ def main(argv):
             for line in preparing.choose_settings(configs, points, given):
                 say(line)
             configs = [ml_collections.FrozenConfigDict(one) for one in configs]
+            processes.require_same(provenance.in_common(configs))
             for index, one in enumerate(configs):
                 with sweeps.naming(index if _SWEEP.value else None):
                     check(one, parallel.device_count())
@@ -301,20 +268,8 @@ def main(argv):
 
 
 def parse(argv):
-    """Parses the flags; an unknown one or a wrong value is one line."""
-    with guard.mistakes():
-        try:
-            return flags.FLAGS(argv)
-        except (KeyError, AttributeError) as error:
-            named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
-            for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error
-                named = named.replace(twice, once)
-            message = f'config has no field {named}; configs/default.py lists them'
-            raise ValueError(message) from None
-        except SyntaxError as error:
-            raise ValueError(f'{error.filename}, line {error.lineno}: {error.msg}') from None
-        except ImportError as error:
-            raise ValueError(f'--config: {error}') from None
+    with guard.flag_mistakes():
+        return flags.FLAGS(argv)
 
 
 if __name__ == '__main__':

@@ -54,7 +54,8 @@ def views(image_set, count, flip):
     """The set, then slightly moved copies of it, `count` in all, to average predictions over.
 
     Shifts by a sixteenth of the side, edges repeated, right, left, down, up; where `flip` says that
-    a mirrored image is of the same class, every second view is mirrored.
+    a mirrored image is of the same class, every second view is mirrored. No view comes twice: there
+    are 5 of them, mirrored 10.
     """
     yield image_set  # as it is, larger than memory perhaps
     if count == 1:
@@ -62,8 +63,8 @@ def views(image_set, count, flip):
     images = np.asarray(image_set.images)
     by = max(1, images.shape[1] // 16)
     shifts = [(0, 0), (0, by), (0, -by), (by, 0), (-by, 0)]
-    for i in range(1, count):
-        down, right = shifts[(i // 2 if flip else i) % len(shifts)]
+    for i in range(1, min(count, len(shifts) * (2 if flip else 1))):
+        down, right = shifts[i // 2 if flip else i]
         rows = np.clip(np.arange(images.shape[1]) - down, 0, images.shape[1] - 1)
         columns = np.clip(np.arange(images.shape[2]) - right, 0, images.shape[2] - 1)
         view = images[:, rows][:, :, columns]

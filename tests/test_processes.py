@@ -125,9 +125,11 @@ def test_what_one_process_refuses_ends_all(env, tmp_path):
     ended = ends(start(workdir, env, classifier__batch_size=6))
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'cannot be divided over 4 devices' in ended[0][2]
-    ended = ends(start(workdir, env, last=['--config.judge.learning_rate=0.1']))
-    assert [status for status, _, _ in ended] == [2, 2]
-    assert 'judge: the processes have other settings' in ended[0][2]  # the other's may be cut off
+    other = ['--config.judge.learning_rate=0.1', '--config.classifier.save_every=3']
+    ended = ends(start(workdir, env, last=other))
+    assert [status for status, _, _ in ended] == [2, 2]  # the second's words may be cut off
+    assert ('the processes have other settings or versions than each other: '
+            'config.classifier.save_every, config.judge.learning_rate;') in ended[0][2]
     ended = ends(start(workdir, env, last=['--config.cpu_devices=1']))
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'must have equally many devices, and they have 2, 1' in ended[0][2]

@@ -13,6 +13,7 @@ from models import cnn, resnet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
+CODE = (*loop.CODE, 'train/classifier.py', 'eval/predict.py')
 # Each network, and the fields of `config.classifier` that not all read.
 NETWORKS: dict[str, tuple[Callable, tuple]] = {
     'cnn': (cnn.CNN, ('widths', 'hidden', 'dropout', 'first_kernel')),

@@ -53,16 +53,21 @@ def synthetic_share(settings, parts, synthetic):
     return settings.synthetic_share or min(max(proportion, one), 1 - one)
 
 
-def arm_reads(config, parts, arm, seed=0):
-    """What a classifier of the arm depends on, besides its images and the code."""
+def name(arm, seed):
+    """Of the stage that trains and tests this classifier."""
+    return f'classifiers/{arm}/seed_{seed}'
+
+
+def depends(config, parts, arm, seed):
+    """What a classifier depends on besides its images, for `stages.Runner.run`."""
     reads = arms.reads(config.classifier, arm)
     del reads['init_from']  # it is what lies there that counts
     if (counts := repeated_counts(config, parts, arm)) is not None:
         reads['class_counts'] = counts.tolist()
     if start := _start(config, seed):
-        name = f'classifiers/{start.arm}/seed_{start.seeds[0]}'
-        reads['init'] = f'{name} {start.digest(name)}'
-    return reads
+        first = name(start.arm, start.seeds[0])
+        reads['init'] = f'{first} {start.digest(first)}'
+    return {'reads': {'classifier': reads}, 'code': [*classifier.CODE, 'train/classifying.py']}
 
 
 def repeated_counts(config, parts, arm):

@@ -23,18 +23,31 @@ def train_generator(folder, config, parts, judge_folder):
         )
 
 
-def generator_reads(config):
-    """What the generator depends on, besides the training images and the code."""
+def chooses(config):
+    """Whether samples choose the weights: else they are only looked at, and change no result."""
+    return config.generator.select == 'best_validation'
+
+
+def depends(config):
+    """What the generator depends on besides the training images, for `stages.Runner.run`."""
+    reads, code = {'generator': _own_reads(config)}, [*generator.CODE, 'train/generating.py']
+    if chooses(config):
+        reads |= _watch_reads(config)
+        code += synthesizing.CODE
+    return {'reads': reads, 'code': code}
+
+
+def _own_reads(config):
     reads = stages.reads(config.generator, generator.BACKBONES, config.generator.backbone)
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
-    if config.generator.select == 'last':  # it chooses nothing by what it sees
+    if not chooses(config):
         for name in stages.WATCH:
             del reads[name]
     return reads
 
 
-def watch_reads(config):
+def _watch_reads(config):
     """What of the config the looks at the generator read; see `_make_watch`."""
     draws = ('seed', 'sampler', 'steps', 'spacing', 'guidance_scale', 'guidance_interval')
     return {

@@ -19,6 +19,24 @@ def mistakes():
     return _one_line(flags.Error, ValueError, OSError, MemoryError)
 
 
+@contextlib.contextmanager
+def flag_mistakes():
+    """In one line: an unknown flag or field, a wrong value, a config file that cannot be read."""
+    with mistakes():
+        try:
+            yield
+        except (KeyError, AttributeError) as error:
+            named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
+            for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error
+                named = named.replace(twice, once)
+            message = f'config has no field {named}; configs/default.py lists them'
+            raise ValueError(message) from None
+        except SyntaxError as error:
+            raise ValueError(f'{error.filename}, line {error.lineno}: {error.msg}') from None
+        except ImportError as error:
+            raise ValueError(f'--config: {error}') from None
+
+
 def refusals():
     """In one line: what can end a run, and is no error of the program."""
     return _one_line(

@@ -25,9 +25,12 @@ def train_judge(folder, config, parts):
         )
 
 
-def judge_reads(config):
-    """What the judge depends on, besides the training images and the code."""
-    return arms.reads(_settings(config), 'original')
+def depends(config):
+    """What the judge depends on besides the training images, for `stages.Runner.run`."""
+    return {
+        'reads': {'judge': arms.reads(_settings(config), 'original')},
+        'code': [*classifier.CODE, 'train/judging.py'],
+    }
 
 
 def _settings(config):

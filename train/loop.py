@@ -14,7 +14,12 @@ from train import checkpoints, disk, parallel, processes, trackers
 from train import state as state_lib
 from train.progress import say
 
-VALIDATED = 1000  # looks at images at most for a loss that decides nothing: it costs, too
+VALIDATED = 1000  # images at most behind a loss that is only logged: evaluation costs time, too
+# What any network depends on, for `stages.Runner.run`.
+CODE = (
+    'train/parallel.py', 'models', 'train/loop.py', 'train/state.py', 'data/augment.py',
+    'data/pipeline.py',
+)
 
 
 class Interrupted(SystemExit):

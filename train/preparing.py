@@ -18,6 +18,7 @@ from generation import export
 from train import disk, processes, provenance, stages
 from train.progress import progress, say
 
+GUARDED = 'splits.json', 'duplicates.json'  # what of the data the other stages build on
 LOOKED_AT = 200  # images whose size and colour `facts` takes from their files
 SHOWN = 3  # names of files that are passed over
 FLAT = 64  # of 255 levels: 14 bits in files of 16
@@ -77,13 +78,18 @@ def _dull(images):
             'that a file can hold']
 
 
-def data_reads(config):
-    """What the data depend on, besides the images: however a path is written."""
+def depends(config, workdir):
+    """What the data depend on, for `stages.Runner.run`: paths however they are written."""
     data = config.data.to_dict()
     for field in ('train', 'test'):
         if data[field]:
             data[field] = os.path.normpath(os.path.expanduser(data[field]))
-    return {'data': data, 'splits': config.splits}
+    return {
+        'reads': {'data': data, 'splits': config.splits},
+        # process 0's word: it alone decodes, and others may have no images, or copies of them
+        'after': processes.on_main(lambda: input_digests(config.data, workdir)),
+        'code': ['train/preparing.py', 'data'],
+    }
 
 
 def input_digests(data, workdir):

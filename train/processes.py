@@ -87,7 +87,7 @@ def _all_see(folder):
     """
     if '://' in folder:  # a bucket, which is one for all
         return True
-    folder, (index, count) = pathlib.Path(folder), parallel.process()
+    folder = pathlib.Path(folder)
 
     def make_mark():
         mark = folder / f'seen_by_all_{time.time_ns()}'
@@ -97,12 +97,32 @@ def _all_see(folder):
         return mark.name
 
     mark = folder / on_main(make_mark)
-    _client().key_value_set(f'sees/{index}', json.dumps(os.path.exists(mark)))
-    answers = [_client().blocking_key_value_get(f'sees/{i}', _FOREVER) for i in range(count)]
-    if not index:
+    seen = all(_of_all('sees', os.path.exists(mark)))
+    if parallel.is_main():
         with contextlib.suppress(OSError):
             mark.unlink()
-    return all(map(json.loads, answers))
+    return seen
+
+
+def require_same(facts):
+    """ValueError that names those of `facts`, {name: JSON data}, which processes have otherwise."""
+    if parallel.alone():
+        return
+    ours, *others = _of_all('facts', facts)
+    if differing := sorted({name for one in others for name in ours | one
+                            if one.get(name) != ours.get(name)}):
+        raise ValueError(
+            f'the processes have other settings or versions than each other: '
+            f'{", ".join(differing)}; give all the same command and packages'
+        )
+
+
+def _of_all(key, value):
+    """[`value`, JSON data, of each process]. A key serves once."""
+    index, count = parallel.process()
+    _client().key_value_set(f'{key}/{index}', json.dumps(value))
+    return [json.loads(_client().blocking_key_value_get(f'{key}/{i}', _FOREVER))
+            for i in range(count)]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pathlib
 import platform
 import subprocess
 
+from configs.default import flat
 from train import disk, parallel
 
 PACKAGES = (
@@ -15,6 +16,9 @@ PACKAGES = (
     'pillow', 'matplotlib',  # whose fonts the glyphs are
 )
 CONFIG = 'config.json'
+_OF_A_MACHINE = {
+    'data.train', 'data.test', 'generator.init_from', 'classifier.init_from', 'cpu_devices',
+}
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -32,6 +36,16 @@ def versions():
     """{package: its version} of what decides on numbers, and Python's."""
     return {'python': platform.python_version()} | {
         name: importlib.metadata.version(name) for name in PACKAGES
+    }
+
+
+def in_common(configs):
+    """{what: its value} in which the processes of a run must agree: packages, and each field of
+    the frozen `configs` but those about the machine, such as where its images lie.
+    """
+    fields = flat(configs[0]).keys() - _OF_A_MACHINE
+    return versions() | {
+        f'config.{field}': [flat(config)[field] for config in configs] for field in fields
     }
 
 

@@ -8,13 +8,23 @@ import numpy as np
 from PIL import Image
 
 from data import clusters, cuts, splits
-from eval import report, results, sheets
+from eval import report, results, sheets, wording
 from train import arms, classifying, provenance, stages
+from train.progress import say, show
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
           generator_folder, seconds, command):
-    """metrics.json, report.md, index.html and the figures."""
+    """metrics.json, report.md, index.html and the figures.
+
+    Args:
+        config: whole and frozen. parts: the `Splits`.
+        synthetic, synthetic_folder, generator_folder: the synthetic `ImageSet` and the folders of
+            these stages; None in a run without them.
+        classifier_folders: {arm: [folder of each seed]}.
+        seconds: {stage: how long it took}.
+        command: that does the run again.
+    """
     counts = parts.train_counts
     seconds = _by_topic(seconds)
     synthetic_counts = summary = sheet = copies = rejected = None
@@ -65,6 +75,26 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             **facts,
         },
     )
+
+
+def depends(config, trained):
+    """What a report depends on besides the stages before it, for `stages.Runner.run`.
+
+    Args:
+        trained: (arm, seed) of each classifier, of which their own fingerprints say nothing.
+    """
+    return {
+        'reads': {'report': config.report, 'trained': [list(one) for one in trained]},
+        'code': ['train/classifying.py', 'train/reporting.py', 'eval'],
+    }
+
+
+def tell(folder):
+    """Prints the comparison and the answer of a report that was written."""
+    metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
+    show(report.console_table(metrics))
+    for sentence in filter(None, (wording.answer(metrics), wording.caution(metrics))):
+        say(sentence)
 
 
 def _ungrouped(parts, pattern):

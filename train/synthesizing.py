@@ -18,6 +18,12 @@ from generation import export, priors, quality, synthesize
 from train import arms, disk, generator, judging, loop, parallel, processes
 from train.progress import progress, say
 
+# What decides on images, besides the generator and its code; code that only draws pictures is left
+# out, here and elsewhere: those of a finished stage stay as they are.
+CODE = (
+    'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
+    'generation', 'data/splits.py',
+)
 
 def fill_plan(config, parts):
     """Images that each class lacks, int [C]; ValueError if an arm fills classes and none does."""
@@ -85,9 +91,15 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
             f'{config.synthesis.rounds} rounds')
 
 
-def synthesis_reads(config):
-    """What the drawing of images depends on: not on how many are drawn at once."""
-    return {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
+def depends(config):
+    """What images depend on besides generator and judge, for `stages.Runner.run`: not on how many
+    are drawn at once.
+    """
+    drawing = {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
+    return {
+        'reads': {'synthesis': drawing, 'quality': config.quality},
+        'code': [*generator.CODE, 'train/generating.py', *CODE],
+    }
 
 
 def make_draw(config, parts, count=None):

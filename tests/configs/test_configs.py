@@ -414,7 +414,7 @@ def test_a_start_that_is_not_there_is_named_before_anything_is_built(part, missi
 
 def test_the_looks_depend_on_how_images_are_drawn_and_not_on_how_many():
     config = augmented.get_config('grocery')
-    reads = generating.watch_reads(config)
+    reads = generating.depends(config)['reads']
     assert reads['synthesis'].keys() < set(config.synthesis.keys())
     assert not {'fill', 'rounds', 'batch_size'} & reads['synthesis'].keys()
     assert not {'min_relevance', 'min_contrast'} & reads['quality'].keys()

@@ -24,14 +24,16 @@ def opened(program, pattern):
 
 def test_images_of_a_table_are_sorted_and_patients_kept_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = [('a.png', 'benign', 'p_1'), ('b.png', 'malign', 'p_1'), ('c_1.png', 'benign', 'p_2')]
+    rows = [('a.png', 'benign', 'p_1'), ('b.png', 'malign', 'p_1'), ('c_1.png', 'benign', 'p_2'),
+            ('day_2/a.png', 'benign', 'p_1')]
+    (tmp_path / 'day_2').mkdir()
     with open('labels.csv', 'w', newline='') as file:
         csv.writer(file).writerows([('file', 'class', 'patient'), *rows])
     for name, *_ in rows:
         Image.new('L', (9, 9)).save(name)
     source, groups = opened(TABLE, GROUPS[0])
-    assert source.class_names == ('benign', 'malign') and source.labels.tolist() == [0, 0, 1]
-    assert groups == [0, 1, 0]
+    assert source.class_names == ('benign', 'malign') and source.labels.tolist() == [0, 0, 0, 1]
+    assert groups == [0, 0, 1, 0]
 
 
 def test_stacks_of_12_bits_become_images_of_all_levels(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_networks_may_share_a_field(tiny_config):
 def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
     def read(backbone, **changes):
         fields = {'generator.backbone': backbone, **changes}
-        return generating.generator_reads(tiny_config(**fields))
+        return generating.depends(tiny_config(**fields))['reads']['generator']
 
     unet, dit = {'generator.blocks': 9, 'generator.class_map': True}, {'generator.depth': 9}
     assert read('unet', **dit) == read('unet') != read('unet', **unet)
@@ -67,7 +67,7 @@ def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
 def test_what_is_seen_of_a_generator_changes_one_that_is_chosen_by_it(tiny_config, field):
     def read(select, **changes):
         fields = {'generator.select': select, **changes}
-        return generating.generator_reads(tiny_config(**fields))
+        return generating.depends(tiny_config(**fields))['reads']['generator']
 
     other = {f'generator.{field}': 0.3 if field == 'max_copy_rate' else 7}
     assert read('last', **other) == read('last')
@@ -77,11 +77,11 @@ def test_what_is_seen_of_a_generator_changes_one_that_is_chosen_by_it(tiny_confi
 def test_the_precision_that_auto_means_here_is_what_was_read(tiny_config, monkeypatch):
     """A run that was begun on a CPU would else be finished on a GPU in another one."""
     config = tiny_config(**{'generator.dtype': 'auto'})
-    here = reads('original'), generating.generator_reads(config)
+    here = reads('original'), generating.depends(config)['reads']['generator']
     assert [read['dtype'] for read in here] == ['float32'] * 2
     assert reads('original', dtype='float32') == here[0]
     monkeypatch.setattr(parallel.jax, 'default_backend', lambda: 'gpu')
-    there = reads('original'), generating.generator_reads(config)
+    there = reads('original'), generating.depends(config)['reads']['generator']
     assert [read['dtype'] for read in there] == ['bfloat16'] * 2
 
 
@@ -93,9 +93,12 @@ def test_no_two_arms_are_the_same_stage():
 def test_only_the_oversampled_arm_reads_how_classes_are_filled(tiny_config, fake_images):
     parts = splits.Splits(fake_images(12), None, None, ('a', 'b'))
     ten, twelve = (tiny_config(**{'synthesis.fill': fill}) for fill in ('10', '12'))
+
+    def reads(config, arm):
+        return classifying.depends(config, parts, arm, 0)['reads']['classifier']
+
     for arm in arms.ARMS:
-        one, other = (classifying.arm_reads(config, parts, arm) for config in (ten, twelve))
-        assert (one == other) == (arm != 'oversampled')
-    assert classifying.arm_reads(ten, parts, 'oversampled')['class_counts'] == [10, 10]
-    same = classifying.arm_reads(tiny_config(**{'synthesis.fill': '2x'}), parts, 'oversampled')
-    assert same == classifying.arm_reads(twelve, parts, 'oversampled')
+        assert (reads(ten, arm) == reads(twelve, arm)) == (arm != 'oversampled')
+    assert reads(ten, 'oversampled')['class_counts'] == [10, 10]
+    same = reads(tiny_config(**{'synthesis.fill': '2x'}), 'oversampled')
+    assert same == reads(twelve, 'oversampled')

@@ -185,15 +185,15 @@ def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tin
 
 def test_the_judge_goes_by_its_own_settings(tiny_config):
     """Classifiers can be tuned, and the synthetic images stay what they were."""
-    reads = judging.judge_reads(tiny_config())
+    reads = judging.depends(tiny_config())
     of_classifiers = {
         'steps': 3, 'dropout': 0.1, 'learning_rate': 1.0, 'augment': 'randaugment', 'seeds': 9,
         'logit_adjustment': 1.0, 'synthetic_until': 1.0, 'init_from': 'runs/other',
     }
     for name, value in of_classifiers.items():
-        assert judging.judge_reads(tiny_config(**{f'classifier.{name}': value})) == reads
+        assert judging.depends(tiny_config(**{f'classifier.{name}': value})) == reads
     for name, value in {'steps': 3, 'dropout': 0.1, 'widths': (8,)}.items():
-        assert judging.judge_reads(tiny_config(**{f'judge.{name}': value})) != reads
+        assert judging.depends(tiny_config(**{f'judge.{name}': value})) != reads
 
 
 def test_what_classifiers_do_not_have_of_a_judge_is_trained(parts, tiny_config, tmp_path):

@@ -51,9 +51,10 @@ def test_the_record_of_the_config_names_the_commit_that_works(tmp_path, monkeypa
     assert provenance.saved(tmp_path)['commit'] == 'another'
 
 
-def test_however_a_path_is_written_it_is_one_setting(tiny_config):
+def test_however_a_path_is_written_it_is_one_setting(tiny_config, tmp_path):
     ways = 'photos', './photos', 'photos/'
-    read = [preparing.data_reads(tiny_config(**{'data.train': way}))['data'] for way in ways]
+    configs = [tiny_config(**{'data.train': way}) for way in ways]
+    read = [preparing.depends(config, tmp_path)['reads']['data'] for config in configs]
     assert read == read[:1] * 3 and read[0]['test'] == ''
 
 

@@ -245,6 +245,8 @@ def test_views_are_the_image_and_moved_copies(fake_images):
     plain = list(predict.views(one, 3, flip=False))
     assert np.array_equal(plain[2].images[:, :, :-1], one.images[:, :, 1:])
     assert all(np.array_equal(view.labels, one.labels) for view in views)
+    assert len(list(predict.views(one, 10, flip=True))) == 10
+    assert len(list(predict.views(one, 10, flip=False))) == 5  # there are no others
 
 
 def test_samples_are_functions_of_class_and_seed(run, tmp_path, monkeypatch):
@@ -383,9 +385,11 @@ def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
         layer = made['params'][name]
         np.testing.assert_allclose(layer['kernel'], second['params'][name]['kernel'], atol=1e-6)
         assert not np.allclose(layer['kernel'], first['params'][name]['kernel'], atol=1e-3)
-    with_start = classifying.arm_reads(config, parts, 'original', 0)
-    assert with_start['init'].endswith(run.digest('classifiers/original/seed_0'))
-    assert with_start['init'] != classifying.arm_reads(config, parts, 'original', 1)['init']
+    starts = [
+        classifying.depends(config, parts, 'original', seed)['reads']['classifier']['init']
+        for seed in (0, 1)
+    ]
+    assert starts[0].endswith(run.digest('classifiers/original/seed_0')) and starts[0] != starts[1]
 
 
 @pytest.mark.parametrize('part', ['generator', 'classifier'])
