@@ -139,7 +139,7 @@ def _with_judge(names, fields):
 
 
 def check_guidance(config):
-    """Raises ValueError if the guidance scale is none for this generator."""
+    """Raises ValueError if the guidance scale is 0, or needs what the generator never learnt."""
     _check_number('synthesis.guidance_scale', config.synthesis.guidance_scale)
     if config.synthesis.guidance_scale == 0:
         raise ValueError(

@@ -82,7 +82,8 @@ def get_config():
 
     c.synthesis = s = ml_collections.ConfigDict()
     s.seed = 0  # of the noise that images start from
-    s.fill = '4x'  # images a class, real + synthetic: largest | a number | a multiple ('2x')
+    # images a class, real + synthetic: largest (class's) | a number | so many times its ('2x')
+    s.fill = '4x'
     s.sampler = 'dpm++'  # ddpm | ddim | dpm++
     s.spacing = 'karras'  # of the noise levels: karras | uniform (in t)
     s.steps = 8  # network evaluations an image, twice that with guidance
@@ -93,11 +94,11 @@ def get_config():
 
     c.quality = q = ml_collections.ConfigDict()
     q.min_relevance = 0.02  # judge's probability of the class, in [0, 1]
-    q.relevance_from = 10  # training images of a class; of fewer no judge names it: not asked
-    # of the validation images: how far from its class, how flat and how extreme an image may be
+    q.relevance_from = 10  # training images: it is not asked about classes with fewer
+    # share of validation images that must pass: how far from its class, flat, extreme one may be
     q.max_distance_quantile = 0.99
     q.copy_ratio = 1 / 3  # nearest / second nearest training image, below which it is a copy
-    q.duplicate_ratio = 1 / 3  # of the typical distance between real neighbours of a class
+    q.duplicate_ratio = 1 / 3  # of real neighbours' typical distance, below which it is a repeat
     q.min_contrast = 4.0  # deviation of grey values in [0, 255]; less where real images have less
     q.max_saturated = 0.9  # share of values at 0 or 255; more where real images have more
 
@@ -135,8 +136,8 @@ def get_config():
     c.judge = judge(k)  # the quality check's classifier: as `classifier`, perhaps for fewer steps
 
     c.report = r = ml_collections.ConfigDict()
-    r.many = 40  # classes with more training images
-    r.few = 25  # classes with at most so many
+    r.many = 40  # a class with more training images than this is one of 'many'
+    r.few = 25  # with at most this many, of 'few'
     c.lock()  # a misspelt field is none
     return c
 

@@ -27,7 +27,7 @@ def flip_shift(keys, images, *, flip, shift, rotate=0.0, scale=0.0, probability=
 
     Args:
         keys: PRNG keys [B].
-        images: [B, H, W, C].
+        images: [B, H, W, C], of any dtype; float32 with `rotate` or `scale`.
         flip: whether to mirror left-right, half of the time.
         shift: largest shift as a fraction of the side, in whole pixels; edges are repeated.
         rotate: largest angle in degrees, either way; scale: largest enlargement or reduction, as
@@ -78,8 +78,8 @@ def rand_augment(keys, images, *, ops, magnitude, cutout):
     """`ops` random operations of `OPERATIONS` on each image, then a grey square.
 
     RandAugment (Cubuk et al. 2020, arXiv 1909.13719) with torchvision's strengths, then cutout
-    (DeVries & Taylor 2017, arXiv 1708.04552). The operations are Pillow's on 8-bit images, to a
-    grey level, as Pillow cuts off where this rounds; the geometric ones interpolate bilinearly and
+    (DeVries & Taylor 2017, arXiv 1708.04552). The operations are Pillow's on 8-bit images, within
+    one grey level (Pillow cuts off, this rounds); the geometric ones interpolate bilinearly and
     fill with mid grey.
 
     Args:

@@ -7,11 +7,14 @@ from data import cuts, splits
 
 
 def find(names, labels, pattern, copies, split):
-    """Which images belong together, by their names or as copies of each other; see `statistics`.
+    """Which images belong together, by their names or as copies of each other.
+
+    What `eval.statistics.bootstrap_interval` takes as `clusters`.
 
     Args:
         names, labels: of the split's images, [N]; pattern: see `cuts.shared`.
         copies: the records of `Splits.duplicates`; see `splits.is_one_picture`.
+        split: whose images these are: of 'train', 'validation', 'test'.
     Returns:
         int [N] below the number of clusters; None where each image is on its own.
     """

@@ -29,7 +29,7 @@ def decode(data, name, image_size):
 
     EXIF orientation is applied, 16-bit grey is scaled to 8 bit, transparency lies on white.
 
-    Pillow warns of large images and of damaged EXIF, which are refused or of no matter.
+    Pillow may warn of large images, which are refused, and of damaged EXIF, which does no harm.
 
     Raises:
         BadImage: truncated, animated, over MAX_PIXELS, or no JPEG, PNG, WebP or BMP.

@@ -32,6 +32,9 @@ class Glyphs:
         split: 'train' (uneven, 14 to 50 images a class) or 'test' (100 a class).
         image_size: side of the square images in pixels, at least 12.
         seed: another seed is another data set from the same distribution.
+
+    Raises:
+        ValueError: another split, or a smaller image.
     """
 
     class_names = CLASS_NAMES

@@ -225,7 +225,11 @@ def eval_batches(image_set, *, batch_size, process_index=0, process_count=1) -> 
 
 
 def local_slice(batch_size, process_index, process_count):
-    """The contiguous part of a global batch that belongs to one process."""
+    """The contiguous part of a global batch that belongs to one process.
+
+    Raises:
+        ValueError: it cannot be cut so.
+    """
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(
             f'a batch of {batch_size} does not divide over {process_count} processes; '

@@ -151,10 +151,16 @@ def prepare(
             the pool where they belong to those of a test_source; see `cuts.group`. '': each is on
             its own.
         progress: called as progress(images done, images in all).
+        seed: of the cuts, and of which images a long tail keeps.
         folder: where the decoded images are put, for sets larger than memory; None: memory.
+    Returns:
+        A `Splits`.
 
     Raises:
-        ValueError: fewer than two classes, or a class without training images.
+        BadImage: with on_bad_image='error', an image cannot be used.
+        ValueError: an argument out of its range, fewer than two classes, a class without training
+            images, or no test image.
+        OSError: `folder` has no room.
     """
     if on_bad_image not in ('error', 'skip'):
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")

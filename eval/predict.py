@@ -51,7 +51,7 @@ def _fetched(outputs):
 
 
 def views(image_set, count, flip):
-    """The set, then slightly moved copies of it, `count` in all, to average predictions over.
+    """The set, then slightly moved copies of it, up to `count` in all, to average predictions over.
 
     Shifts by a sixteenth of the side, edges repeated, right, left, down, up; where `flip` says that
     a mirrored image is of the same class, every second view is mirrored. No view comes twice: there

@@ -301,7 +301,11 @@ def _unseen(count: np.ndarray) -> np.ndarray:
 
 
 def _widened(ci95, mean, count, unseen):
-    """An interval [..., 2] of a difference on whose `count` [...] test images two arms differ."""
+    """An interval [..., 2], wide enough for what so few test images can tell.
+
+    It reaches `unseen` to either side of the mean, and holds 0 where the arms differ on `count`
+    [...] images below FEWEST.
+    """
     low, high = np.moveaxis(np.asarray(ci95), -1, 0)
     bound = mean * (1 - np.sqrt(FEWEST / np.maximum(count, 1)))  # beyond 0: `verdict.images_needed`
     bound = np.where(count < FEWEST, bound, mean)

@@ -11,9 +11,9 @@ from eval.formats import end, points
 def images_needed(difference: float, ci95, n: int) -> int | None:
     """Test images at which the interval of a difference of this size would exclude zero.
 
-    By more images alone: the interval is taken to shrink as 1 / sqrt(images), so this is a lower
-    bound where seeds vary, whom more images do not make agree, and where more seeds may do with
-    fewer images. None for a difference of zero.
+    By more images alone: the interval is taken to shrink as 1 / sqrt(images). Where seeds vary it
+    is a lower bound, as more images do not make them agree, and more seeds may need fewer images.
+    None for a difference of zero.
     """
     if np.isclose(difference, 0):
         return None

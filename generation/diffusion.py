@@ -56,13 +56,15 @@ def target(x_0, eps, log_snr, prediction):
 
 
 def to_x0(output, x_t, log_snr, prediction):
-    """The x_0 that a network output of kind `prediction` stands for."""
+    """The x_0 that a network output of kind `prediction` stands for: the inverse of `target`.
+
+    Raises:
+        KeyError: the kind is none of PREDICTIONS.
+    """
     alpha, sigma = alpha_sigma(log_snr)
-    if prediction == 'x0':
-        return output
-    if prediction == 'eps':
-        return (x_t - sigma * output) / alpha
-    return alpha * x_t - sigma * output
+    return {
+        'x0': output, 'eps': (x_t - sigma * output) / alpha, 'v': alpha * x_t - sigma * output,
+    }[prediction]
 
 
 def to_eps(x_0, x_t, log_snr):

@@ -37,8 +37,8 @@ def nearest(queries, references, k, among=None):
     return found
 
 
-def neighbour_ratio(queries, references, rows=None):
-    """Distance to the nearest reference over that to the second nearest, the two nearest rows.
+def neighbour_ratio(queries, references, among=None):
+    """Distance to the nearest reference over that to the second nearest, and these two's places.
 
     Far below 1 the query is a copy: below 1/3 in Yoon et al. 2023, sec. 4. Carlini et al. 2023
     (arXiv 2301.13188, sec. 5) divide by the mean distance to the 50 nearest instead. That finds
@@ -48,19 +48,22 @@ def neighbour_ratio(queries, references, rows=None):
     missed. So the references must be distinct; see `quality.distinct`.
 
     Args:
-        queries, references, rows: see `nearest`.
+        queries, references, among: see `nearest`.
     Returns:
-        (ratio [N], places in `rows` [N, 2], nearest first). The ratio is 1, and the places
+        (ratio [N], places in `among` [N, 2], nearest first). The ratio is 1, and the places
         mean nothing, where the references are fewer than two.
     """
-    if not len(queries) or len(references if rows is None else rows) < 2:
+    if not len(queries) or len(references if among is None else among) < 2:
         return np.ones(len(queries)), np.zeros((len(queries), 2), int)
-    d, found = nearest(queries, references, 2, rows)
+    d, found = nearest(queries, references, 2, among)
     return np.where(d[:, 1] > 0, d[:, 0] / np.maximum(d[:, 1], 1e-12), 0), found
 
 
 def class_distance(features, labels, reference_features, reference_labels, k=3):
-    """Mean Euclidean distance to the k nearest reference features of the own class, [N]."""
+    """Mean Euclidean distance to the k nearest reference features of the own class, [N].
+
+    inf where the class has no reference.
+    """
     out = np.full(len(labels), np.inf)
     for label in np.unique(labels):
         rows, own = labels == label, reference_features[reference_labels == label]

@@ -16,10 +16,11 @@ REJECTED_SHOWN = 64  # rejected images kept per reason, for a look
 
 
 def write(folder, rows, class_names, facts):
-    """Exports all rows of `synthesize.fill`.
+    """Exports the accepted images of `synthesize.fill`, and some rejected ones.
 
     images/<class>/<seed>.png with images/metadata.jsonl (the convention of Hugging Face's
-    `imagefolder`), and rejected/<reason>/<class>_<seed>.png.
+    `imagefolder`), and rejected/<reason>/<class>_<seed>.png, REJECTED_SHOWN a
+    reason at most. Surplus images are not kept.
 
     Args:
         facts: what all images share (sampler, steps, guidance, checkpoint), added to each line.
@@ -58,7 +59,7 @@ def _some_of_each_reason(reasons):
 
 
 def read(folder):
-    """The accepted images: (images uint8 [N, H, W, 3], labels int32 [N], file names).
+    """The accepted images: ([uint8 [H, W, 3], ...], labels int32 [N], [file name, ...]).
 
     Raises:
         OSError: one of them is missing or damaged.

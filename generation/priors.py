@@ -1,11 +1,11 @@
-"""What images of a class are at the noise that drawing starts from.
+"""A normal distribution of x_0 for the noise that drawing starts from (Lin et al. 2023).
 
-There, sigma / alpha = 30, noise hides every pixel, but not what many pixels share: the mean of the
-3,072 values of a 32x32 image has noise of 0.5 in it, and images differ by 0.3 in their brightness.
-An image begun from noise alone would be one of an average of black and white, and comes out greyer
-than its class, the more so the larger it is (Lin et al. 2023, arXiv 2305.08891). So it is begun
-from the normal distribution that has the mean of its class's training images and the covariance
-of their coarse structure.
+There, at sigma / alpha = 30 (`samplers.SIGMA_MAX`), noise hides every pixel, but not what many
+pixels share: the mean of the 3,072 values of a 32x32 image has noise of 0.5 in it, and images
+differ by 0.3 in their brightness. An image begun from noise alone would be one of an average of
+black and white, and comes out greyer than its class, the more so the larger it is (arXiv
+2305.08891). So it is begun from the normal distribution with the mean of its class's training
+images and one covariance of 4x4 block means, of what differs within a class, for all classes.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ MOST = 500  # images of a class that are looked at, evenly spread over all
 
 
 class Prior(NamedTuple):
-    """x_0 from afar: of a class's mean, and of a normal distribution about it.
+    """x_0 of each class: its mean, and a normal distribution about it.
 
     mean: [classes, H, W, C] in [-1, 1].
     root: [D, D], a Cholesky factor of the covariance of coarse images within a class, which all
@@ -47,7 +47,7 @@ def fit(images, labels, num_classes):
 
 
 def draw(prior, labels, keys):
-    """One x_0 from afar per label [B] and key [B]: [B, H, W, C], flat within a block."""
+    """One x_0 of the prior per label [B] and key [B]: [B, H, W, C] about [-1, 1]."""
     _, height, width, channels = prior.mean.shape
     blocks = _blocks(height), _blocks(width)
     normal = jax.vmap(lambda key: jax.random.normal(key, prior.root.shape[:1]))(keys)

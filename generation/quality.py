@@ -75,6 +75,9 @@ def extreme_limits(reference, quantile, *, min_contrast, max_saturated):
 
     Line drawings and silhouettes are black and white nearly everywhere: whatever is common among
     the real images is no reason to reject a synthetic one.
+
+    Returns:
+        {'min_contrast', 'max_saturated'}, for `decide`.
     """
     if len(reference.held_out_images):
         starts = range(0, len(reference.held_out_images), _CHUNK)
@@ -94,6 +97,8 @@ def decide(scores, duplicate, *, min_relevance, max_distance, copy_ratio, min_co
         duplicate: bool [N], from `duplicates`.
         min_relevance: of all images, or of each [N].
         max_distance: in the unit of scores['distance']; see `distance_limit`.
+        copy_ratio: of the nearest distance to the second nearest, below which it is a copy.
+        min_contrast: in grey levels of 255; max_saturated: a share of the values, in [0, 1].
     """
     tests = {
         'blank': scores['contrast'] < min_contrast,
@@ -217,12 +222,15 @@ def distinct(images, labels, limits):
 
 
 def duplicate_limits(images, labels, num_classes, ratio):
-    """`ratio` times the median distance between nearest training neighbours of a class, [C]."""
+    """`ratio` times the median distance between nearest training neighbours of a class, [C].
+
+    In grey levels, at least 1; of a class with fewer than two images the median of the others.
+    """
     limits = np.full(num_classes, np.nan)
     for label in range(num_classes):
         own = distances.flat(images[labels == label])
         if len(own) > 1:
-            some = own[:: max(1, len(own) // _SAMPLE)]
+            some = own[:: -(-len(own) // _SAMPLE)]
             d, _ = distances.nearest(some, own, 2)
             limits[label] = ratio * np.median(d[:, 1])  # the first is the image itself
     typical = np.nanmedian(limits) if np.isfinite(limits).any() else 0.0

@@ -116,9 +116,14 @@ def noise_levels(steps, schedule, spacing):
     where a start that is coarsely right is enough (`priors`). An image's brightness and colour
     are settled where sigma / alpha is 10 to 50, which few steps even in t jump over.
     'uniform': even in the schedule's t.
+
+    Raises:
+        ValueError: another spacing.
     """
     if spacing == 'uniform':
         return diffusion.log_snr(jnp.linspace(1.0, 0.0, steps + 1), schedule)
+    if spacing != 'karras':
+        raise ValueError(f"unknown spacing {spacing!r}; known: {', '.join(SPACINGS)}")
     ends = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
     sigma = jnp.linspace(*ends, steps) ** RHO
     return jnp.append(-2 * jnp.log(sigma), diffusion.LOG_SNR_MAX)  # of the end no x_0 is asked

@@ -52,6 +52,9 @@ def make_sampler(predict_x0, prior, *, sampler, steps, guidance_scale, schedule,
     Args:
         predict_x0: (params, x_t, log_snr [B], labels [B]) -> x_0.
         prior: the `priors.Prior` of its training images.
+        sampler, steps, schedule, spacing: see `samplers.sample`; guidance_scale, guidance_interval:
+            see `samplers.guided`.
+        seed: of all noise, together with each image's own seed, in [0, 2^32).
         batch_size: over all devices; the last batch is padded.
     """
     root, num_classes = jax.random.key(seed), len(prior.mean)

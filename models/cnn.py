@@ -15,17 +15,18 @@ class CNN(nn.Module):
     Attributes:
         num_classes: number of logits.
         widths: channels of each block; every block halves the side.
-        first_kernel: side of the first block's filters; 3 in the others.
         hidden: width of the dense layer whose output is the feature vector.
         dropout: rate after the dense layer; half of it after each block.
+        first_kernel: side of the first block's filters; 3 in the others.
+        dtype: of activations; parameters and logits stay float32.
     """
 
     num_classes: int
-    widths: Sequence[int] = (32, 64, 128)
-    hidden: int = 256
-    dropout: float = 0.5
+    widths: Sequence[int]
+    hidden: int
+    dropout: float
+    first_kernel: int
     dtype: Any = jnp.float32
-    first_kernel: int = 3
 
     @nn.compact
     def __call__(self, x, *, keys=None):

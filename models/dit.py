@@ -20,6 +20,7 @@ class DiT(nn.Module):
         width: channels of a token, a multiple of `head_width`.
         depth: transformer blocks.
         patch_size: side of the patches that become tokens, in pixels; divides the image's side.
+        dropout: rate in the blocks. head_width: channels of an attention head.
         dtype: of activations; parameters, normalisation and softmax stay float32.
         remat: whether blocks are computed again in the backward pass, not kept: the same function.
     """

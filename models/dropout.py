@@ -31,8 +31,8 @@ class Dropout(nn.Module):
 def hashed_bits(key, stream, shape):
     """Pseudo-random uint32 of `shape`: the finaliser of MurmurHash3 over a counter.
 
-    Far fewer operations than a counter-based generator such as Threefry, in running and above all
-    in compiling, and random enough for dropout.
+    Far fewer operations than Threefry, in running and above all in compiling, and random enough for
+    dropout.
     """
     high, low = jax.random.key_data(key).astype(jnp.uint32)
     counter = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)

@@ -12,6 +12,13 @@ class ResNet32(nn.Module):
 
     Shortcuts between stages subsample and pad with zeros (option A of the paper). Batch
     statistics are taken over all devices when `axis_name` names the mapped axis.
+
+    Attributes:
+        num_classes: number of logits.
+        width: channels of the first stage; the others have 2 and 4 times as many.
+        blocks: of each stage; 5 make 32 layers.
+        axis_name: of the mapped axis; None on one device.
+        dtype: of activations; parameters and statistics stay float32.
     """
 
     num_classes: int

@@ -18,10 +18,9 @@ class UNet(nn.Module):
 
     The image is cut into `patch_size` x `patch_size` patches that become channels, so that a small
     image costs little; every residual block is scaled and shifted (FiLM, Perez et al. 2018) by the
-    noise level, what the augmentation did and, through a table of its own, by the class. That is
-    one number a channel, the same at all positions: what is where in a class's images has to come
-    out of many such numbers. A map says it at once (`class_map`), before the training images are
-    known by heart.
+    noise level, what the augmentation did and, through a table of its own, by the class. That acts
+    on whole channels, alike at all positions. `class_map` adds a learnt map of each class, which
+    says at once what is where in its images, before the training images are known by heart.
 
     Attributes:
         num_classes: label `num_classes` means "no class" (classifier-free guidance).
@@ -122,7 +121,11 @@ class UNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Normalise, modulate by noise level and class, convolve; twice; add the input."""
+    """h [B, H, W, C], condition [B, E], label int [B] -> [B, H, W, width].
+
+    Normalise, convolve, normalise, scale and shift by noise level and class (FiLM), dropout,
+    convolve; add the input, through a 1x1 convolution where C is not `width`.
+    """
 
     width: int
     num_classes: int
@@ -177,7 +180,7 @@ def pass_through(patches, condition):
 
 
 def sinusoids(value, width):
-    """Sine and cosine features of `value` [B] at geometric frequencies, [B, width]."""
+    """Sine and cosine features of `value` [B] at geometric frequencies, [B, 2 * (width // 2)]."""
     frequencies = jnp.exp(jnp.linspace(jnp.log(0.1), jnp.log(10.0), width // 2))
     angles = value[:, None] * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

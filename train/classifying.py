@@ -16,7 +16,8 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
     """A classifier, and the one time that it sees the test images.
 
     Raises:
-        loop.Diverged, loop.Interrupted: see `loop.fit`; no finite probabilities are the first, too.
+        loop.Diverged, loop.Interrupted: see `loop.fit`; Diverged also where its probabilities are
+            not finite.
     """
     model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
     probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)

@@ -43,7 +43,7 @@ def build(config, num_classes):
 def train(folder, config, train_set, validation, *, num_classes, update, watch=None, init=None):
     """Trains the generator into `folder`, or goes on where it was; see `loop.fit`.
 
-    Of what lies there nothing is asked: other images or settings need another folder.
+    Nothing checks that what lies there comes from these images and settings: give each its own.
 
     Args:
         config: a frozen `config.generator`; select='best_validation' of it needs `watch`.

@@ -38,7 +38,7 @@ def flag_mistakes():
 
 
 def refusals():
-    """In one line: what can end a run, and is no error of the program."""
+    """In one line: what can end a run at work, and is no error of the program."""
     return _one_line(
         OSError, MemoryError, lock.Held, loop.Diverged, stages.Changed, FloatingPointError
     )

@@ -44,8 +44,8 @@ def fit(initial, step, batches, config, *, folder, update, evaluate=None, sample
             so many of them, and how many may be skipped for a gradient that is not finite.
         update: progress callback (done, total, **values), called before the first step, too.
         evaluate: state -> {'val_loss': float, ...}.
-        sample: state -> ({name: value}, loss of the average); that loss then chooses `best`, and
-            val_loss does not.
+        sample: state -> ({name: value}, what chooses `best`: lower is better); val_loss then does
+            not.
     Returns:
         The state at `config.steps`, also saved as the newest checkpoint.
 
@@ -53,6 +53,7 @@ def fit(initial, step, batches, config, *, folder, update, evaluate=None, sample
         Interrupted: SIGTERM or SIGINT came; the state is saved.
         Diverged: more steps than `max_skipped_steps` were skipped, as is seen at the next log or
             save, so that no step waits for it; the newest checkpoint is from before that.
+        FloatingPointError, OSError, stages.Changed: see `checkpoints.save` and `restore`.
     """
     folder, steps, max_skipped = pathlib.Path(folder), config.steps, config.max_skipped_steps
     shapes = initial.shapes()

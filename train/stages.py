@@ -124,7 +124,7 @@ class Runner:
     def refuse_changed(self, name, *, reads, after, code):
         """Raises Changed, and does nothing, where `run` would for this stage.
 
-        For those that come after hours of others which do not depend on what was changed.
+        Asked before the hours of other stages, so that a refusal comes at once.
         """
         fingerprint, digest = _fingerprint(reads, after, code)
         final, unfinished = self._places(name, digest, self.shared)
@@ -143,7 +143,7 @@ class Runner:
 
     @staticmethod
     def _replaced(final, unfinished, digest):
-        """What stage.json says of what a stage of this digest would be done instead of, or None."""
+        """stage.json of what a stage of this digest would replace, done or begun, or None."""
         done, begun = _read(final), _read(unfinished)
         if any(one and one['digest'] == digest for one in (done, begun)):
             return None
@@ -179,7 +179,7 @@ class Runner:
             reopen(folder)
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
-        """What stage.json says where the stage is done, and where it is not, one of them None."""
+        """(stage.json if the stage is done, of the work begun if it is not); the other is None."""
         done = _read(final)
         if done and done['digest'] == digest:
             return done, None

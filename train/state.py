@@ -135,7 +135,11 @@ def make_optimizer(*, learning_rate, steps, name='adam', warmup=0, cosine=False,
     than a few small operations for each of 200. A gradient with a NaN or infinity changes nothing.
 
     Args:
-        name: of `OPTIMIZERS`. adam: Kingma & Ba 2015. sgd: momentum 0.9, as PyTorch has it.
+        learning_rate: at its peak. warmup: steps in which it rises from 0; cosine: whether it falls
+            to 0 at `steps`, the training's length.
+        name: of `OPTIMIZERS`. adam: Kingma & Ba 2015, with decay b2 of squared gradients. sgd:
+            momentum 0.9, as PyTorch has it.
+        clip: largest global norm of a gradient; 0: off.
         weight_decay: lambda. adam: every step takes learning rate * lambda of all parameters away
             (AdamW, Loshchilov & Hutter 2019). sgd: lambda times them is added to the gradient.
 

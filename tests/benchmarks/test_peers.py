@@ -22,7 +22,7 @@ NETWORKS = {
         patch_size=1, dropout=0.5, class_map=True,
     ),
     'dit': dit.DiT(CLASSES, width=64, depth=2, patch_size=4),
-    'cnn': cnn.CNN(CLASSES, widths=(8, 16, 12), hidden=24, first_kernel=5),
+    'cnn': cnn.CNN(CLASSES, widths=(8, 16, 12), hidden=24, dropout=0.5, first_kernel=5),
 }
 
 

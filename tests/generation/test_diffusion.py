@@ -57,6 +57,11 @@ def test_unknown_schedule():
         diffusion.log_snr(TIMES, 'sigmoid')
 
 
+def test_unknown_prediction():
+    with pytest.raises(KeyError, match='x_0'):
+        diffusion.to_x0(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1)), jnp.zeros(1), 'x_0')
+
+
 @pytest.mark.parametrize('prediction', diffusion.PREDICTIONS)
 def test_target_leads_back_to_x0_and_eps(pair, prediction):
     x_0, eps, level = pair

@@ -175,6 +175,11 @@ def test_unknown_sampler():
         draw('bogus', 2, 1)
 
 
+def test_unknown_spacing():
+    with pytest.raises(ValueError, match="unknown spacing 'even'; known: karras, uniform"):
+        samplers.noise_levels(3, 'cosine', 'even')
+
+
 class Recorder:
     """A denoiser that depends on x_t, level and label, and counts its evaluations."""
 

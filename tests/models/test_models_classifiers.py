@@ -18,12 +18,12 @@ def shapes(network, size, batch=2, **options):
 
 @pytest.mark.parametrize('size', [8, 16, 32])
 def test_cnn_shapes(size):
-    _, (logits, features) = shapes(cnn.CNN(10, (4, 8, 16), 12), size)
+    _, (logits, features) = shapes(cnn.CNN(10, (4, 8, 16), 12, 0.5, 3), size)
     assert logits.shape == (2, 10) and features.shape == (2, 12)
 
 
 def test_only_the_first_filters_of_the_cnn_can_be_larger():
-    variables, (logits, _) = shapes(cnn.CNN(10, (4, 8, 16), 12, first_kernel=5), 16)
+    variables, (logits, _) = shapes(cnn.CNN(10, (4, 8, 16), 12, 0.5, first_kernel=5), 16)
     sides = [variables['params'][f'Conv_{i}']['kernel'].shape[:2] for i in range(3)]
     assert sides == [(5, 5), (3, 3), (3, 3)] and logits.shape == (2, 10)
 
@@ -45,7 +45,7 @@ def test_max_pool_is_that_of_flax(shape):
 
 
 def test_cnn_is_deterministic_without_keys_and_features_make_the_logits():
-    network = cnn.CNN(3, (4,), 8, dropout=0.5)
+    network = cnn.CNN(3, (4,), 8, 0.5, 3)
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     variables = network.init(jax.random.key(0), x)
     logits, features = network.apply(variables, x)

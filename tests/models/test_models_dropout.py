@@ -97,7 +97,7 @@ IMAGES, LEVELS = jnp.zeros((1, 8, 8, 3)), (jnp.zeros(1), jnp.zeros(1, int), jnp.
 
 
 @pytest.mark.parametrize('network, inputs', [
-    (cnn.CNN(2, (4, 4), 4, dropout=0.5), ()),
+    (cnn.CNN(2, (4, 4), 4, 0.5, 3), ()),
     (unet.UNet(2, channels=8, multipliers=(1, 1), blocks=2, attention=(False, True), patch_size=1,
                dropout=0.5), LEVELS),
     (dit.DiT(2, width=32, depth=3, patch_size=2, dropout=0.5, head_width=16), LEVELS),

@@ -32,7 +32,7 @@ images = splits.ImageSet(rng.integers(0, 256, (24, 8, 8, 3), np.uint8),
                          np.arange(24, dtype=np.int32) % 2, ('',) * 24)
 
 g = generator.make_model(config.generator, 2)
-c = cnn.CNN(2, (4,), 8, 0.5)
+c = cnn.CNN(2, (4,), 8, 0.5, 3)
 r = resnet.ResNet32(2, width=4, blocks=1, axis_name=parallel.AXIS)
 # plain gradient descent: Adam divides rounding errors by rounding errors where a gradient is 0
 sgd = state.guarded(optax.sgd(0.05))
