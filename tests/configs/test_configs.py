@@ -578,7 +578,7 @@ def test_the_largest_variant_steps_both_networks_at_full_image_size():
     """With fewer channels; recomputed activations and a batch in parts."""
     config, size = augmented.get_config('folder256'), 256
     config.update_from_flattened_dict({
-        'generator.channels': 8, 'generator.blocks': 1, 'generator.batch_size': 16,
+        'generator.channels': 4, 'generator.blocks': 1, 'generator.batch_size': 16,
         'generator.dtype': 'float32', 'classifier.batch_size': 8, 'classifier.hidden': 16,
         'classifier.widths': tuple(4 for _ in config.classifier.widths),
     })
