@@ -33,6 +33,7 @@ from configs.check import check, require_fields
 from configs.default import absolute
 from data import splits
 from train import (
+    arms,
     classifying,
     disk,
     doctor,
@@ -52,7 +53,6 @@ from train import (
     sweeping,
     synthesizing,
 )
-from train.arms import ARMS, seeds
 from train.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -131,17 +131,17 @@ def run(config, workdir, command, rerun=False, shared=None):
     drawn = images  # the digest of what an arm with synthetic images builds on
     trained = {
         (arm, seed): classifying.depends(config, parts, arm, seed)
-        for arm, seed in itertools.product(config.arms, seeds(config.classifier))
+        for arm, seed in itertools.product(config.arms, arms.seeds(config.classifier))
     }
 
     def refuse_changed(synthetic, after):
         for (arm, seed), depends in trained.items():
-            if ARMS[arm].synthetic == synthetic:
-                stage.refuse_changed(classifying.name(arm, seed), after=[after], **depends)
+            if arms.ARMS[arm].synthetic == synthetic:
+                stage.refuse_changed(arms.stage(arm, seed), after=[after], **depends)
 
     refuse_changed(synthetic=False, after=images)  # before the hours of stages it does not need
     synthetic = synthetic_folder = generator_folder = None
-    if any(ARMS[arm].synthetic for arm in config.arms):
+    if any(arms.ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
             after=[images], **judging.depends(config),
@@ -165,10 +165,10 @@ def run(config, workdir, command, rerun=False, shared=None):
     folders, classifiers = {}, []
     for (arm, seed), depends in trained.items():
         folder, classifier = stage.run(
-            classifying.name(arm, seed),
+            arms.stage(arm, seed),
             lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
                 out, config, parts, synthetic, arm, seed),
-            after=[drawn if ARMS[arm].synthetic else images], **depends,
+            after=[drawn if arms.ARMS[arm].synthetic else images], **depends,
         )
         folders.setdefault(arm, []).append(folder)
         classifiers.append(classifier)

@@ -8,7 +8,7 @@ from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from models.dit import DiT
 from train import runs, trackers
-from train.arms import ARMS, JUDGE_SEED, seeds, twin
+from train.arms import ARMS, JUDGE_SEED, seeds, stage, twin
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
 from train.state import OPTIMIZERS
@@ -114,7 +114,7 @@ def check(config, device_count):
     if config.classifier.init_from:
         run = runs.open_run(config.classifier.init_from, 'original')
         for seed in run.seeds:
-            run.stage(f'classifiers/{run.arm}/seed_{seed}')
+            run.stage(stage(run.arm, seed))
     if config.report.few > config.report.many:
         raise ValueError(
             f'config.report.few={config.report.few} must not exceed config.report.many='

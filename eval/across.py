@@ -11,6 +11,7 @@ from data import clusters, splits
 from eval import results, statistics
 from eval.results import BASELINE
 from train import stages
+from train.arms import stage
 
 DIFFERENCES = {key: results.METRICS[key] for key in results.DECIDING}
 HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
@@ -192,6 +193,6 @@ def tuned(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
 
 def _predictions(row, arm):
     """The files of an arm's predictions, one a seed, in the order of the seeds."""
-    places, start = row['places'], f'classifiers/{arm}/seed_'
+    places, start = row['places'], stage(arm, '')
     seeds = sorted(int(name.removeprefix(start)) for name in places if name.startswith(start))
     return [places[f'{start}{seed}'] / 'predictions.npz' for seed in seeds]

@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import tempfile
+import urllib.parse
 
 import numpy as np
 from PIL import Image
@@ -77,6 +78,20 @@ def read(folder):
             ) from error
     labels = np.array([line['label'] for line in lines], np.int32)
     return images, labels, [line['file_name'] for line in lines]
+
+
+def read_rejected(folder, reason, count):
+    """Up to `count` images rejected for `reason`, spread over the classes.
+
+    [(class name, uint8 [H, W, 3]), ...], of those that `write` has kept.
+    """
+    paths = sorted((pathlib.Path(folder) / 'rejected' / reason).glob('*.png'))
+    found = []
+    for i in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int):
+        with Image.open(paths[i], formats=('PNG',)) as image:
+            name = urllib.parse.unquote(paths[i].stem.rsplit('_', 1)[0])
+            found.append((name, np.asarray(image)))
+    return found
 
 
 def write_tfds(folder, out, class_names):

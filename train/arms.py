@@ -70,6 +70,11 @@ def seeds(classifier):
     return range(classifier.seed, classifier.seed + classifier.seeds)
 
 
+def stage(arm, seed):
+    """The stage that trains and tests a classifier: its folder in the run's."""
+    return f'classifiers/{arm}/seed_{seed}'
+
+
 def reads(classifier, arm):
     """What one classifier of the arm depends on in `config.classifier`, and the arm itself.
 

@@ -54,11 +54,6 @@ def synthetic_share(settings, parts, synthetic):
     return settings.synthetic_share or min(max(proportion, one), 1 - one)
 
 
-def name(arm, seed):
-    """Of the stage that trains and tests this classifier."""
-    return f'classifiers/{arm}/seed_{seed}'
-
-
 def depends(config, parts, arm, seed):
     """What a classifier depends on besides its images, for `stages.Runner.run`."""
     reads = arms.reads(config.classifier, arm)
@@ -66,7 +61,7 @@ def depends(config, parts, arm, seed):
     if (counts := repeated_counts(config, parts, arm)) is not None:
         reads['class_counts'] = counts.tolist()
     if start := _start(config, seed):
-        first = name(start.arm, start.seeds[0])
+        first = arms.stage(start.arm, start.seeds[0])
         reads['init'] = f'{first} {start.digest(first)}'
     return {'reads': {'classifier': reads}, 'code': [*classifier.CODE, 'train/classifying.py']}
 

@@ -2,15 +2,16 @@
 
 import itertools
 import json
-import urllib.parse
 
 import numpy as np
-from PIL import Image
 
 from data import clusters, cuts, splits
 from eval import report, results, sheets, wording
+from generation import export
 from train import arms, classifying, provenance, stages
 from train.progress import say, show
+
+SHOWN = 12  # rejected images of each reason
 
 
 def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
@@ -45,7 +46,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             }
         sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
         copies = copies if copies.exists() else None  # no training image has a second to compare
-        rejected = _rejected_sheet(synthetic_folder / 'rejected', summary['rejected'])
+        rejected = _rejected_sheet(synthetic_folder, summary['rejected'])
         curves['generator'] = [rows := results.read_log(generator_folder / 'metrics.jsonl')]
         used = summary.get('generator_step', config.generator.steps)
         summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row and row['step'] <= used]
@@ -109,27 +110,17 @@ def _unseen(used, synthetic_counts, class_names):
     return {arm: none for arm in used if not arms.ARMS[arm].real}
 
 
-def _rejected_sheet(folder, counts, shown=12):
-    """PNG of some rejected images of each reason, spread over the classes; None without any.
+def _rejected_sheet(folder, counts):
+    """PNG of some rejected images of each reason; None without any.
 
     Args:
-        folder: with <reason>/<class>_<seed>.png; counts: images rejected for each reason.
+        folder: that of the synthetic images. counts: {reason: images rejected for it}.
     """
     rows = {}
     for reason, count in counts.items():
-        paths = sorted((folder / reason).glob('*.png'))
-        chosen = np.linspace(0, len(paths) - 1, min(shown, len(paths))).astype(int)
-        if len(paths):
-            rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = [
-                _read_rejected(paths[i]) for i in chosen
-            ]
+        if some := export.read_rejected(folder, reason, SHOWN):
+            rows[f'{reason.replace("_", " ")}\n{count:,} in all'] = some
     return sheets.named(rows) if rows else None
-
-
-def _read_rejected(path):
-    """(class name, uint8 [H, W, 3]) of an image that `export.write` wrote."""
-    with Image.open(path, formats=('PNG',)) as image:
-        return urllib.parse.unquote(path.stem.rsplit('_', 1)[0]), np.asarray(image)
 
 
 def _by_topic(seconds):

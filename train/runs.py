@@ -69,8 +69,8 @@ class Run:
         config = arms.settings(self.config.classifier, self.arm)
         with self._reopening():
             return [
-                classifier.load(self.stage(f'classifiers/{self.arm}/seed_{seed}'), config,
-                                len(self.class_names()))
+                classifier.load(
+                    self.stage(arms.stage(self.arm, seed)), config, len(self.class_names()))
                 for seed in self.seeds
             ]
 

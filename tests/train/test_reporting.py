@@ -24,7 +24,7 @@ def test_what_export_writes_is_shown_by_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(reporting.sheets, 'named', lambda rows: shown.update(rows) or b'png')
     export.write(tmp_path, made(['copy', 'off_class', '', 'surplus'] + ['far'] * 40), NAMES, {})
     counts = {'copy': 1, 'off_class': 1, 'far': 1040, 'surplus': 1}
-    assert reporting._rejected_sheet(tmp_path / 'rejected', counts) == b'png'
+    assert reporting._rejected_sheet(tmp_path, counts) == b'png'
     assert list(shown) == ['copy\n1 in all', 'off class\n1 in all', 'far\n1,040 in all']
     (name, pixels), = shown['off class\n1 in all']
     assert name == NAMES[1] and pixels.shape == (8, 8, 3) and (pixels == 1).all()
@@ -35,13 +35,13 @@ def test_what_export_writes_is_shown_by_reason(tmp_path, monkeypatch):
 
 def test_a_run_without_rejected_images_has_no_sheet(tmp_path):
     export.write(tmp_path, made(['', 'surplus']), NAMES, {})
-    assert reporting._rejected_sheet(tmp_path / 'rejected', {'surplus': 1}) is None
-    assert reporting._rejected_sheet(tmp_path / 'rejected', {}) is None
+    assert reporting._rejected_sheet(tmp_path, {'surplus': 1}) is None
+    assert reporting._rejected_sheet(tmp_path, {}) is None
 
 
 def test_the_sheet_is_a_picture(tmp_path):
     export.write(tmp_path, made(['copy'] * 3), NAMES, {})
-    png = reporting._rejected_sheet(tmp_path / 'rejected', {'copy': 3})
+    png = reporting._rejected_sheet(tmp_path, {'copy': 3})
     assert Image.open(io.BytesIO(png)).height < 120
 
 
