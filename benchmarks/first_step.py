@@ -4,6 +4,7 @@ It does what a run does from its command line to the first training step, in tha
 when each part is over. Most imports stand in functions because they are part of what is timed.
 """
 
+import gc
 import importlib
 import time
 
@@ -16,6 +17,7 @@ def start_training(model, variant, fields):
     Args:
         model: of `steps.MODELS`; variant, fields: see `steps.get_config`.
     """
+    gc.disable()  # as main.py
     import jax
 
     from benchmarks import steps
@@ -23,6 +25,8 @@ def start_training(model, variant, fields):
     from train import parallel
 
     importlib.import_module('train.classifying')  # main.py's; it brings all that any stage needs
+    gc.freeze()
+    gc.enable()
     ends = {'imports': time.time()}
     config = steps.get_config(variant, fields)
     parallel.set_up(config.cpu_devices)

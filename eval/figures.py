@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import PowerNorm
 
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#882255')
 GREY = '#6b6b6b'
@@ -112,7 +111,7 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
     side = float(np.clip(0.13 * len(order), 3.6, 9.0))
     # Compressed, because the panels are square; the root makes rare confusions visible.
     figure = _figure(2 + side * len(confusion), side + 2, 'compressed')
-    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    norm = _root()
     panels = figure.subplots(1, len(confusion), squeeze=False, sharey=True)[0]
     for axes, (arm, counts) in zip(panels, confusion.items()):
         counts = np.asarray(counts, np.float64)[np.ix_(order, order)]
@@ -202,6 +201,13 @@ def _figure(width: float, height: float, layout='constrained'):
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
+
+
+def _root():
+    """The square root of values in [0, 1], as a colour scale."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.5, vmin=0, vmax=1)
 
 
 def _line(**style):

@@ -2,15 +2,12 @@
 
 import io
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data.glyphs import FONT
 from eval.figures import COLORS, GREY, shortened
-
-FONT = Path(matplotlib.get_data_path()) / 'fonts/ttf/DejaVuSans.ttf'
 
 
 def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
