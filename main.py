@@ -196,7 +196,10 @@ def settings():
         raise ValueError('no --config; try --config=configs/augmented.py')
     path = pathlib.PurePath(config_flags.get_config_filename(flags.FLAGS['config']))
     if not pathlib.Path(file := f'{path}'.partition(':')[0]).is_file():
-        raise ValueError(f'--config: there is no {file}; try configs/augmented.py or original.py')
+        raise ValueError(
+            f'--config: there is no {file}; try configs/augmented.py or original.py (~ is not read '
+            'here, and : begins the variant)'
+        )
     config = _CONFIG.value
     require_fields(config)
     for field in LISTS:  # --config.arms=a,b is one string

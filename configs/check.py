@@ -2,6 +2,8 @@
 
 import math
 
+import ml_collections
+
 from configs.default import flat, get_config
 from data import augment, cuts
 from generation import diffusion, samplers
@@ -61,8 +63,13 @@ WHOLE = 'generator.multipliers', 'classifier.widths'
 
 
 def require_fields(config):
-    """Raises ValueError if a config file of the user's own lacks a field, or has no number where
-    one belongs."""
+    """Raises ValueError if a config file of the user's own gives no config, lacks a field, or has
+    another kind of value in one."""
+    if not isinstance(config, ml_collections.ConfigDict | ml_collections.FrozenConfigDict):
+        raise ValueError(
+            f'--config: get_config() gives {config!r}, and must give a config; begin with config = '
+            'default.get_config(), of configs/default.py'
+        )
     fields = flat(config)
     for name, usual in flat(get_config()).items():
         if name not in fields:
@@ -70,8 +77,9 @@ def require_fields(config):
                 f'config.{name} is missing; begin with config = default.get_config(), of '
                 'configs/default.py'
             )
-        number = isinstance(usual, (int, float))
-        if fields[name] is None or number and not isinstance(fields[name], (int, float)):
+        kind = {int: (int, float), float: (int, float), tuple: (tuple, list)}.get(
+            type(usual), type(usual))
+        if not isinstance(fields[name], kind) or type(fields[name]) is bool is not kind:
             raise ValueError(f'config.{name}={fields[name]!r} must be such as {usual!r}')
 
 
@@ -110,11 +118,11 @@ def check(config, device_count):
             )
         trackers.find(name)
     if config.generator.init_from:
-        runs.open_run(config.generator.init_from).stage('generator')
+        runs.open_run(config.generator.init_from).digest('generator')
     if config.classifier.init_from:
         run = runs.open_run(config.classifier.init_from, 'original')
         for seed in run.seeds:
-            run.stage(stage(run.arm, seed))
+            run.digest(stage(run.arm, seed))
     if config.report.few > config.report.many:
         raise ValueError(
             f'config.report.few={config.report.few} must not exceed config.report.many='
@@ -153,6 +161,9 @@ def check_guidance(config):
 
 
 def _check_number(name, value):
+    if abs(value) >= 2**31 and isinstance(value, int) and not name.endswith('seed'):
+        raise ValueError(f'config.{name}={value:.0e} must be below 2^31' if value < 1e300 else
+                         f'config.{name} must be below 2^31')
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
 

@@ -185,7 +185,7 @@ def long_tail(labels, imbalance, seed):
             sizes = np.floor(np.max(counts) * factor**-exponents + 1e-9)
         elif kind == 'range':
             low, high = (int(number) for number in value.split('-'))
-            if 1 <= low <= high:
+            if 1 <= low <= high < 2**31:
                 sizes = np.rint(np.linspace(low, high, len(classes)))
                 sizes = np.random.default_rng(seed).permutation(sizes)
     except ValueError:

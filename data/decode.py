@@ -17,6 +17,7 @@ class BadImage(ValueError):
     """One image, `name`, that cannot be used, and the `reason`."""
 
     def __init__(self, name, reason):
+        name = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in name)  # a line stays one
         super().__init__(name, reason)
         self.name, self.reason = name, reason
 

@@ -98,6 +98,8 @@ def _hint(root, empty, ignored, nothing=False):
     deeper, nowhere, kinds = [], [], set()
     for path in ignored:
         parts = _split(root, path)
+        if nothing and {'', '..'} & {*parts}:
+            return f'; {path} is no path within it: make the zip again, from inside its folder'
         level = next((i for i, part in enumerate(parts[:-1], 1) if part in empty), 0)
         if is_image(path):
             (deeper if level else nowhere).append((parts, level))
@@ -112,7 +114,8 @@ def _hint(root, empty, ignored, nothing=False):
     if shown := [name for name in names if not is_hidden(name)]:
         return f'; {shown[0]} lies right in it: name the folder that holds the class folders'
     if listed := ', '.join(sorted(kinds - {''})):
-        return f'; there are only {listed}, to be converted if they are images'
+        advice = 'unpack it' if listed == '.zip' else 'to be converted if they are images'
+        return f'; there are only {listed}, {advice}'
     if names:
         return f'; {names[0]} lies in a hidden folder: give it another name'
     return ''
@@ -131,7 +134,7 @@ def open_images(root, image_size):
         root, found = root.parent, [root.name]
     else:
         names = ((path, _slashed(root, path)) for path in members(root))
-        found = sorted(p for p, name in names if not name.endswith('/') and not is_hidden(name))
+        found = sorted({p for p, name in names if not name.endswith('/') and not is_hidden(name)})
     paths = tuple(filter(is_image, found))
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
@@ -142,6 +145,10 @@ def open_images(root, image_size):
 
 def _existing(root):
     root = pathlib.Path(os.path.expanduser(root))
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:  # a report could not name it
+        raise ValueError(f'{str(root)!r} is not UTF-8; rename it') from None
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
     return root
@@ -266,6 +273,15 @@ def _archive(path, process, version):
         raise ValueError(f'{path} is a damaged zip file ({error}); make it again') from error
 
 
+def _unzip(archive, path):
+    """The bytes of a member, no more than its own entry says: that may be wrong."""
+    with archive.open(path) as member:
+        data = member.read(archive.getinfo(path).file_size + 1)
+        if len(data) > archive.getinfo(path).file_size:
+            raise zipfile.BadZipFile('more bytes than its entry says')
+        return data
+
+
 def _read_member(root, version, paths, i):
     """The bytes of file `paths[i]` inside the directory or zip `root`."""
     path = paths[i]
@@ -275,7 +291,7 @@ def _read_member(root, version, paths, i):
             size, read = (root / path).stat().st_size, (root / path).read_bytes
         else:
             archive, turn = _archive(root, os.getpid(), version)
-            size, read = archive.getinfo(path).file_size, functools.partial(archive.read, path)
+            size, read = archive.getinfo(path).file_size, functools.partial(_unzip, archive, path)
         if size <= MAX_FILE_BYTES:
             with turn:
                 return read()

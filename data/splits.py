@@ -378,8 +378,19 @@ def _if_any(folder, name):
 
 
 def listing(folder):
-    """The splits.json that `save` wrote: {split: [[name, digest, label] of each image]}, more."""
-    return json.loads((pathlib.Path(folder) / 'splits.json').read_text('utf-8'))
+    """The splits.json that `save` wrote: {split: [[name, digest, label] of each image]}, more.
+
+    Raises:
+        FileNotFoundError: there is none. ValueError: it is damaged.
+    """
+    path = pathlib.Path(folder) / 'splits.json'
+    try:
+        found = json.loads(path.read_text('utf-8'))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= {*SPLITS}:
+        raise ValueError(f'{path} is damaged; delete it and run again')
+    return found
 
 
 def digests(folder):
@@ -403,6 +414,8 @@ def load(folder):
             names, _, labels = zip(*listed[split], strict=True) if listed[split] else ((),) * 3
             if len(images) != len(names):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')
+            if not all(0 <= label < len(listed['class_names']) for label in labels):
+                raise ValueError(f'{split} has labels of no class')
             sets[split] = ImageSet(images, np.array(labels, np.int32), names)
         bad_images, ignored = (_if_any(folder, name) for name in _IF_ANY)
         return Splits(
@@ -412,6 +425,6 @@ def load(folder):
             bad_images=bad_images,
             ignored=ignored,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f'damaged data cache ({error}); delete it and run again'
         raise ValueError(f'{folder}: {problem}') from error

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from configs import default, sweeps
 from eval import report, wording
 from eval.results import strongest_control
-from train import stages
+from train import disk, stages
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED, EARLIER = 'results', 'results/earlier'
@@ -77,7 +77,10 @@ def read(folder: Path) -> tuple[dict, dict]:
             f'{metrics} is of other settings than {config}: the run is being done again; let it '
             'end first'
         )
-    return json.loads(metrics.read_text('utf-8')), json.loads(config.read_text('utf-8'))['config']
+    found, made = disk.read_json(metrics), disk.read_json(config).get('config')
+    if 'schema' not in found or not made:
+        raise ValueError(f'{metrics} or {config} is damaged; give the command of {folder} again')
+    return found, made
 
 
 def result(metrics: Mapping, config: Mapping, name: str) -> dict:

@@ -311,7 +311,7 @@ def _json(value) -> str:
 
 def _cell(text) -> Markup:
     """Text for a Markdown table cell: as HTML, and with Markdown's own signs escaped."""
-    return Markup(re.sub(r'([\\`*_|\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
+    return Markup(re.sub(r'([\\`*_|~$\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
 
 
 def templates() -> jinja2.Environment:

@@ -160,13 +160,21 @@ def write_tfds(folder, out, class_names):
 
 
 def _metadata(folder):
-    """The lines of metadata.jsonl."""
-    lines = (folder / 'metadata.jsonl').read_text('utf-8').splitlines()
-    return [json.loads(line) for line in lines]
+    """The lines of metadata.jsonl, whose files lie in `folder`."""
+    path = folder / 'metadata.jsonl'
+    try:
+        lines = [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+        outside = [line for line in lines if '..' in pathlib.PurePath(line['file_name']).parts
+                   or pathlib.PurePath(line['file_name']).is_absolute()]
+    except (ValueError, LookupError, TypeError) as error:
+        outside = [error]
+    if outside:
+        raise OSError(f'{path} is damaged; delete {folder.parent} and give the command again')
+    return lines
 
 
 def safe_name(name):
-    """A class name as one path component, on any file system: what would not do is %-encoded."""
+    """A class name as one path component: what systems give a meaning is %-encoded."""
     quoted = re.sub(r'[%/\\:*?"<>|\x00-\x1f]', lambda match: f'%{ord(match[0]):02X}', name)
     return '%2E' + quoted[1:] if quoted.startswith('.') else quoted
 

@@ -28,7 +28,7 @@ def fill_plan(train_counts, fill):
             goal = round(float(fill[:-1]) * largest)
         else:
             goal = int(fill)
-        if goal < 1:
+        if not 1 <= goal < 2**31:
             raise ValueError
     except (ValueError, OverflowError):
         raise ValueError(

@@ -31,6 +31,23 @@ _TRIES_AGAIN = (
 )
 
 
+def require_readable(path, flag):
+    """ValueError, that names the `flag`, if checkpoints below `path` could not be read."""
+    if any(sign in str(path) for sign in '*?[\\'):  # orbax lists its files by a pattern
+        raise ValueError(
+            f'{flag}={path} has *, ?, [ or \\ in it, which would be read as a pattern; use another'
+        )
+    require_utf8(path, flag)
+
+
+def require_utf8(path, flag):
+    """ValueError, that names the `flag`, if `path` is not UTF-8, as orbax and a report are."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f'{flag}={str(path)!r} is not UTF-8; use another') from None
+
+
 def save(folder, state):
     """Writes `state` as folder/step_<step> and deletes all but the newest `_KEPT`.
 

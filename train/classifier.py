@@ -100,6 +100,11 @@ def load(folder, config, num_classes):
     return make_model(config, num_classes), final_variables(state)
 
 
+def shapes(model, image_shape):
+    """Of the model's variables, as jax.ShapeDtypeStruct; image_shape = (H, W, C)."""
+    return jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, *image_shape), np.float32))
+
+
 def initial_state(model, optimizer, config, image_shape, seed, init=None):
     """The `state.InitialState`; image_shape = (H, W, C)."""
     return state_lib.init(

@@ -80,23 +80,36 @@ def load(folder, steps=None):
 
     Args:
         steps: of its training; None: as many as its newest checkpoint has.
+
+    Raises:
+        ValueError: it holds a classifier.
     """
     state = checkpoints.load(folder / 'checkpoints', steps)
     if kept := state_lib.best(state):
         return kept['params'], int(kept['step'])
+    if 'ema' not in state:
+        raise ValueError(f'{folder} holds no generator')
     return state['ema'], int(state['step'])
 
 
 def initial_state(model, optimizer, config, image_shape, init=None):
     """The `state.InitialState`; image_shape = (H, W, C)."""
+    return state_lib.init(
+        model, optimizer, _inputs(image_shape), seed=config.seed,
+        start=init and {'params': init}, ema=True, keep_best=config.select == 'best_validation',
+    )
+
+
+def shapes(model, image_shape):
+    """Of the model's variables, as jax.ShapeDtypeStruct; image_shape = (H, W, C)."""
+    return jax.eval_shape(model.init, jax.random.key(0), *_inputs(image_shape))
+
+
+def _inputs(image_shape):
     one = np.zeros(1, np.float32)
-    inputs = (
+    return (
         np.zeros((1, *image_shape), np.float32), one, one.astype(np.int32),
         np.zeros((1, augment.CONDITION_SIZE), np.float32),
-    )
-    return state_lib.init(
-        model, optimizer, inputs, seed=config.seed, start=init and {'params': init}, ema=True,
-        keep_best=config.select == 'best_validation',
     )
 
 

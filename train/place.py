@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from train import lock, runs, stages
+from train import checkpoints, lock, runs, stages
 
 # what a run writes in its folder, besides its lock
 WRITTEN = ('data', 'judge', 'generator', 'synthetic', 'classifiers', 'report', runs.CONFIG)
@@ -16,20 +16,12 @@ def check(workdir, configs, sweep=False):
     place = workdir.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f'--workdir={workdir} is a file; name a folder')
-    if any(sign in str(place) for sign in '*?[\\'):  # orbax lists its files by a pattern
-        raise ValueError(
-            f'--workdir={place} has *, ?, [ or \\ in it, which would be read as a pattern; '
-            'use another'
-        )
+    checkpoints.require_readable(place, '--workdir')
     if any(part.endswith(':') for part in place.parts):  # of gs://bucket, which pathlib shortens
         raise ValueError(
             f'--workdir={workdir} is no folder of this machine; mount what it names as a folder, '
             'and name that'
         )
-    try:
-        str(place).encode()
-    except UnicodeEncodeError:  # orbax takes nothing else
-        raise ValueError(f'--workdir={str(place)!r} is not UTF-8; use another') from None
     for start in {one[part].init_from for one in configs for part in ('generator', 'classifier')}:
         run = start and runs.open_run(start).folder.resolve()
         if run and (run == place or run.is_relative_to(place / 'points')):

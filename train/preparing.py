@@ -124,8 +124,10 @@ def read_splits(config, **options):
         ValueError: they cannot be made, in a line that says what to do.
     """
     train, test = open_source(config)
-    if strange := [name for name in train.class_names if {'\n', '\r'} & set(name)]:
-        raise ValueError(f'the class name {strange[0]!r} has a line break in it; rename its folder')
+    if strange := [name for name in train.class_names if not name.isprintable()]:
+        raise ValueError(
+            f'the class name {strange[0]!r} has signs in it that cannot be shown; rename its folder'
+        )
     if long := [name for name in train.class_names if len(export.safe_name(name).encode()) > 200]:
         raise ValueError(
             f'the class name {long[0][:40]!r}... is too long for the names of its synthetic '

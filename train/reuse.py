@@ -1,9 +1,9 @@
 """What a finished run is good for: classify images, measure again, draw more, take it along."""
 
 import csv
-import json
 import os
 import pathlib
+import unicodedata
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from eval import metrics, predict, report, results, sheets, wording
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
-from train import arms, disk, parallel, preparing, runs, synthesizing
+from train import arms, checkpoints, disk, parallel, preparing, runs, synthesizing
 from train.progress import progress, say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -60,6 +60,10 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     """
     if checkpoint is None:
         raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
+    for name, path in {'checkpoint': checkpoint, 'images': images, 'out': out}.items():
+        if path == '':  # of a shell's variable that is not set: not what the default is for
+            raise ValueError(f'--{name}= is empty; name a path')
+        checkpoints.require_utf8(path or '', f'--{name}')
     run = runs.open_run(checkpoint)
     parallel.set_up(run.config.cpu_devices)
     names = {
@@ -69,6 +73,10 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     }
     given = os.path.expanduser(out or run.folder / names[mode])
     out = pathlib.Path(given)
+    if out.is_symlink():
+        out = out.resolve()  # what it leads to is replaced, not the link
+    if out.exists() and not (out.is_file() or out.is_dir()):
+        raise ValueError(f'--out={out} is neither a file nor a folder')
     if pathlib.PurePath(names[mode]).suffix and (out.is_dir() or given.endswith(os.sep)):
         out /= names[mode]  # a file's, into that folder
     if out.is_file() and not pathlib.PurePath(names[mode]).suffix:
@@ -101,11 +109,13 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
 
 def _say_if_worse(run):
     """Says so if the run's report found that its arm is worse than the baseline."""
-    path = run.folder / 'report' / 'metrics.json'
-    found = json.loads(path.read_text('utf-8'))['differences'] if path.exists() else {}
-    said = found.get(f'{run.arm}-original', {}).get('verdict', '')
+    pair = disk.read_json(run.folder / 'report' / 'metrics.json')
+    for key in ('differences', f'{run.arm}-original'):
+        found = pair.get(key)
+        pair = found if isinstance(found, dict) else {}
+    said = pair.get('verdict', '')
     if said.startswith('No, '):  # 'No difference ...' is none
-        said = wording.claimed(said, found[f'{run.arm}-original'].get('doubts', ()))
+        said = wording.claimed(said, pair.get('doubts', ()))
         say(f'  Its report says: {said} For original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')
 
@@ -288,9 +298,14 @@ def sample(run, out, *, classes=(), count=8, first_seed=FIRST_SEED, guidance=Non
         ValueError: an unknown class, or no scale for this generator.
     """
     names, out = run.class_names(), pathlib.Path(out)
+    composed = {unicodedata.normalize('NFC', name): name for name in names}  # macOS decomposes
+    classes = [composed.get(unicodedata.normalize('NFC', name), name) for name in classes]
     unknown = [name for name in classes if name not in names]
     if unknown:
-        raise ValueError(f'the run has no class {unknown[0]!r}; it has {", ".join(names)}')
+        raise ValueError(
+            f'the run has no class {unknown[0]!r}; it has {", ".join(names)} (a name with a comma '
+            "is given in quotes within quotes: --classes='\"a,b\"')"
+        )
     chosen = [k for k, name in enumerate(names) if not classes or name in classes]
     labels = np.tile(chosen, count)
     seeds = np.repeat(first_seed + np.arange(count), len(chosen))

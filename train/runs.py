@@ -6,11 +6,12 @@ import json
 import os
 import pathlib
 
+import jax
 import ml_collections
 
 from configs import default
 from data import splits
-from train import arms, classifier, generator, lock, processes, stages
+from train import arms, checkpoints, classifier, disk, generator, lock, processes, stages
 from train.provenance import CONFIG
 
 
@@ -65,24 +66,32 @@ class Run:
         Raises:
             stages.Lost: a checkpoint is gone or damaged; the run's command then trains what it
                 lacks, for which the stage is an unfinished one from now on.
+            ValueError: it is of another network than the config describes.
         """
         config = arms.settings(self.config.classifier, self.arm)
+        side, found = self.config.data.image_size, []
         with self._reopening():
-            return [
-                classifier.load(
-                    self.stage(arms.stage(self.arm, seed)), config, len(self.class_names()))
-                for seed in self.seeds
-            ]
+            for seed in self.seeds:
+                folder = self.stage(arms.stage(self.arm, seed))
+                model, variables = classifier.load(folder, config, len(self.class_names()))
+                wanted = classifier.shapes(model, (side, side, 3))
+                _require_fit(folder, variables['params'], wanted['params'])
+                found.append((model, variables))
+        return found
 
     def generator(self):
         """The generator's EMA parameters, of the network `generator.make_model(config.generator,
         number of classes)`; `reuse.draw` draws by them.
 
         Raises:
-            stages.Lost: as of `classifiers`.
+            stages.Lost, ValueError: as of `classifiers`.
         """
+        folder, side = self.stage('generator'), self.config.data.image_size
         with self._reopening():
-            return generator.load(self.stage('generator'), self.config.generator.steps)[0]
+            params, _ = generator.load(folder, self.config.generator.steps)
+        model = generator.make_model(self.config.generator, len(self.class_names()))
+        _require_fit(folder, params, generator.shapes(model, (side, side, 3))['params'])
+        return params
 
     @contextlib.contextmanager
     def _reopening(self):
@@ -95,6 +104,8 @@ class Run:
             yield
         except stages.Lost as error:
             lost = error.folder
+            if not stages.belongs(lost, self.folder):
+                raise
 
             def reopen():
                 with lock.held(self.folder):
@@ -105,7 +116,10 @@ class Run:
 
     def digest(self, name):
         """The fingerprint of a finished stage."""
-        return json.loads((self.stage(name) / stages.FILE).read_text('utf-8'))['digest']
+        path = self.stage(name) / stages.FILE
+        if not (found := disk.read_json(path).get('digest')):
+            raise ValueError(f'{path} is damaged; give the command that made {self.folder} again')
+        return found
 
     def words(self):
         """Which classifiers they are."""
@@ -130,6 +144,7 @@ def open_run(checkpoint, arm='augmented'):
             seeds = [path.name.removeprefix('seed_')]
         elif len(path.parts) >= 2 and path.parts[-2] == 'classifiers':
             folder, named = path.parents[1], path.name
+    checkpoints.require_readable(folder.resolve(), 'checkpoint')
     saved = folder / CONFIG
     if not saved.exists():
         sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
@@ -190,6 +205,16 @@ def refuse_leaks(config, folder):
                     'images that this run holds out for validation and test; start from a run of '
                     'the same config.splits, or of other images'
                 )
+
+
+def _require_fit(folder, params, shapes):
+    """ValueError unless these are the parameters of a network of these shapes."""
+    one, other = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, shapes))
+    if one != other:
+        raise ValueError(
+            f'{folder} holds another network than config.json and the classes describe: was the '
+            'run copied together, or its config.json changed?'
+        )
 
 
 def _read(path):

@@ -271,7 +271,14 @@ def reads(settings, networks, network):
 def places(workdir):
     """{stage: its folder}, in the run's or a shared one, of those done by the run's config."""
     listed = disk.read_json(workdir / _FOLDERS)
-    return {name: workdir / place for name, place in listed.items()}
+    found = {name: workdir / str(place) for name, place in listed.items()}
+    return {name: folder for name, folder in found.items() if belongs(folder, workdir)}
+
+
+def belongs(folder, workdir):
+    """Whether a stage's folder lies in that of the run, or in what the runs of its sweep share."""
+    homes = workdir, workdir / '..' / '..' / 'shared'
+    return any(folder.resolve().is_relative_to(home.resolve()) for home in homes)
 
 
 def inputs(folder):

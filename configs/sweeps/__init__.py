@@ -5,6 +5,7 @@ the fields of the config that each of its runs sets. Like configs, sweeps are co
 import contextlib
 import importlib.util
 import itertools
+import os
 import pathlib
 import shlex
 import sys
@@ -47,6 +48,7 @@ def read(path):
     Raises:
         ValueError: it is no sweep.
     """
+    path = os.path.expanduser(path)
     if pathlib.PurePath(path).suffix != '.py':
         raise ValueError(f'--sweep={path} is no sweep; it must be a .py file with get_sweep()')
     if not pathlib.Path(path).is_file():
@@ -61,7 +63,8 @@ def read(path):
             f'--sweep={path} is no sweep ({type(error).__name__}: {error}); it must be a .py file '
             'with get_sweep()'
         ) from error
-    if not all(isinstance(point, dict) for point in points):
+    if not all(isinstance(one, dict) and all(isinstance(name, str) for name in one)
+               for one in points):
         raise ValueError(f'--sweep={path}: each run must be a dict of fields, as {{"name": value}}')
     if not points or any(point in points[:i] for i, point in enumerate(points)):
         raise ValueError(f'--sweep={path} must give at least one run, and none twice')

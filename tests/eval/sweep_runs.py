@@ -44,7 +44,8 @@ def runs(workdir, points, arms=RIGHT, losses=None):
         (folder / 'config.json').write_text(json.dumps({'config': config.to_dict()}))
         places = {'data': '../../shared/data/1', 'report': 'report'}
         (folder / places['data']).mkdir(parents=True, exist_ok=True)
-        (folder / places['data'] / 'splits.json').write_text('{"test": [["a/1.png", "1234", 0]]}')
+        images = {'train': [], 'validation': [], 'test': [['a/1.png', '1234', 0]]}
+        (folder / places['data'] / 'splits.json').write_text(json.dumps(images))
         (folder / places['data'] / 'duplicates.json').write_text('[]')
         for arm, table in probabilities.items():
             name = f'classifiers/{arm}/seed_{100 * index}'

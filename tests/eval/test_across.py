@@ -56,7 +56,8 @@ def test_the_interval_of_runs_with_other_test_images_is_over_runs_alone(tmp_path
     runs(tmp_path, SEEDS)
     move_data(tmp_path)
     listing = tmp_path / 'shared' / 'data' / '2' / 'splits.json'
-    listing.write_text('{"test": [["a/2.png", "5678", 0]]}')
+    images = {'train': [], 'validation': [], 'test': [['a/2.png', '5678', 0]]}
+    listing.write_text(json.dumps(images))
     pooled = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)
     t = ttest_1samp([0.10, 0.02, 0.12], 0).confidence_interval()
     found = pooled['differences']['augmented-original']['accuracy']
@@ -264,7 +265,8 @@ def test_runs_on_other_images_are_not_alike(tmp_path):
 def grouped(tmp_path, points, **options):
     """The sweep's rows, of `runs` whose 200 test images are of 40 people."""
     runs(tmp_path, points, **options)
-    listed = json.dumps({'test': [[f'a/p{i // 5}_{i}.png', f'{i}', 0] for i in range(200)]})
+    images = [[f'a/p{i // 5}_{i}.png', f'{i}', 0] for i in range(200)]
+    listed = json.dumps({'train': [], 'validation': [], 'test': images})
     for index in range(len(points)):
         data = leaderboard.folder(tmp_path, index) / '../../shared/data/1/splits.json'
         data.resolve().write_text(listed)

@@ -123,7 +123,7 @@ def test_images_that_are_gone_are_those_that_the_run_has_read(tmp_path, heard):
 
 def test_a_class_name_with_a_line_break_is_refused(tmp_path):
     config = config_of(tmp_path, {'a\nb/1.png': b'', 'c/1.png': b''})
-    with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
+    with pytest.raises(ValueError, match=r"'a\\nb' has signs in it"):
         preparing.read_splits(config)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -107,7 +108,7 @@ def test_what_an_interrupted_redo_has_not_come_to_is_of_no_use(folder, tmp_path)
     shutil.rmtree(copy / 'data')
     with pytest.raises(ValueError, match='the data of .* lay in .*data, which is gone; give its'):
         runs.open_run(copy).parts()
-    listed['data'] = '../shared/data/0123'
+    listed['data'] = '../../shared/data/0123'
     (copy / 'stages.json').write_text(json.dumps(listed), 'utf-8')
     with pytest.raises(ValueError, match='lay in .*0123, which is gone; copy the whole sweep'):
         runs.open_run(copy).parts()
@@ -446,6 +447,60 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
         runs.refuse_leaks(config, folder / 'data')
 
 
+def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
+    (tmp_path / 'there.json').write_text('before')
+    (tmp_path / 'link.json').symlink_to(tmp_path / 'there.json')
+    reuse.use('evaluate', folder, out=tmp_path / 'link.json', images=None, split='test', views=1,
+              classes=[], count=1, seed=0, guidance=None, what='classifier')
+    assert (tmp_path / 'link.json').is_symlink()
+    assert json.loads((tmp_path / 'there.json').read_text())['images'] == 898
+
+
+@pytest.mark.parametrize('field, value, part', [
+    ('classifier.hidden', 12, 'classifiers/original/seed_0'),
+    ('generator.channels', 16, 'generator'),
+])
+def test_a_run_whose_parts_do_not_fit_is_refused(folder, tmp_path, field, value, part):
+    copy = shutil.copytree(folder, tmp_path / 'run')
+    saved = json.loads((copy / 'config.json').read_text('utf-8'))
+    group, name = field.split('.')
+    saved['config'][group][name] = value
+    (copy / 'config.json').write_text(json.dumps(saved), 'utf-8')
+    run = runs.open_run(copy, 'original')
+    with pytest.raises(ValueError, match=f'{part} holds another network'):
+        run.classifiers() if group == 'classifier' else run.generator()
+
+
+def test_a_classifier_in_the_generator_s_place_is_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / 'run')
+    shutil.rmtree(copy / 'generator' / 'checkpoints')
+    steps = runs.open_run(copy).config.generator.steps
+    shutil.copytree(copy / 'classifiers' / 'original' / 'seed_0' / 'checkpoints',
+                    copy / 'generator' / 'checkpoints')
+    (copy / 'generator' / 'checkpoints' / 'step_00000040').rename(
+        copy / 'generator' / 'checkpoints' / f'step_{steps:08d}')
+    with pytest.raises(ValueError, match='generator holds no generator'):
+        runs.open_run(copy).generator()
+
+
+def test_stages_of_another_run_are_not_touched(folder, tmp_path):
+    """Reading a run puts aside what it lacks; a list of stages may have been made elsewhere."""
+    copy = shutil.copytree(folder, tmp_path / 'run')
+    stage = 'classifiers/original/seed_0'
+    (copy / 'stages.json').write_text(json.dumps({stage: str(folder / stage)}), 'utf-8')
+    with pytest.raises(ValueError, match=f'no finished {stage}'):
+        runs.open_run(copy, 'original').classifiers()
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', 'null', '{"differences": null}',
+                                  '{"differences": {"augmented-original": 3}}'])
+def test_a_damaged_report_keeps_no_run_from_being_used(run, folder, tmp_path, text, heard):
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report' / 'metrics.json').write_text(text, 'utf-8')
+    reuse._say_if_worse(dataclasses.replace(run, folder=tmp_path))
+    assert not heard.getvalue()
+
+
 def test_a_warm_start_takes_what_fits():
     zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
     fresh = {'params': {'a': zeros(2, 3), 'b': {'c': zeros(4)}, 'd': zeros(1)}}
@@ -469,7 +524,13 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
         (['--mode=sample', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], 'is a file'),
         (['--mode=predict', f'--checkpoint={folder}', '--images=/no/such'], '/no/such'),
         (['--mode=evaluate', f'--checkpoint={folder}', '--images=a', '--split=train'], 'give one'),
+        (['--mode=evaluate', f'--checkpoint={folder}', '--images='], '--images= is empty'),
+        (['--mode=evaluate', '--checkpoint='], '--checkpoint= is empty'),
+        (['--mode=export', f'--checkpoint={folder}', f'--out={tmp_path / "pipe"}'],
+         'neither a file nor'),
+        (['--mode=sample', f'--checkpoint={folder}', '--classes=0,z'], "no class 'z'; it has 0, 1"),
     )
+    os.mkfifo(tmp_path / 'pipe')
     ended = forked.main([flags for flags, _ in mistakes], env, small_run.ROOT)
     for (status, _, errors, _), (_, said) in zip(ended, mistakes, strict=True):
         assert status == 2 and errors.count('\n') == 1 and said in errors
