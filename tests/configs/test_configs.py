@@ -91,6 +91,23 @@ def test_a_config_file_cannot_misspell_a_field_or_leave_one_out():
         with wrong.ignore_type():
             wrong[part][name] = value
         assert 'must be such as' in assert_refused(wrong, field)
+    for field, value in {'arms': 'original', 'generator.steps': True, 'auto': 1,
+                         'generator.multipliers': 2, 'data.imbalance': 100}.items():
+        wrong = ml_collections.ConfigDict(augmented.get_config('digits').to_dict())
+        with wrong.ignore_type():
+            wrong.update_from_flattened_dict({field: value})
+        assert 'must be such as' in assert_refused(wrong, field)
+    with pytest.raises(ValueError, match='get_config.. gives 3, and must give a config'):
+        check.require_fields(3)
+
+
+def test_whole_numbers_are_below_what_arrays_hold():
+    assert 'below 2^31' in assert_refused(changed(generator__steps=2**31), 'generator.steps')
+    assert 'below 2^31' in assert_refused(changed(generator__steps=10**400), 'generator.steps')
+    for fill in ('1e300x', '9' * 30):
+        assert 'fill=' in assert_refused(changed(synthesis__fill=fill), 'synthesis.fill')
+    huge = f'range:1-{10**22}'
+    assert 'imbalance' in assert_refused(changed(data__imbalance=huge), 'data.imbalance')
 
 
 OUTSIDE = {  # the words of a bound: numbers just outside

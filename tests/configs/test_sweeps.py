@@ -71,6 +71,7 @@ def test_sample_keeps_to_its_ranges_and_its_seed():
     ('def get_sweep(): return 3', 'is no sweep .TypeError'),
     ('def get_sweep(): return []', 'at least one run'),
     ('def get_sweep(): return [{"a": 1}, {"a": 1}]', 'none twice'),
+    ('def get_sweep(): return [{3: 4}]', 'must be a dict of fields'),
 ])
 def test_what_is_no_sweep_is_said(tmp_path, text, said):
     path = tmp_path / 'one.py'

@@ -213,6 +213,43 @@ def test_what_systems_leave_behind_is_not_classified(tmp_path, write):
         assert folders.open_images(root / 'b.png', S).names == ('b.png',)
 
 
+@pytest.mark.parametrize('names, said', [
+    (['/cat/1.png', '/dog/1.png'], '/cat/1.png is no path within it: make the zip again'),
+    (['set.zip'], 'there are only .zip, unpack it'),
+])
+def test_zips_that_were_made_otherwise_are_explained(tmp_path, names, said):
+    root = write_zip(tmp_path / 'x.zip', dict.fromkeys(names, encode(flat())))
+    with pytest.raises(ValueError, match=said):
+        open_folder(root)
+
+
+def test_a_member_may_not_be_larger_than_its_entry_says(tmp_path):
+    path = write_zip(tmp_path / 'x.zip', {'cat/1.png': bytes(5000)})
+    content = bytearray(path.read_bytes())
+    at = content.index(b'PK\x01\x02') + 24  # of the directory's entry: the size
+    content[at : at + 4] = (512).to_bytes(4, 'little')
+    path.write_bytes(content)
+    with pytest.raises(decode.BadImage, match='1.png: cannot be read'):
+        open_folder(path)[0][0]
+
+
+def test_a_file_that_a_zip_has_twice_is_classified_once(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'x.zip', 'w') as archive:
+        archive.writestr('1.png', encode(flat()))
+        with pytest.warns(UserWarning, match='Duplicate name'):
+            archive.writestr('1.png', encode(flat()))
+    assert folders.open_images(tmp_path / 'x.zip', S).names == ('1.png',)
+
+
+@pytest.mark.skipif(sys.platform == 'darwin', reason='names there are UTF-8')
+def test_a_path_that_is_not_utf8_is_refused_before_anything_learns(tmp_path):
+    path = os.fsdecode(bytes(tmp_path) + b'/caf\xe9')
+    write_tree(pathlib.Path(path), PETS)
+    for read in (open_folder, lambda one: folders.open_images(f'{one}/cat/1.png', S)):
+        with pytest.raises(ValueError, match='is not UTF-8; rename it'):
+            read(path)
+
+
 def test_images_in_hidden_folders_alone_are_pointed_to(tmp_path):
     root = write_tree(tmp_path / 'set', {'.22lr/0.png': encode(flat())})
     with pytest.raises(ValueError, match='.22lr/0.png lies in a hidden folder: give it another'):

@@ -102,6 +102,16 @@ def test_the_folder_is_a_data_source_when_a_class_needed_no_image(tmp_path, rows
     assert len(folders.open_folder(tmp_path / 'images', 8)) == keep.sum()
 
 
+@pytest.mark.parametrize('line', ['{', '{}', '[]', '{"file_name": "../../secret", "label": 0}',
+                                  '{"file_name": "/etc/hostname", "label": 0}'])
+def test_a_list_of_images_that_is_damaged_or_leads_out_is_refused(tmp_path, rows, line):
+    export.write(tmp_path, rows, NAMES, FACTS)
+    with (tmp_path / 'images' / 'metadata.jsonl').open('a') as file:
+        file.write(line + '\n')
+    with pytest.raises(OSError, match='metadata.jsonl is damaged; delete'):
+        export.read(tmp_path)
+
+
 def test_rejected_images_lie_under_their_reason(tmp_path, rows):
     rows['reasons'][:4] = ['copy', 'blank', 'copy', 'surplus']
     export.write(tmp_path, rows, NAMES, FACTS)
