@@ -1,6 +1,7 @@
 """From the saved predictions to the answer: metrics.json, report.md, index.html and the figures."""
 
 import base64
+import functools
 import json
 import re
 import time
@@ -314,6 +315,7 @@ def _cell(text) -> Markup:
     return Markup(re.sub(r'([\\`*_|~$\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
 
 
+@functools.cache
 def templates() -> jinja2.Environment:
     """The folder templates/, with the ways that numbers are written as filters."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / 'templates')

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import zipfile
 
@@ -21,6 +22,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+import forked  # noqa: E402
 import ml_collections  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -37,6 +39,21 @@ def clean_env():
     """The environment of a user's process: this repository, no XLA flags of ours."""
     env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}
     return env | {'PYTHONPATH': str(ROOT), 'COLUMNS': '100'}
+
+
+@pytest.fixture(scope='session')
+def forks(clean_env):
+    """(commands, at_once=1) -> what `forked.main` returns of each, with all that a run imports."""
+    env = clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+    later = 'sklearn.datasets', 'matplotlib.figure', 'matplotlib.backends.backend_agg'
+    with forked.program(env, ROOT, *later) as run:
+        yield run
+
+
+@pytest.fixture(scope='session')
+def again(forks):
+    """flags -> how main.py ends with them."""
+    return lambda flags: subprocess.CompletedProcess(flags, *forks([flags])[0][:3])
 
 
 @pytest.fixture(scope='session')

@@ -1,12 +1,16 @@
 """main.py with many command lines, for the imports of one: most of what a refusal takes."""
 
+import contextlib
+import importlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 
+LIMIT = 600  # seconds that commands may take
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -15,20 +19,39 @@ def main(commands, env, cwd, at_once=1):
 
     Each is a fork of one process that has imported the program; so many run at a time.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, __file__, folder, str(at_once)], input=json.dumps(commands),
-            env=env, cwd=cwd, capture_output=True, text=True, timeout=600,
-        )
-        assert done.returncode == 0, done.stderr
-        said = [
-            [(pathlib.Path(folder) / f'{i}.{name}').read_text('utf-8') for name in ('out', 'err')]
-            for i in range(len(commands))
-        ]
-    ended = json.loads(done.stdout)
-    return [
-        (status, *texts, seconds) for (status, seconds), texts in zip(ended, said, strict=True)
-    ]
+    with program(env, cwd) as run:
+        return run(commands, at_once)
+
+
+@contextlib.contextmanager
+def program(env, cwd, *modules):
+    """(commands, at_once=1) -> what `main` returns, to be called again and again.
+
+    Args:
+        modules: what a run imports only when it comes to it, imported once.
+    """
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+        [sys.executable, __file__, folder, *modules], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, env=env, cwd=cwd, text=True,
+    ) as process:
+
+        def run(commands, at_once=1):
+            limit = threading.Timer(LIMIT, process.kill)
+            limit.start()
+            print(json.dumps([at_once, commands]), file=process.stdin, flush=True)
+            ended = json.loads(process.stdout.readline())
+            limit.cancel()
+            said = [
+                [(pathlib.Path(folder) / f'{i}.{name}').read_text('utf-8')
+                 for name in ('out', 'err')]
+                for i in range(len(commands))
+            ]
+            return [
+                (status, *texts, seconds)
+                for (status, seconds), texts in zip(ended, said, strict=True)
+            ]
+
+        yield run
 
 
 def _run_all(folder, at_once, commands):
@@ -49,8 +72,9 @@ def _run_all(folder, at_once, commands):
             wait()
         child = os.fork()
         if not child:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             for stream, name in ((1, 'out'), (2, 'err')):
-                os.dup2(os.open(f'{folder}/{i}.{name}', os.O_WRONLY | os.O_CREAT), stream)
+                os.dup2(os.open(f'{folder}/{i}.{name}', flags), stream)
             sys.argv = ['main.py', *words]
             app.run(program.main, flags_parser=program.parse)
         running[child] = i
@@ -61,4 +85,7 @@ def _run_all(folder, at_once, commands):
 
 if __name__ == '__main__':
     sys.path[0] = str(ROOT)  # this folder has a `main` of its own, and packages' names
-    print(json.dumps(_run_all(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin))))
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
+    for line in sys.stdin:
+        print(json.dumps(_run_all(sys.argv[1], *json.loads(line))), flush=True)

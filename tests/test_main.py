@@ -117,70 +117,67 @@ def test_the_dose_that_is_reported_is_that_of_the_files(finished):
         assert 0 <= scores['macro_f1']['mean'] <= 1
 
 
-def test_changed_images_and_settings_are_done_again(env, tmp_path):
+def test_changed_images_and_settings_are_done_again(again, tmp_path):
     """From a folder of images, whose owner changes one; and the doctor on the same folder."""
     rng = np.random.default_rng(0)
     for path in [tmp_path / 'images' / name / f'{i}.png' for name in 'ab' for i in range(12)]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(path)
     images = f'--config.data.train={tmp_path / "images"}'
-    flags = [*command(tmp_path / 'run', data__source='folder', arms='original'), images]
-    mistyped = run([*flags, images[:-1]], env, tmp_path)
+    run = small_run.arguments(tmp_path / 'run', data__source='folder', arms='original')
+    flags = [*run, images]
+    mistyped = again([*flags, images[:-1]])
     assert mistyped.returncode == 2 and 'no such directory' in mistyped.stderr
-    assert run(flags, env, tmp_path).returncode == 0  # put right, it is no change of settings
+    assert again(flags).returncode == 0  # put right, it is no change of settings
     path.with_name('.DS_Store').write_bytes(b'1')
-    done = run([*flags, images + '/'], env, tmp_path)
+    done = again([*flags, images + '/'])
     assert 'Nothing to do' in done.stdout, done.stderr
-    os.utime(path)
-    done = run(flags, env, tmp_path)
-    assert 'data: its inputs changed, doing it again' in done.stdout, done.stderr
-    again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
-    assert len(again) == 2 and again[1].startswith('report')  # the images were what they had been
     content = path.read_bytes()
     path.unlink()
     before = contents(tmp_path / 'run')
-    done = run(flags, env, tmp_path)
+    done = again(flags)
     assert done.returncode == 2 and 'some were added, removed or changed' in done.stderr
     assert changed(before, contents(tmp_path / 'run')) <= {'run.lock'}
     path.write_bytes(content)
-    done = run(flags, env, tmp_path)
-    again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
-    assert done.returncode == 0 and len(again) == 2, done.stderr  # as they had been touched
+    done = again(flags)
+    assert 'data: its inputs changed, doing it again' in done.stdout, done.stderr
+    redone = [line for line in done.stdout.splitlines() if 'doing it again' in line]
+    assert len(redone) == 2 and redone[1].startswith('report')  # the images were what they had been
     (tmp_path / 'images').rename(tmp_path / 'photos')
-    done = run(flags, env, tmp_path)
+    done = again(flags)
     assert 'is gone; what was read of it before stands' in done.stdout, done.stderr
     assert 'Nothing to do' in done.stdout
-    moved = f'--config.data.train={tmp_path / "photos"}'
-    done = run([*flags, moved], env, tmp_path)
+    images = f'--config.data.train={tmp_path / "photos"}'
+    flags = [*run, images]
+    done = again(flags)
     assert 'data: its settings changed, doing it again' in done.stdout, done.stderr
-    again = [line for line in done.stdout.splitlines() if 'doing it again' in line]
-    assert done.returncode == 0 and len(again) == 2, done.stderr
-    (tmp_path / 'photos').rename(tmp_path / 'images')
-    assert run(flags, env, tmp_path).returncode == 0
-    path.unlink()
-    done = run([*flags, '--rerun'], env, tmp_path)
+    redone = [line for line in done.stdout.splitlines() if 'doing it again' in line]
+    assert done.returncode == 0 and len(redone) == 2, done.stderr
+    (tmp_path / 'photos' / path.relative_to(tmp_path / 'images')).unlink()
+    done = again([*flags, '--rerun'])
     for stage in ('data', 'classifiers/original/seed_0'):
         assert f'{stage}: its inputs changed, doing it again' in done.stdout, done.stderr
-    done = run([*flags, '--config.classifier.hidden=9', '--rerun'], env, tmp_path)
+    done = again([*flags, '--config.classifier.hidden=9', '--rerun'])
     assert 'seed_0: its settings changed, doing it again' in done.stdout, done.stderr
     assert 'data:' not in done.stdout
-    doctor = [f'--config={ROOT}/configs/augmented.py:auto', '--mode=doctor', images,
-              '--config.generator.channels=8', '--config.generator.blocks=1',
-              '--config.generator.batch_size=8', '--config.classifier.batch_size=8']
-    done = run([*command(tmp_path / 'run')[:2], *doctor], env, tmp_path)
+    done = again([f'--config={ROOT}/configs/augmented.py:auto', '--mode=doctor', images,
+                  '--config.generator.channels=8', '--config.generator.blocks=1',
+                  '--config.generator.multipliers=(1,)', '--config.generator.attention=(False,)',
+                  '--config.generator.batch_size=8', '--config.classifier.batch_size=8',
+                  '--config.classifier.widths=(4,)'])
     assert done.returncode == 0 and 'configs/augmented.py:auto' in done.stdout, done.stderr
 
 
-def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished, env):
+def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished, env, again):
     workdir, _ = finished
     before = contents(workdir)
-    again = run(command(workdir), env | {'PYTHONIOENCODING': 'ascii'}, workdir.parent)
-    assert again.returncode == 0 and 'Nothing to do' in again.stdout, again.stderr
-    assert ': start' not in again.stdout and 'doing it again' not in again.stdout
+    done = run(command(workdir), env | {'PYTHONIOENCODING': 'ascii'}, workdir.parent)
+    assert done.returncode == 0 and 'Nothing to do' in done.stdout, done.stderr
+    assert ': start' not in done.stdout and 'doing it again' not in done.stdout
     assert changed(before, contents(workdir)) <= {'run.lock'}
 
     changes = {'arms': tuple(ARMS), 'report__many': 7, 'report__few': 5}
-    other = run(command(workdir, **changes), env, workdir.parent)
+    other = again(small_run.arguments(workdir, **changes))
     assert other.returncode == 0 and 'Nothing to do' not in other.stdout, other.stderr
     different = changed(before, contents(workdir))
     assert 'report/metrics.json' in different
@@ -204,10 +201,10 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     assert config['report'] == {'many': 7, 'few': 5}
 
 
-def test_the_same_training_from_another_seed_is_another_report(finished, env, tmp_path):
+def test_the_same_training_from_another_seed_is_another_report(finished, again, tmp_path):
     workdir = tmp_path / 'run'
     shutil.copytree(finished[0], workdir)
-    other = run(command(workdir, classifier__seed=100), env, tmp_path)
+    other = again(small_run.arguments(workdir, classifier__seed=100))
     assert other.returncode == 0, other.stderr
     metrics = json.loads((workdir / 'report' / 'metrics.json').read_text('utf-8'))
     assert 'classifier.seed=100' in metrics['command'] and len(metrics['arms']) == 2
@@ -226,7 +223,7 @@ def interrupt(arguments, env, cwd, path, number):
     return process.returncode, errors
 
 
-def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp_path):
+def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, again, tmp_path):
     workdir = tmp_path / 'run'
     log = workdir / 'generator.unfinished' / 'metrics.jsonl'
     status, errors = interrupt(command(workdir), env, tmp_path, log, signal.SIGTERM)
@@ -238,7 +235,7 @@ def test_interrupted_and_killed_it_ends_as_if_it_had_not_been(finished, env, tmp
     log = workdir / 'classifiers' / 'augmented' / 'seed_0.unfinished' / 'metrics.jsonl'
     status, _ = interrupt(command(workdir), env, tmp_path, log, signal.SIGKILL)
     assert status == -signal.SIGKILL
-    done = run(command(workdir), env, tmp_path)
+    done = again(small_run.arguments(workdir))
     assert done.returncode == 0, done.stderr
     assert 'going on where it was interrupted' in done.stdout
 
@@ -277,7 +274,7 @@ def test_ctrl_c_ends_what_has_nothing_to_save_without_a_traceback(env, tmp_path)
     assert process.returncode == -signal.SIGINT and not errors, errors
 
 
-def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_path):
+def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, forks, again, tmp_path):
     """Other settings, a folder in use, a folder that cannot be: one line and no training."""
     workdir, _ = finished
     before = contents(workdir)
@@ -299,27 +296,27 @@ def test_a_run_that_cannot_go_on_as_asked_is_refused_at_once(finished, env, tmp_
         shutil.rmtree(baseline / name)
     commands.append(small_run.arguments(baseline, classifier__hidden=9))
     commands.append(small_run.arguments(blocked))
-    ended = forked.main(commands, env, tmp_path)
+    ended = forks(commands)
     words = [*(said for _, said in cases), 'original/seed_0 was made with other settings', 'file']
     for (status, _, errors, seconds), said in zip(ended, words, strict=True):
         assert status == 2 and errors.startswith('error: ') and errors.count('\n') == 1, errors
         assert said in errors and seconds < 5
     with lock.held(workdir):
-        done = run(command(workdir), env, tmp_path)
+        done = again(small_run.arguments(workdir))
     assert done.returncode == 2 and f'in use by process {os.getpid()}' in done.stderr
     assert changed(before, contents(workdir)) <= {'run.lock'}
     assert not (baseline / 'judge').exists()  # nor does what is refused train anything before
 
 
-def test_a_start_from_weights_that_know_held_out_images_is_refused(finished, env, tmp_path):
+def test_a_start_from_weights_that_know_held_out_images_is_refused(finished, again, tmp_path):
     start = {'splits__seed': 1, 'classifier__init_from': str(finished[0])}
-    arguments = small_run.arguments(tmp_path / 'run', **start)
-    ((status, _, errors, _),) = forked.main([arguments], env, tmp_path)
-    assert status == 2 and 'was trained with' in errors and errors.count('\n') == 1, errors
+    done = again(small_run.arguments(tmp_path / 'run', **start))
+    assert done.returncode == 2 and 'was trained with' in done.stderr, done.stderr
+    assert done.stderr.count('\n') == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='mounts a file system')
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished, env, tmp_path):
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished, again, tmp_path):
     disk = tmp_path / 'disk'
     disk.mkdir()
     mount = ['mount', '-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', str(disk)]
@@ -330,7 +327,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished
         for size in (300, 600, 1200, 30_000):
             resize = ['mount', '-o', f'remount,size={size}k', str(disk)]
             subprocess.run(resize, check=True)
-            done = run(command(disk / 'run'), env, tmp_path)
+            done = again(small_run.arguments(disk / 'run'))
             if done.returncode:
                 assert done.returncode == 2 and 'Traceback' not in done.stderr, done.stderr
                 line = done.stderr.splitlines()[-1]

@@ -33,25 +33,40 @@ def env(clean_env):
     return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 
 
-def start(workdir, env, count=2, joined=True, last=(), **changes):
-    """Starts main.py as so many processes, of two devices each if nothing else is said.
+def flags(workdir, count=2, joined=True, last=(), **changes):
+    """The flags of so many processes, of two devices each if nothing else is said.
 
     Args:
         last: flags that the last of them alone is given.
     """
     fields = {'cpu_devices': 2, **BEST, **changes}
-    arguments = [sys.executable, str(small_run.ROOT / 'main.py'),
-                 *small_run.arguments(workdir, **fields)]
+    arguments = small_run.arguments(workdir, **fields)
     if joined:
         arguments += [f'--coordinator_address={small_run.free_address()}',
                       f'--num_processes={count}']
     return [
-        subprocess.Popen(
-            [*arguments, *([f'--process_id={i}'] if joined else []),
-             *(last if i == count - 1 else ())],
-            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
+        [*arguments, *([f'--process_id={i}'] if joined else []),
+         *(last if i == count - 1 else ())]
         for i in range(count)
+    ]
+
+
+@pytest.fixture(scope='module')
+def processes(forks):
+    """(workdir, as for `flags`) -> (status, output, errors) of each process."""
+    return lambda workdir, **rest: [
+        end[:3] for end in forks(flags(workdir, **rest), at_once=rest.get('count', 2))
+    ]
+
+
+def start(workdir, env):
+    """Starts main.py as two processes."""
+    return [
+        subprocess.Popen(
+            [sys.executable, str(small_run.ROOT / 'main.py'), *arguments], env=env,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for arguments in flags(workdir)
     ]
 
 
@@ -79,7 +94,7 @@ def interrupt(workdir, env, path, lines, number):
     return ended
 
 
-def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_path):
+def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, processes, tmp_path):
     """Bit for bit: one process of four devices, and two of two that were killed and stopped."""
     workdir = tmp_path / 'two'
     first, killed = interrupt(workdir, env, GENERATOR, 50, signal.SIGKILL)
@@ -90,20 +105,20 @@ def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_pat
     stopped = interrupt(workdir, env, GENERATOR, 90, signal.SIGTERM)
     assert [status for status, _, _ in stopped] == [75, 75]
     assert 'the same command goes on' in stopped[0][1]
-    whole = ends(start(workdir, env))
+    whole = processes(workdir)
     assert [status for status, _, _ in whole] == [0, 0], whole
     assert 'going on where it was interrupted' in whole[0][1]
     assert not GLOO.sub('', whole[1][1])  # only process 0 speaks
 
     one = tmp_path / 'one'
-    assert ends(start(one, env, count=1, cpu_devices=4))[0][0] == 0
+    assert processes(one, count=1, cpu_devices=4)[0][0] == 0
     assert small_run.outcome(workdir) == small_run.outcome(one)
 
     # from the same generator, a process that stands alone, with one device, draws the same images
     alone = tmp_path / 'alone'
     for stage in ('data', 'judge', 'generator'):
         shutil.copytree(workdir / stage, alone / stage)
-    assert ends(start(alone, env, count=1, joined=False, cpu_devices=1))[0][0] == 0
+    assert processes(alone, count=1, joined=False, cpu_devices=1)[0][0] == 0
     images, found = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*.png')}
         for folder in (workdir / 'synthetic' / 'images', alone / 'synthetic' / 'images')
@@ -116,40 +131,36 @@ def test_two_processes_make_what_one_makes_whatever_happens_to_them(env, tmp_pat
         assert row == pytest.approx(other, abs=1e-5)
 
 
-def test_what_one_process_refuses_ends_all(env, tmp_path):
+def test_what_one_process_refuses_ends_all(processes, tmp_path):
     workdir = tmp_path / 'held'
     with lock.held(workdir):
-        ended = ends(start(workdir, env))
+        ended = processes(workdir)
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'in use by process' in ended[0][2] and 'Traceback' not in ended[0][2] + ended[1][2]
-    ended = ends(start(workdir, env, classifier__batch_size=6))
+    ended = processes(workdir, classifier__batch_size=6)
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'cannot be divided over 4 devices' in ended[0][2]
     other = ['--config.judge.learning_rate=0.1', '--config.classifier.save_every=3']
-    ended = ends(start(workdir, env, last=other))
+    ended = processes(workdir, last=other)
     assert [status for status, _, _ in ended] == [2, 2]  # the second's words may be cut off
     assert ('the processes have other settings or versions than each other: '
             'config.classifier.save_every, config.judge.learning_rate;') in ended[0][2]
-    ended = ends(start(workdir, env, last=['--config.cpu_devices=1']))
+    ended = processes(workdir, last=['--config.cpu_devices=1'])
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'must have equally many devices, and they have 2, 1' in ended[0][2]
 
 
-def test_settings_are_chosen_by_the_process_that_has_the_images(env, tmp_path, config):
+def test_settings_are_chosen_by_the_process_that_has_the_images(processes, tmp_path, config):
     """The one that is refused here, after they are chosen, is a setting given by hand."""
-    ended = ends(start(tmp_path / 'run', env, auto=True, data__source='folder',
-                       data__train=config.data.train, classifier__batch_size=6,
-                       last=['--config.data.train=/no/such']))
+    ended = processes(tmp_path / 'run', auto=True, data__source='folder',
+                   data__train=config.data.train, classifier__batch_size=6,
+                   last=['--config.data.train=/no/such'])
     assert [status for status, _, _ in ended] == [2, 2]
     assert 'cannot be divided over 4 devices' in ended[0][2] and 'auto: ' in ended[0][1]
     assert '/no/such' not in ended[1][2]
 
 
-def test_half_an_address_is_refused(env, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(small_run.ROOT / 'main.py'), *small_run.arguments(tmp_path / 'run'),
-         '--num_processes=2'],
-        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
-    )
+def test_half_an_address_is_refused(again, tmp_path):
+    done = again([*small_run.arguments(tmp_path / 'run'), '--num_processes=2'])
     assert done.returncode == 2 and done.stderr.startswith('error: --coordinator_address')
     assert done.stderr.count('\n') == 1 and not (tmp_path / 'run').exists()

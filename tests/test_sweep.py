@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import forked
 import numpy as np
 import pytest
 
@@ -40,20 +39,27 @@ def env(clean_env):
 
 
 @pytest.fixture(scope='module')
-def sweep(tmp_path_factory, env):
-    """(folder, flags, output) of a sweep that was killed once and run again."""
-    base = tmp_path_factory.mktemp('sweep')
-    (base / 'five.py').write_text(SWEEP)
-    workdir = base / 'run'
-    flags = [*small_run.arguments(workdir, **CHOSEN), f'--sweep={base / "five.py"}']
-    process = subprocess.Popen(command(flags), env=env, cwd=base, stdout=subprocess.DEVNULL)
-    began, deadline = workdir / 'points' / '001' / 'config.json', time.monotonic() + LIMIT
-    while not began.exists() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    return workdir, flags, succeed(flags, env, base).stdout
+def sweep(once, tmp_path_factory, env):
+    """(folder, flags, output) of a copy of a sweep that was killed once and run again."""
+
+    def make():
+        base = tmp_path_factory.mktemp('made')
+        (base / 'five.py').write_text(SWEEP)
+        workdir = base / 'run'
+        flags = [*small_run.arguments(workdir, **CHOSEN), f'--sweep={base / "five.py"}']
+        process = subprocess.Popen(command(flags), env=env, cwd=base, stdout=subprocess.DEVNULL)
+        began, deadline = workdir / 'points' / '001' / 'config.json', time.monotonic() + LIMIT
+        while not began.exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return str(base), succeed(flags, env, base).stdout
+
+    made, output = once('sweep', make)
+    base = shutil.copytree(made, tmp_path_factory.mktemp('sweep') / 'copy', symlinks=True)
+    flags = [*small_run.arguments(base / 'run', **CHOSEN), f'--sweep={base / "five.py"}']
+    return base / 'run', flags, output
 
 
 def command(flags):
@@ -125,12 +131,13 @@ def test_the_leaderboard_compares_the_arms_each_at_its_own_best(sweep):
     assert f'accuracy {100 * (theirs - ours):+.1f} points' in text
 
 
-def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, tmp_path):
+def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, again, tmp_path):
     workdir, flags, _ = sweep
-    again = succeed([*flags, '--sweep_index=2'], env, tmp_path)
-    assert 'Nothing to do' in again.stdout and ': start' not in again.stdout
+    done = again([*flags, '--sweep_index=2'])
+    assert 'Nothing to do' in done.stdout and ': start' not in done.stdout, done.stderr
     fields = {'synthesis__fill': '2x', 'classifier__synthetic_weight': 0.3}
-    succeed(small_run.arguments(tmp_path / 'alone', **CHOSEN, **fields), env, tmp_path)
+    done = again(small_run.arguments(tmp_path / 'alone', **CHOSEN, **fields))
+    assert done.returncode == 0, done.stderr
     alone, point = (
         json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
         for folder in (tmp_path / 'alone', workdir / 'points' / '002')
@@ -141,7 +148,7 @@ def test_again_it_does_nothing_and_one_run_of_it_is_a_run_like_any(sweep, env, t
     assert not {'--sweep', '--workdir'} & {word.split('=')[0] for word in point['command'].split()}
 
 
-def test_a_run_that_fails_does_not_keep_the_others_from_running(env, tmp_path):
+def test_a_run_that_fails_does_not_keep_the_others_from_running(again, tmp_path):
     (tmp_path / 'three.py').write_text("""
 def get_sweep():
     return [*({'data.imbalance': rule} for rule in ('', 'range:1-1', 'exp:2')),
@@ -149,8 +156,7 @@ def get_sweep():
 """)
     flags = [*small_run.arguments(tmp_path / 'run', arms='original', **SHORT),
              f'--sweep={tmp_path / "three.py"}']
-    done = subprocess.run(command(flags), env=env, cwd=tmp_path, capture_output=True, text=True,
-                          timeout=LIMIT)
+    done = again(flags)
     assert done.returncode == 2 and 'Failed, as said above: run 1\n' in done.stdout, done.stderr
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     with (tmp_path / 'run' / 'report' / 'sweep.csv').open() as file:
@@ -200,8 +206,8 @@ def test_other_hardware_does_not_begin_a_sweep_anew(sweep, monkeypatch):
     sweeping.refuse_other_hardware(folder, config)
 
 
-def test_mistakes_are_one_line(sweep, env, tmp_path):
+def test_mistakes_are_one_line(sweep, forks):
     mistakes = {'--sweep_index=5': '0 to 4', '--sweep=/no.py': '/no.py'}
-    ended = forked.main([[*sweep[1], more] for more in mistakes], env, tmp_path)
+    ended = forks([[*sweep[1], more] for more in mistakes])
     for (status, _, errors, _), said in zip(ended, mistakes.values(), strict=True):
         assert status == 2 and said in errors and errors.count('\n') == 1

@@ -144,6 +144,15 @@ def test_both_backbones_have_the_same_time(monkeypatch):
                 for name, ms in (('unet', 1), ('dit', 3))}
 
     trained, train = [], backbones._train
+    timed, of_settings = [], steps.of_settings
+
+    def idle(settings, *arguments):
+        return of_settings(settings, *arguments)._replace(
+            step=lambda state, batch: (state, timed.append(settings.backbone)),
+            initial=state.InitialState(jax.jit(lambda: 0)),
+        )
+
+    monkeypatch.setattr(steps, 'of_settings', idle)
     monkeypatch.setattr(common, 'interleaved', turns)
     monkeypatch.setattr(backbones, '_train', lambda settings, parts: (
         trained.append((settings.backbone, settings.steps, settings.warmup_steps))
@@ -151,6 +160,7 @@ def test_both_backbones_have_the_same_time(monkeypatch):
     ))
     fields = SMALLEST | {'generator.width': 32, 'generator.depth': 1}
     rows = backbones.measure(steps.get_config('', fields), minutes=1e-4, steps_each=10, rounds=3)
+    assert timed == ['unet'] * 10 + ['dit'] * 10
     assert trained == [('unet', 6, 0), ('dit', 2, 0)]
     assert [(row['backbone'], row['ms'], row['steps']) for row in rows] == [
         ('unet', 1.0, 6), ('dit', 3.0, 2)

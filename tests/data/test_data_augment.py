@@ -1,5 +1,7 @@
 """Each operation against Pillow's, on photographs, digits and glyphs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,9 +135,10 @@ def test_rand_augment_draws_every_operation_at_its_strength(images):
     """One operation an image, of a photograph: each is one of those that `operate` makes at 0.3."""
     batch = jnp.broadcast_to(augment.to_float(jnp.asarray(images[0])), (64, 32, 32, 3))
     keys = jax.random.split(jax.random.key(2), 64)
-    found = augment.rand_augment(keys, batch, ops=1, magnitude=9, cutout=0)
+    draw = functools.partial(augment.rand_augment, ops=1, magnitude=9, cutout=0)
+    found = jax.jit(draw)(keys, batch)
     which, strengths = np.divmod(np.arange(2 * len(augment.OPERATIONS)), 2)
-    operate = jax.vmap(augment.operate, (None, 0, 0))
+    operate = jax.jit(jax.vmap(augment.operate, (None, 0, 0)))
     known = operate(jnp.float32(images[0]), which, jnp.float32(0.6 * strengths - 0.3))
     gaps = np.abs((np.asarray(found)[:, None] + 1) * 127.5 - known).mean((2, 3, 4))
     assert (gaps.min(1) < 0.1).all()

@@ -55,13 +55,17 @@ def recipe(name, python, statuses, **env):
     return done.returncode, (python.parent / 'called').read_text().splitlines()
 
 
-def parses(arguments):
-    """The runs that main.py makes of these arguments: lines of --sweep_list."""
-    words = shlex.split(arguments)
-    assert words[0] == 'main.py'
-    done = subprocess.run([sys.executable, *words, '--sweep_list'], cwd=ROOT, capture_output=True,
-                          text=True, timeout=60)
-    return done.returncode, done.stdout.splitlines(), done.stderr
+@pytest.fixture
+def parses(again):
+    """arguments -> the runs that main.py makes of them: lines of --sweep_list."""
+
+    def parse(arguments):
+        words = shlex.split(arguments)
+        assert words[0] == 'main.py'
+        done = again([*words[1:], '--sweep_list'])
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+    return parse
 
 
 @pytest.mark.skipif(not shutil.which('timeout'), reason='macOS has none, nor such a GPU')
@@ -74,7 +78,7 @@ def test_one_gpu_says_again_and_eight_go_on_until_done(python):
     assert recipe('eight_gpus.sh', python, '75 2')[0] == 2
 
 
-def test_the_array_runs_one_point_of_its_sweep(python):
+def test_the_array_runs_one_point_of_its_sweep(python, parses):
     status, called = recipe('slurm_array.sbatch', python, '0', SLURM_ARRAY_TASK_ID='3')
     assert status == 0
     status, runs, errors = parses(called[0])
@@ -85,7 +89,7 @@ def test_the_array_runs_one_point_of_its_sweep(python):
 
 
 @pytest.mark.parametrize('path', JOBS, ids=lambda path: path.name)
-def test_a_job_s_command_is_one_that_main_knows(path):
+def test_a_job_s_command_is_one_that_main_knows(path, parses):
     job = list(yaml.safe_load_all(path.read_text('utf-8')))[-1]
     assert job['kind'] == 'Job' and job['spec']['completionMode'] == 'Indexed'
     command = job['spec']['template']['spec']['containers'][0]['command']

@@ -396,7 +396,7 @@ def test_few_clusters_rarely_tell_a_difference_where_there_is_none(seeds):
         a, b = (np.clip(0.6 + 0.15 * rng.standard_normal(people), 0, 1)[of] for _ in range(2))
         a, b = ((rng.random(len(of)) < share).astype(int) for share in (a, b))
         pair = (np.tile(arm, (seeds, 1)) for arm in (a, b))
-        result = statistics.paired_bootstrap(labels, *pair, 2, clusters=of, samples=400)['accuracy']
+        result = statistics.paired_bootstrap(labels, *pair, 2, clusters=of, samples=200)['accuracy']
         low, high = result['ci95']
         found += not low <= 0 <= high
         small += result['p'] < 0.05

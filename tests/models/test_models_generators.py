@@ -18,6 +18,13 @@ def inputs(batch=4, size=8, channels=3, seed=0):
     )
 
 
+def drawn(network, *arguments):
+    """Variables of the network, all random: at initialisation the zero layers hide the others."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    return jax.tree.map(lambda leaf: 0.3 * rng.standard_normal(leaf.shape, 'f4'), shapes)
+
+
 NETWORKS = {
     'unet': unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=1, attention=(True,),
                       patch_size=2, class_map=True, dropout=0.5),
@@ -66,8 +73,7 @@ def test_output_has_the_shape_of_the_image(size, patch, multipliers, channels):
     attention = (False,) * (len(multipliers) - 1) + (True,)
     network = unet.UNet(CLASSES, channels, multipliers, 2, attention, patch)
     arguments = inputs(batch=2, size=size)
-    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
-    output = jax.eval_shape(network.apply, variables, *arguments)
+    output, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), *arguments)
     assert output.shape == (2, size, size, 3)
 
 
@@ -86,44 +92,39 @@ def test_the_map_of_a_class_is_of_the_first_small_level(side, levels, level):
     assert (rows, numbers) == (CLASSES + 1, (side // 2**level) ** 2 * channels)
 
 
-@pytest.mark.parametrize('place', [(2, 5), (6, 1)])
-def test_a_map_says_where_as_well_as_which(place):
+def test_a_map_says_where_as_well_as_which():
     """Without attention, and with all that the class scales and shifts alike."""
     network = unet.UNet(2, 8, (1,), 1, (False,), 1, class_map=True)
-    variables = network.init(jax.random.key(0), *inputs(size=8))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype('f4'), variables['params']
-    )
+    params, apply = drawn(network, *inputs(size=8))['params'], jax.jit(network.apply)
     for name, layer in params.items():
         if name.startswith('ResidualBlock'):
-            layer['film_class']['embedding'] = jnp.zeros_like(layer['film_class']['embedding'])
-    table = np.zeros((3, 8, 8, 8), 'f4')  # class, row, column, channel
-    table[1][place] = 1.0
-    params['class_map']['embedding'] = jnp.array(table.reshape(3, -1))
-    x_t, log_snr, _, augmentation = (jnp.repeat(x[:1], 3, axis=0) for x in inputs(size=8))
-    output = network.apply({'params': params}, x_t, log_snr, jnp.arange(3), augmentation)
-    apart = np.abs(np.asarray(output[1] - output[0])).sum(-1)
-    most = np.unravel_index(apart.argmax(), apart.shape)
-    assert np.abs(np.subtract(most, place)).max() <= 1  # a convolution's reach
-    np.testing.assert_allclose(output[0], output[2], atol=1e-5)
+            layer['film_class']['embedding'] = np.zeros_like(layer['film_class']['embedding'])
+    x_t, log_snr, _, augmentation = (np.repeat(x[:1], 3, axis=0) for x in inputs(size=8))
+    for place in ((2, 5), (6, 1)):
+        table = np.zeros((3, 8, 8, 8), 'f4')  # class, row, column, channel
+        table[1][place] = 1.0
+        params['class_map']['embedding'] = table.reshape(3, -1)
+        output = np.asarray(apply({'params': params}, x_t, log_snr, np.arange(3), augmentation))
+        apart = np.abs(output[1] - output[0]).sum(-1)
+        most = np.unravel_index(apart.argmax(), apart.shape)
+        assert np.abs(np.subtract(most, place)).max() <= 1  # a convolution's reach
+        np.testing.assert_allclose(output[0], output[2], atol=1e-5)
 
 
 @pytest.mark.parametrize('size, patch', [(8, 2), (16, 4), (32, 8)])
 def test_output_of_a_transformer_has_the_shape_of_the_image(size, patch):
     network = dit.DiT(CLASSES, width=64, depth=1, patch_size=patch)
     arguments = inputs(batch=2, size=size)
-    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
-    assert jax.eval_shape(network.apply, variables, *arguments).shape == (2, size, size, 3)
+    output, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), *arguments)
+    assert output.shape == (2, size, size, 3)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_grey_images_and_bfloat16_give_float32(name):
     network = NETWORKS[name].clone(dtype=jnp.bfloat16)
     arguments = inputs(batch=2, channels=1)
-    variables = jax.eval_shape(network.init, jax.random.key(0), *arguments)
+    output, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), *arguments)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
-    output = jax.eval_shape(network.apply, variables, *arguments)
     assert output.shape == (2, 8, 8, 1) and output.dtype == jnp.float32
 
 
@@ -165,9 +166,7 @@ def test_attention_by_hand():
     """Two heads of 32 channels: each place gets a mean of values, by softmax(q k / sqrt(32))."""
     layer = unet.SelfAttention(jnp.float32)
     h = jax.random.normal(jax.random.key(0), (2, 2, 3, 64))
-    shapes = jax.eval_shape(layer.init, jax.random.key(1), h)
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda leaf: 0.3 * rng.standard_normal(leaf.shape, 'f4'), shapes)
+    variables = drawn(layer, h)
     norm, qkv, out = (variables['params'][name] for name in ('GroupNorm_0', 'qkv', 'out'))
     groups = np.asarray(h).reshape(2, 6, 8, 8)
     groups = (groups - groups.mean((1, 3), keepdims=True)) / groups.std((1, 3), keepdims=True)
@@ -178,17 +177,15 @@ def test_attention_by_hand():
     weights /= weights.sum(-1, keepdims=True)
     mixed = np.einsum('bhqk,bkhd->bqhd', weights, v).reshape(2, 6, 64)
     expected = h + (mixed @ out['kernel'] + out['bias']).reshape(h.shape)
-    np.testing.assert_allclose(layer.apply(variables, h), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, h), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_all_of_a_patch_passes_through_fewer_channels_than_it_has_values():
     network = unet.UNet(CLASSES, channels=8, multipliers=(1,), blocks=1, attention=(False,),
                         patch_size=4)
     x_t, *rest = (x[:1] for x in inputs(size=4))
-    variables = jax.jit(network.init)(jax.random.key(0), x_t, *rest)
-    moved = jax.tree.map(lambda leaf: leaf + 0.1 * np.sin(np.arange(leaf.size)).reshape(leaf.shape),
-                         variables)
-    change = jax.jit(jax.jacobian(lambda x: network.apply(moved, x, *rest).ravel()))(x_t)
+    variables = drawn(network, x_t, *rest)
+    change = jax.jit(jax.jacfwd(lambda x: network.apply(variables, x, *rest).ravel()))(x_t)
     assert np.linalg.matrix_rank(change.reshape(48, 48), tol=1e-4) == 48
 
 
@@ -210,36 +207,24 @@ def test_sinusoids_are_bounded_and_distinct():
     assert gaps.min() > 0.05
 
 
-def test_recomputed_activations_are_the_same_function(network, moved):
-    """Same parameter tree, same output, same gradient."""
+def test_recomputed_activations_are_the_same_function_in_less_memory(network):
+    """Same parameter tree, output and gradient, at a size where activations are most of it."""
+    arguments, keys = inputs(batch=8, size=32), jax.random.split(jax.random.key(1), 8)
     again = network.clone(remat=True)
-    assert jax.tree.structure(jax.eval_shape(again.init, jax.random.key(0), *inputs())) == (
-        jax.tree.structure(moved)
+    variables = drawn(network, *arguments)
+    assert jax.tree.structure(jax.eval_shape(again.init, jax.random.key(0), *arguments)) == (
+        jax.tree.structure(variables)
     )
-    keys = jax.random.split(jax.random.key(1), 4)
 
-    def gradient(model):
-        def loss(variables):
-            return jnp.square(model.apply(variables, *inputs(), keys=keys)).mean()
+    def compiled(model):
+        loss = lambda variables: jnp.square(  # noqa: E731
+            model.apply(variables, *arguments, keys=keys)).mean()
+        return jax.jit(jax.value_and_grad(loss)).lower(variables).compile()
 
-        return jax.jit(jax.value_and_grad(loss))(moved)
-
-    (loss, grads), (other, others) = gradient(network), gradient(again)
+    keeping, recomputing = compiled(network), compiled(again)
+    (loss, grads), (other, others) = keeping(variables), recomputing(variables)
     assert float(loss) == pytest.approx(float(other), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5), grads, others)
-
-
-def test_recomputing_saves_memory():
-    """Of the compiled gradient's temporary arrays, at a size where they are most of it."""
-    def compiled(remat):
-        model = unet.UNet(CLASSES, channels=16, multipliers=(1,), blocks=3,
-                          attention=(False,), patch_size=2, remat=remat)
-        arguments = inputs(batch=8, size=64)
-        variables = jax.eval_shape(model.init, jax.random.key(0), *arguments)
-        loss = lambda variables: jnp.square(model.apply(variables, *arguments)).mean()  # noqa: E731
-        return jax.jit(jax.grad(loss)).lower(variables).compile()
-
-    recomputing, keeping = compiled(True), compiled(False)
     assert recomputing.cost_analysis()['flops'] > 1.1 * keeping.cost_analysis()['flops']
     if jax.__version_info__ >= (0, 11):  # before, XLA for CPU computes again too early to save any
         recomputing, keeping = recomputing.memory_analysis(), keeping.memory_analysis()

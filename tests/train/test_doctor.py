@@ -14,6 +14,7 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: measured[self.name])
+    monkeypatch.setattr(doctor.flops, 'count', lambda *_: 1e9)
     doctor.examine(config, 'runs/my x', {'data.train': 'images.zip'}, 'main.py')
     said = heard.getvalue()
     assert '1 unusable' in said and 'common/3.png: not a JPEG' in said
@@ -74,6 +75,7 @@ def costs(heard, config, monkeypatch, *presets, **given):
     """The cells of the first preset's row, and all that is said."""
     monkeypatch.setattr(doctor, 'PRESETS', presets)
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-9, 0.0))
+    monkeypatch.setattr(doctor.flops, 'count', lambda *_: 1e9)
     given = {name.replace('__', '.'): value for name, value in given.items()}
     config.update_from_flattened_dict(given)
     doctor.examine(config, 'runs/x', given, 'main.py')
@@ -122,7 +124,7 @@ def test_what_a_config_says_of_its_images_and_arms_is_in_the_command(heard, conf
 def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'folder128'))
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: (1e-11, 0.0))
-    doctor.examine(config, 'runs/x', {}, 'main.py')
+    doctor.examine(config, 'runs/x', {'generator.blocks': 1}, 'main.py')
     table, _, after = heard.getvalue().partition('An estimate')
     assert ':folder ' in table and ':folder128' not in table
     assert ':folder128 would take weeks here' in after
@@ -130,6 +132,7 @@ def test_presets_of_weeks_are_named_and_left_out(config, heard, monkeypatch):
 
 def test_a_step_too_large_for_the_machine_says_what_helps(config, heard, monkeypatch):
     monkeypatch.setattr(doctor._Work, 'measure', lambda self: jnp.ones(2**50, np.uint8))
+    monkeypatch.setattr(doctor.flops, 'count', lambda *_: 1e9)
     with pytest.raises(MemoryError, match=r'^not enough memory: .*batch_size'):
         doctor.examine(config, 'runs/x', {}, 'main.py')
 

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 import os
@@ -362,6 +363,12 @@ def watched(tiny_config):
     }).generator
 
 
+@pytest.fixture
+def one_program(monkeypatch):
+    """Every training of one config takes the same compiled step."""
+    monkeypatch.setattr(generator, 'build', functools.cache(generator.build))
+
+
 def train_watched(folder, config, fake_images, losses, stop_at=None):
     """Trains under a watch that gives these losses by step; the EMAs that it saw."""
     seen = {}
@@ -385,7 +392,9 @@ def train_watched(folder, config, fake_images, losses, stop_at=None):
     return seen
 
 
-def test_the_best_sample_is_what_is_loaded_resumed_or_not(watched, fake_images, tmp_path):
+def test_the_best_sample_is_what_is_loaded_resumed_or_not(
+    watched, one_program, fake_images, tmp_path
+):
     losses = {3: 2.0, 6: 1.0, 8: 1.5}
     seen = train_watched(tmp_path / 'whole', watched, fake_images, losses)
     assert logged(tmp_path / 'whole', 'sample') == losses

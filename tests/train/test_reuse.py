@@ -11,7 +11,6 @@ import subprocess
 import sys
 from functools import partial
 
-import forked
 import ml_collections
 import numpy as np
 import pytest
@@ -27,20 +26,15 @@ from train import state as state_lib
 LIMIT = 240
 
 
-def main(flags, env):
-    return subprocess.run([sys.executable, str(small_run.ROOT / 'main.py'), *flags], env=env,
-                          capture_output=True, text=True, timeout=LIMIT)
-
-
 @pytest.fixture(scope='module')
 def env(clean_env):
     return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory, env):
+def folder(tmp_path_factory, again):
     workdir = tmp_path_factory.mktemp('reuse') / 'run'
-    done = main(small_run.arguments(workdir, classifier__seeds=2), env)
+    done = again(small_run.arguments(workdir, classifier__seeds=2))
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -301,11 +295,11 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
 
 
-def test_the_synthetic_images_are_a_set_of_tensorflow_datasets(folder, run, tmp_path, env):
+def test_the_synthetic_images_are_a_set_of_tensorflow_datasets(folder, run, tmp_path, again):
     """Written again in place of the first time; read by our own source, without TensorFlow."""
     flags = ['--mode=export', '--what=tfds', f'--checkpoint={folder}', f'--out={tmp_path / "out"}']
     for _ in range(2):
-        done = main(flags, env)
+        done = again(flags)
         assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['synthetic']
     found, test = sources.open_source('tfds:synthetic', image_size=8, train=tmp_path / 'out')
@@ -510,12 +504,12 @@ def test_a_warm_start_takes_what_fits():
     assert not made['params']['b']['c'].any() and not made['params']['d'].any()
 
 
-def test_the_command_says_where_the_result_is(folder, env, tmp_path):
-    done = main(['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'], env)
+def test_the_command_says_where_the_result_is(folder, forks, again, tmp_path):
+    done = again(['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "e.json"}'])
     assert done.returncode == 0 and 'Accuracy' in done.stdout, done.stderr
     assert json.loads((tmp_path / 'e.json').read_text())['images'] == 898
     into = ['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "new"}/']
-    assert main(into, env).returncode == 0 and [*tmp_path.glob('new/evaluation_*.json')]
+    assert again(into).returncode == 0 and [*tmp_path.glob('new/evaluation_*.json')]
     mistakes = (
         (['--mode=predict', f'--checkpoint={folder}'], '--images'),
         (['--mode=export'], '--checkpoint'),
@@ -531,6 +525,6 @@ def test_the_command_says_where_the_result_is(folder, env, tmp_path):
         (['--mode=sample', f'--checkpoint={folder}', '--classes=0,z'], "no class 'z'; it has 0, 1"),
     )
     os.mkfifo(tmp_path / 'pipe')
-    ended = forked.main([flags for flags, _ in mistakes], env, small_run.ROOT)
+    ended = forks([flags for flags, _ in mistakes])
     for (status, _, errors, _), (_, said) in zip(ended, mistakes, strict=True):
         assert status == 2 and errors.count('\n') == 1 and said in errors

@@ -98,10 +98,10 @@ def test_the_best_survives_that_the_step_reuses_its_memory():
 
 def updates(optimizer, steps, gradient=1.0):
     """The size of each update under a constant gradient; Adam's is the learning rate."""
-    params = jnp.zeros(2)
+    params, update_once = jnp.zeros(2), jax.jit(optimizer.update)
     opt_state, sizes = optimizer.init(params), []
     for _ in range(steps):
-        update, opt_state = optimizer.update(jnp.full(2, gradient), opt_state, params)
+        update, opt_state = update_once(jnp.full(2, gradient), opt_state, params)
         sizes.append(float(-update[0]))
     return np.array(sizes)
 
