@@ -5,12 +5,12 @@ import importlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 
-LIMIT = 600  # seconds that commands may take
+LIMIT = 240  # seconds that a command may take
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -36,11 +36,8 @@ def program(env, cwd, *modules):
     ) as process:
 
         def run(commands, at_once=1):
-            limit = threading.Timer(LIMIT, process.kill)
-            limit.start()
             print(json.dumps([at_once, commands]), file=process.stdin, flush=True)
             ended = json.loads(process.stdout.readline())
-            limit.cancel()
             said = [
                 [(pathlib.Path(folder) / f'{i}.{name}').read_text('utf-8')
                  for name in ('out', 'err')]
@@ -75,6 +72,7 @@ def _run_all(folder, at_once, commands):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             for stream, name in ((1, 'out'), (2, 'err')):
                 os.dup2(os.open(f'{folder}/{i}.{name}', flags), stream)
+            signal.alarm(LIMIT)
             sys.argv = ['main.py', *words]
             app.run(program.main, flags_parser=program.parse)
         running[child] = i
