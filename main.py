@@ -21,6 +21,7 @@ if __name__ == '__main__':
     hugepages.ask()
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of the start
 
+import functools
 import io
 import itertools
 import os
@@ -143,7 +144,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                 stage.refuse_changed(arms.stage(arm, seed), after=[after], **depends)
 
     refuse_changed(synthetic=False, after=images)  # before the hours of stages it does not need
-    synthetic = synthetic_folder = generator_folder = None
+    synthetic_folder = generator_folder = None
     if any(arms.ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
@@ -162,7 +163,11 @@ def run(config, workdir, command, rerun=False, shared=None):
             after=[judge, generator, copies], **synthesizing.depends(config),
         )
         with guard.mistakes():
-            synthetic = synthesizing.read_synthetic(synthetic_folder)
+            synthesizing.require_some(synthetic_folder)
+
+    @functools.cache
+    def synthetic():  # a finished run needs none of them
+        return synthetic_folder and synthesizing.read_synthetic(synthetic_folder)
 
     refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
     folders, classifiers = {}, []
@@ -170,7 +175,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         folder, classifier = stage.run(
             arms.stage(arm, seed),
             lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
-                out, config, parts, synthetic, arm, seed),
+                out, config, parts, synthetic(), arm, seed),
             after=[drawn if arms.ARMS[arm].synthetic else images], **depends,
         )
         folders.setdefault(arm, []).append(folder)
@@ -178,7 +183,7 @@ def run(config, workdir, command, rerun=False, shared=None):
 
     folder, _ = stage.run(
         'report',
-        lambda out: reporting.write(out, config, parts, synthetic, synthetic_folder,
+        lambda out: reporting.write(out, config, parts, synthetic(), synthetic_folder,
                                     folders, generator_folder, stage.seconds, command),
         after=[data, drawn, *classifiers], cheap=True, alone=True,
         **reporting.depends(config, trained),

@@ -1,7 +1,7 @@
 """What the stage `synthetic` does, and what it reads: images drawn, checked, and on disk.
 
-What takes a `folder` writes into it, but for `read_synthetic`. `config` is the whole, frozen
-config.
+What takes a `folder` writes into it, but for `require_some` and `read_synthetic`. `config` is the
+whole, frozen config.
 """
 
 import functools
@@ -157,12 +157,16 @@ def _read_drawn(path):
         return None
 
 
-def read_synthetic(folder):
-    """The exported images, as an `ImageSet`; ValueError if none passed the quality check."""
-    images, labels, names = export.read(folder)
-    if not len(labels):
+def require_some(folder):
+    """ValueError if no image passed the quality check."""
+    if not json.loads((folder / 'quality.json').read_text('utf-8'))['accepted']:
         raise ValueError(
             f'{folder}: no synthetic image passed the quality check, see quality.json; train the '
             'generator longer (config.generator.steps) or relax config.quality'
         )
+
+
+def read_synthetic(folder):
+    """The exported images, as an `ImageSet`."""
+    images, labels, names = export.read(folder)
     return splits.ImageSet(np.stack(images), labels, tuple(names))

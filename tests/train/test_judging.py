@@ -258,3 +258,11 @@ def test_what_synthesis_says_reaches_the_images(parts, tiny_config, monkeypatch)
     same = [name for name, value in FIELDS.items()
             if (draw(**{f'synthesis.{name}': value}) == usual).all()]
     assert not same
+
+
+def test_a_run_without_an_accepted_image_is_told_so(tmp_path):
+    (tmp_path / 'quality.json').write_text('{"made": 9, "accepted": 1}')
+    synthesizing.require_some(tmp_path)
+    (tmp_path / 'quality.json').write_text('{"made": 9, "accepted": 0}')
+    with pytest.raises(ValueError, match='no synthetic image passed the quality check'):
+        synthesizing.require_some(tmp_path)
