@@ -162,8 +162,7 @@ def check_guidance(config):
 
 def _check_number(name, value):
     if abs(value) >= 2**31 and isinstance(value, int) and not name.endswith('seed'):
-        raise ValueError(f'config.{name}={value:.0e} must be below 2^31' if value < 1e300 else
-                         f'config.{name} must be below 2^31')
+        raise ValueError(f'config.{name} must be below 2^31')
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f'config.{name}={value} must be a finite number, 0 or more')
 

@@ -69,12 +69,12 @@ class Run:
             ValueError: it is of another network than the config describes.
         """
         config = arms.settings(self.config.classifier, self.arm)
-        side, found = self.config.data.image_size, []
+        side, found, wanted = self.config.data.image_size, [], None
         with self._reopening():
             for seed in self.seeds:
                 folder = self.stage(arms.stage(self.arm, seed))
                 model, variables = classifier.load(folder, config, len(self.class_names()))
-                wanted = classifier.shapes(model, (side, side, 3))
+                wanted = wanted or classifier.shapes(model, (side, side, 3))
                 _require_fit(folder, variables['params'], wanted['params'])
                 found.append((model, variables))
         return found

@@ -103,7 +103,8 @@ def test_a_config_file_cannot_misspell_a_field_or_leave_one_out():
 
 def test_whole_numbers_are_below_what_arrays_hold():
     assert 'below 2^31' in assert_refused(changed(generator__steps=2**31), 'generator.steps')
-    assert 'below 2^31' in assert_refused(changed(generator__steps=10**400), 'generator.steps')
+    for steps in (10**400, -10**400):
+        assert 'below 2^31' in assert_refused(changed(generator__steps=steps), 'generator.steps')
     for fill in ('1e300x', '9' * 30):
         assert 'fill=' in assert_refused(changed(synthesis__fill=fill), 'synthesis.fill')
     huge = f'range:1-{10**22}'
