@@ -145,10 +145,8 @@ def open_images(root, image_size):
 
 def _existing(root):
     root = pathlib.Path(os.path.expanduser(root))
-    try:
-        str(root).encode()
-    except UnicodeEncodeError:  # a report could not name it
-        raise ValueError(f'{str(root)!r} is not UTF-8; rename it') from None
+    if not is_utf8(str(root)):  # a report could not name it
+        raise ValueError(f'{str(root)!r} is not UTF-8; rename it')
     if not root.exists():
         raise FileNotFoundError(f'no such directory or zip: {root}')
     return root
@@ -228,7 +226,7 @@ def members(root):
             seen.update(real.values())
             yield from (prefix + name + '/' for name in folders)
             for name in (*folders, *names):
-                if not _is_utf8(name):
+                if not is_utf8(name):
                     raise ValueError(f'{base}: the name {name!a} is not UTF-8; rename it')
             yield from (prefix + name for name in names if _can_be_read(os.path.join(base, name)))
     elif zipfile.is_zipfile(root):
@@ -247,7 +245,7 @@ def _can_be_read(path):
     return os.path.isfile(path) or os.path.islink(path) and not os.path.exists(path)
 
 
-def _is_utf8(name):
+def is_utf8(name):
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -42,10 +42,8 @@ def require_readable(path, flag):
 
 def require_utf8(path, flag):
     """ValueError, that names the `flag`, if `path` is not UTF-8, as orbax and a report are."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f'{flag}={str(path)!r} is not UTF-8; use another') from None
+    if not folders.is_utf8(str(path)):
+        raise ValueError(f'{flag}={str(path)!r} is not UTF-8; use another')
 
 
 def save(folder, state):

@@ -30,7 +30,7 @@ def chooses(config):
 
 def depends(config):
     """What the generator depends on besides the training images, for `stages.Runner.run`."""
-    reads, code = {'generator': _own_reads(config)}, [*generator.CODE, 'train/generating.py']
+    reads, code = {'generator': _own_reads(config)}, [*generator.CODE]
     if chooses(config):
         reads |= _watch_reads(config)
         code += synthesizing.CODE

@@ -10,7 +10,9 @@ from models import dit, unet
 from train import checkpoints, loop, parallel
 from train import state as state_lib
 
-CODE = (*loop.CODE, 'train/generator.py', 'generation/diffusion.py')
+CODE = (
+    *loop.CODE, 'train/generator.py', 'generation/diffusion.py', 'train/generating.py',
+)
 BACKBONES = {  # each network, and the fields of `config.generator` that not all read
     'unet': (unet.UNet, ('channels', 'multipliers', 'blocks', 'attention', 'class_map')),
     'dit': (dit.DiT, ('width', 'depth')),

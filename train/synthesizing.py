@@ -98,7 +98,7 @@ def depends(config):
     drawing = {k: v for k, v in config.synthesis.to_dict().items() if k != 'batch_size'}
     return {
         'reads': {'synthesis': drawing, 'quality': config.quality},
-        'code': [*generator.CODE, 'train/generating.py', *CODE],
+        'code': [*generator.CODE, *CODE],
     }
 
 
