@@ -35,7 +35,7 @@ from ml_collections import config_flags
 from configs import sweeps
 from configs.check import check, require_fields
 from configs.default import absolute
-from data import splits
+from data import cache, splits
 from train import (
     arms,
     classifying,
@@ -128,7 +128,7 @@ def run(config, workdir, command, rerun=False, shared=None):
         )
         # of the images, however they came there, and of the copies among them
         images, copies = (disk.digest(folder / name) for name in preparing.GUARDED)
-        parts = splits.load(folder)
+        parts = cache.load(folder)
         plan = synthesizing.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 

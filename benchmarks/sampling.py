@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import common
 from benchmarks import steps as steps_lib
 from configs import augmented, default
-from data import splits
+from data import cache, splits
 from eval import generative
 from train import generator, judging, parallel, synthesizing
 from train import state as state_lib
@@ -106,7 +106,7 @@ def quality(run, options):
     `options.images` images or a few more, to be whole multiples of the validation set.
     """
     config = read_config(run)
-    parts = splits.load(run / 'data')
+    parts = cache.load(run / 'data')
     judge, reference, _ = judging.open_judge(run / 'judge', config, parts)
     real, of_real = reference.held_out_features, reference.held_out_labels
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import children, steps
 from configs import default
-from data import cuts, pipeline, splits
+from data import cache, cuts, pipeline, splits
 from generation import distances, export, quality
 
 SIDE, BATCH, FEW = 16, 64, 1000
@@ -62,8 +62,8 @@ def split(images, classes):
             duplicate_correlation=default.get_config().splits.duplicate_correlation,
         )
         folder = next(fresh)
-        splits.save(made, folder)
-        splits.load(folder)
+        cache.save(made, folder)
+        cache.load(folder)
 
     return work
 

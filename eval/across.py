@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from configs import auto
-from data import clusters, splits
+from data import cache, clusters
 from eval import results, statistics
 from eval.results import BASELINE
-from train import stages
+from train import fingerprints
 from train.arms import stage
 
 DIFFERENCES = {key: results.METRICS[key] for key in results.DECIDING}
-HARMLESS = 'trackers', 'cpu_devices', *stages.HARMLESS  # what fields that change no result end in
+# What fields that change no result end in.
+HARMLESS = 'trackers', 'cpu_devices', *fingerprints.HARMLESS
 
 
 def replicates(points: Sequence[Mapping]) -> bool:
@@ -42,7 +43,8 @@ def alike(found: Sequence[Mapping]) -> bool:
         row['config'].get(name) for row in found for name in ('splits.group_by', 'data.imbalance'))
     if not counts_stay and all(row['config'].get('auto') for row in found):
         varied |= auto.names()
-    watched = {f'generator.{name}' for name in stages.WATCH}  # where no sample chooses its weights
+    # by which no weights are chosen where `select` is 'last'
+    watched = {f'generator.{name}' for name in fingerprints.WATCH}
     rest = [{name: value for name, value in row['config'].items()
              if name not in varied and name.split('.')[-1] not in HARMLESS
              and not (name in watched and row['config']['generator.select'] == 'last')}
@@ -122,12 +124,12 @@ def _same_images(found):
     if len({json.dumps(row.get('inputs')) for row in found}) == 1:
         return True
     images = [sorted(listing['train'] + listing['validation'] + listing['test'])
-              for listing in (splits.listing(row['places']['data']) for row in found)]
+              for listing in (cache.listing(row['places']['data']) for row in found)]
     return all(one == images[0] for one in images)
 
 
 def _same_test_images(found):
-    tests = [splits.listing(row['places']['data'])['test'] for row in found]
+    tests = [cache.listing(row['places']['data'])['test'] for row in found]
     return all(test == tests[0] for test in tests)
 
 
@@ -135,7 +137,7 @@ def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
     folder = row['places']['data']
-    names, _, labels = zip(*splits.listing(folder)['test'])
+    names, _, labels = zip(*cache.listing(folder)['test'])
     copies = json.loads((folder / 'duplicates.json').read_text('utf-8'))
     return clusters.find(names, np.array(labels), pattern, copies, 'test')
 

@@ -7,7 +7,7 @@ All else is the same in every arm. A new arm is an entry of `ARMS`; a new contro
 import dataclasses
 from collections.abc import Mapping
 
-from train import stages
+from train import fingerprints
 from train.classifier import NETWORKS
 
 JUDGE_SEED = 1_000_000  # above those of all classifiers
@@ -81,7 +81,7 @@ def reads(classifier, arm):
     Not which seeds there are, nor the fields of a part that is off.
     """
     made_of, trained = ARMS[arm], settings(classifier, arm)
-    fields = stages.reads(trained, NETWORKS, trained.network)
+    fields = fingerprints.reads(trained, NETWORKS, trained.network)
     for name in ('seed', 'seeds'):
         fields.pop(name, None)
     if not made_of.mixed:

@@ -5,7 +5,7 @@ What takes a `folder` writes into it. `config` is the whole, frozen config.
 
 from eval import generative
 from generation import samples
-from train import generator, judging, runs, stages, synthesizing
+from train import fingerprints, generator, judging, runs, synthesizing
 from train.progress import progress, say
 
 
@@ -38,11 +38,11 @@ def depends(config):
 
 
 def _own_reads(config):
-    reads = stages.reads(config.generator, generator.BACKBONES, config.generator.backbone)
+    reads = fingerprints.reads(config.generator, generator.BACKBONES, config.generator.backbone)
     if reads.pop('init_from'):
         reads['init'] = runs.open_run(config.generator.init_from).digest('generator')
     if not chooses(config):
-        for name in stages.WATCH:
+        for name in fingerprints.WATCH:
             del reads[name]
     return reads
 

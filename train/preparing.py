@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from configs import auto
-from data import cuts, folders, sources, splits
+from data import cache, cuts, folders, sources, splits
 from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from eval.formats import plural, some
@@ -30,7 +30,7 @@ def prepare_data(folder, config):
     """Decodes every image once and cuts train, validation and test."""
     with progress('images') as update:
         parts = read_splits(config, progress=update, folder=folder.resolve())
-    splits.save(parts, folder)
+    cache.save(parts, folder)
     counts = parts.train_counts
     (folder / 'class_counts.png').write_bytes(figures.class_counts(parts.class_names, counts))
     say(

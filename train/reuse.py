@@ -13,7 +13,7 @@ from jax import export as jax_export
 from PIL import Image
 
 from configs import check
-from data import augment, clusters, folders, sources, splits
+from data import augment, cache, clusters, folders, sources, splits
 from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, report, results, sheets, wording
@@ -217,7 +217,7 @@ def evaluate(run, images=None, split='test', views=1):
     if images:
         source = folders.open_folder(images, config.data.image_size, parts.class_names)
         preparing.say_ignored(source)
-        known = splits.digests(run.stage('data'))
+        known = cache.digests(run.stage('data'))
         learnt, read = known['train'] | known['validation'], _decoded
     else:
         source = getattr(parts, split)

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 
 from configs import default
-from data import splits
+from data import cache
 from train import arms, checkpoints, classifier, disk, generator, lock, processes, stages
 from train.provenance import CONFIG
 
@@ -54,11 +54,11 @@ class Run:
 
     def parts(self):
         """The run's `Splits`."""
-        return splits.load(self.stage('data'))
+        return cache.load(self.stage('data'))
 
     def class_names(self):
         """The classes, in the order of the networks' outputs."""
-        return tuple(splits.listing(self.stage('data'))['class_names'])
+        return tuple(cache.listing(self.stage('data'))['class_names'])
 
     def classifiers(self):
         """[(model, variables)], one a seed.
@@ -194,9 +194,9 @@ def refuse_leaks(config, folder):
     for part in ('generator', 'classifier'):
         if not (start := config[part].init_from):
             continue
-        here = splits.digests(folder)
+        here = cache.digests(folder)
         for run in lineage(start):
-            there = splits.digests(run.stage('data'))
+            there = cache.digests(run.stage('data'))
             learnt = there['train'] & (here['validation'] | here['test'])
             if leaked := len(learnt | there['validation'] & here['test']):
                 through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'

@@ -7,33 +7,21 @@ config keys or code changed is refused, with the keys and the commit, unless the
 it again. Of several processes, process 0 decides and writes; the others do what it decided.
 """
 
-import ast
 import contextlib
 import functools
-import hashlib
-import io
 import itertools
-import json
 import os
 import pathlib
 import shutil
 import time
-import tokenize
 
 from configs.default import flat
-from train import disk, lock, parallel, processes, provenance
+from train import disk, fingerprints, lock, parallel, processes, provenance
 from train.progress import duration, say
 
-HARMLESS = ('save_every', 'max_skipped_steps', 'remat')  # settings that change no result
-# Of a generator's settings those that say what is seen of it, by which it may be chosen.
-WATCH = 'sample_every', 'sample_size', 'max_copy_rate', 'validate_every', 'log_every'
 PLACES = 'data.train', 'data.test'  # of images: what they are is told by what is made of them
 KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-_PACKAGES = 'configs', 'data', 'eval', 'generation', 'models', 'train'
-_TEXTS = ('.html', '.md')  # of pages, in folders of templates
 FILE = 'stage.json'
-_DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef
 _FOLDERS = 'stages.json'
 _AND = ' and '  # between what several machines or versions made
 
@@ -72,7 +60,7 @@ class Runner:
     """
 
     def __init__(self, workdir, *, rerun=False, shared=None, begin=lambda works: None):
-        own_code()  # now, before a stage of hours
+        fingerprints.own_code()  # now, before a stage of hours
         self.workdir, self.shared = pathlib.Path(workdir), shared
         self.rerun, self._begin = rerun, begin
         self.seconds, self.folders = {}, {}
@@ -97,7 +85,7 @@ class Runner:
         Raises:
             Changed: see the class.
         """
-        fingerprint, digest = _fingerprint(reads, after, code)
+        fingerprint, digest = fingerprints.of(reads, after, code)
         if parallel.any_process(processes.on_main(lambda: digest) != digest):
             raise Changed(
                 f'{name}: the processes have other settings or code than each other; give all the '
@@ -126,7 +114,7 @@ class Runner:
 
         Asked before the hours of other stages, so that a refusal comes at once.
         """
-        fingerprint, digest = _fingerprint(reads, after, code)
+        fingerprint, digest = fingerprints.of(reads, after, code)
         final, unfinished = self._places(name, digest, self.shared)
 
         def refuse():
@@ -245,27 +233,6 @@ class Runner:
             self._begin(False)
         if self.folders != places(self.workdir):
             self._list()
-
-
-def _fingerprint(reads, after, code):
-    """(what a stage depends on, as JSON has it; its digest)."""
-    found = {'reads': reads, 'after': list(after), 'code': code_digest(code, own_code())}
-    found = json.loads(json.dumps(found, sort_keys=True, default=lambda config: config.to_dict()))
-    return found, _digest(json.dumps(found))
-
-
-def reads(settings, networks, network):
-    """{field: value} of a model's settings on which what it becomes depends.
-
-    Not those of other networks; of `dtype` what it is on this hardware.
-
-    Args:
-        settings: a frozen `config.generator` or `config.classifier`.
-        networks: {name: (network, the fields that not all read)}; network: the name of this one.
-    """
-    others = {field for _, own in networks.values() for field in own} - {*networks[network][1]}
-    fields = {k: v for k, v in settings.to_dict().items() if k not in others.union(HARMLESS)}
-    return fields | {'dtype': parallel.compute_dtype(settings.dtype).name}
 
 
 def places(workdir):
@@ -393,59 +360,6 @@ def _others(final, unfinished, guarded):
         final / name for name in guarded
         if (final / name).exists() and disk.digest(final / name) != disk.digest(unfinished / name)
     ]
-
-
-@functools.cache
-def own_code():
-    """`read_code` of this project, once: as it was imported, whatever is edited meanwhile."""
-    return read_code(_ROOT / package for package in _PACKAGES)
-
-
-def read_code(folders):
-    """{file: its text} of sources in `folders`; of Python no comments, docstrings, empty lines.
-
-    Not what an editor hides there, nor texts that lie beside a user's images.
-    """
-    texts = {}
-    for file in sorted(file for folder in folders for file in folder.rglob('[!.]*.*')):
-        if file.suffix == '.py' or file.suffix in _TEXTS and file.parent.name == 'templates':
-            text = file.read_text('utf-8')
-            texts[file] = _bare(text) if file.suffix == '.py' else text
-    return texts
-
-
-def _bare(source):
-    """Its lines, not parsed: of another version of Python a tree is another."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
-            text = node.body[0]
-            if text.lineno > getattr(node, 'lineno', 0):  # below the line of the def
-                for row in range(text.lineno - 1, text.end_lineno or text.lineno):
-                    lines[row] = ''
-    return '\n'.join(line.rstrip() for line in lines if line.strip())
-
-
-def code_digest(paths, code):
-    """A digest of the files and packages `paths`, relative to the repository, in `read_code`'s."""
-    texts = []
-    for path in sorted(paths):
-        path = _ROOT / path
-        own = f'{path}', f'{path}{os.sep}'  # strings: of paths these are a quarter of a second
-        found = [text for file, text in code.items()
-                 if f'{file}' == own[0] or f'{file}'.startswith(own[1])]
-        if not found:
-            raise FileNotFoundError(f'{path} is no source of this project')
-        texts += found
-    return _digest('\n'.join(texts))
-
-
-def _digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(folder):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import augmented, check, default, original
 from configs.default import flat
-from data import augment, splits
+from data import augment, cache, splits
 from train import arms, classifier, classifying, generating, generator, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
@@ -582,7 +582,7 @@ def test_a_gpu_variant_trains_both_networks_from_zips(variant, tmp_path, monkeyp
 
     (tmp_path / 'data').mkdir()
     preparing.prepare_data(tmp_path / 'data', config)
-    parts = splits.load(tmp_path / 'data')
+    parts = cache.load(tmp_path / 'data')
     assert len(parts.class_names) == 3 and len(parts.test) == sum(COUNTS.values())
     generator.train(tmp_path / 'generator', config.generator, parts.train, parts.validation,
                     num_classes=3, update=lambda *_, **__: None)

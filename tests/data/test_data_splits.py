@@ -1,11 +1,10 @@
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 import pytest
 
-from data import duplicates, splits
+from data import splits
 from data.decode import BadImage
 from data.sources import ArraySource, open_source
 
@@ -283,38 +282,6 @@ def test_images_that_all_look_alike_are_refused_with_the_way_out():
     test = fake([0, 1], images=images[[3, 14]] // 2 * 2, prefix='t/')
     with pytest.raises(ValueError, match='2 class.* copies, as of .*: .*_correlation=1'):
         prepare(fake(labels, images=images), test, duplicate_correlation=0.99)
-
-
-# Cache ------------------------------------------------------------------------------------------
-
-
-def test_save_and_load_round_trip(tmp_path):
-    result = prepare(fake(LABELS, bad={3}), on_bad_image='skip', validation_fraction=0)
-    splits.save(result, tmp_path / 'data')
-    again = splits.load(tmp_path / 'data')
-    assert again.class_names == result.class_names
-    assert again.duplicates == result.duplicates and again.bad_images == result.bad_images
-    for split in splits.SPLITS:
-        one, other = getattr(result, split), getattr(again, split)
-        np.testing.assert_array_equal(one.images, other.images)
-        np.testing.assert_array_equal(one.labels, other.labels)
-        assert one.names == other.names
-        assert other.labels.dtype == np.int32 and isinstance(other.images, np.memmap)
-    listing = json.loads((tmp_path / 'data' / 'splits.json').read_text())
-    assert listing['counts']['train']['d'] == 1
-    name, sha, label = listing['train'][0]
-    assert sha == duplicates.digest(result.train.images[0]) and label == result.train.labels[0]
-    assert name == result.train.names[0]
-
-
-def test_damaged_cache_is_one_clear_line(tmp_path):
-    with pytest.raises(ValueError, match='delete it and run again'):
-        splits.load(tmp_path)
-    splits.save(prepare(fake(LABELS)), tmp_path)
-    path = tmp_path / 'train_images.npy'
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match='delete it and run again'):
-        splits.load(tmp_path)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the shared real images')

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data import splits, store
+from data import cache, splits, store
 
 
 def images(count=6, seed=0):
@@ -68,10 +68,10 @@ def test_splits_on_disk_are_those_in_memory(tmp_path, test_given):
     expected = splits.prepare(*sources, **options)
     folder = tmp_path / 'data'
     folder.mkdir()
-    splits.save(splits.prepare(*sources, **options, folder=folder), folder)
+    cache.save(splits.prepare(*sources, **options, folder=folder), folder)
     assert sum(path.stat().st_size for path in folder.glob('*.npy')) < 3000  # each image once
     folder = folder.rename(tmp_path / 'moved')
-    found = splits.load(folder)
+    found = cache.load(folder)
     assert found.duplicates == expected.duplicates
     for split in splits.SPLITS:
         one, other = getattr(found, split), getattr(expected, split)

@@ -3,7 +3,7 @@ import pytest
 
 from configs import default
 from data import splits
-from train import arms, classifying, generating, parallel, stages
+from train import arms, classifying, fingerprints, generating, parallel
 
 
 def reads(arm, **fields):
@@ -48,7 +48,7 @@ def test_a_network_that_has_no_such_part_does_not_read_its_fields():
 def test_networks_may_share_a_field(tiny_config):
     settings = tiny_config().classifier
     networks = {'a': (None, ('hidden', 'widths')), 'b': (None, ('hidden',)), 'c': (None, ())}
-    own = {name: stages.reads(settings, networks, name).keys() & {'hidden', 'widths'}
+    own = {name: fingerprints.reads(settings, networks, name).keys() & {'hidden', 'widths'}
            for name in networks}
     assert own == {'a': {'hidden', 'widths'}, 'b': {'hidden'}, 'c': set()}
 
@@ -63,7 +63,7 @@ def test_a_backbone_does_not_read_the_fields_of_another(tiny_config):
     assert read('dit', **unet) == read('dit') != read('dit', **dit)
 
 
-@pytest.mark.parametrize('field', stages.WATCH)
+@pytest.mark.parametrize('field', fingerprints.WATCH)
 def test_what_is_seen_of_a_generator_changes_one_that_is_chosen_by_it(tiny_config, field):
     def read(select, **changes):
         fields = {'generator.select': select, **changes}

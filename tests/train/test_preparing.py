@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from configs import augmented, sweeps
-from data import splits
+from data import cache, splits
 from train import preparing, provenance, stages
 
 
@@ -75,7 +75,7 @@ def prepared(tmp_path, monkeypatch, files, **settings):
     monkeypatch.setattr(preparing, 'say', said.append)
     (tmp_path / 'data').mkdir(exist_ok=True)
     preparing.prepare_data(tmp_path / 'data', config)
-    return '\n'.join(said), splits.load(tmp_path / 'data')
+    return '\n'.join(said), cache.load(tmp_path / 'data')
 
 
 def test_classes_that_no_image_tests_are_named_and_one_alone_is_refused(tmp_path, monkeypatch):

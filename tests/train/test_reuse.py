@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import small_run
-from data import sources, splits
+from data import cache, sources, splits
 from eval import predict, results
 from generation import export
 from train import classifying, reuse, runs
@@ -402,7 +402,7 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
         swapped = splits.Splits(
             *(getattr(parts, split) for split in order), class_names=parts.class_names
         )
-        splits.save(swapped, tmp_path / order[0])
+        cache.save(swapped, tmp_path / order[0])
         message = f'{part}.init_from=.* was trained with {len(leaked)} of the images'
         with pytest.raises(ValueError, match=message):
             runs.refuse_leaks(config, tmp_path / order[0])
@@ -417,7 +417,7 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
         for own in [getattr(parts, split)]
     }
     between = tmp_path / 'between'
-    save = lambda parts, folder: splits.save(parts, folder)  # noqa: E731
+    save = lambda parts, folder: cache.save(parts, folder)  # noqa: E731
     save(splits.Splits(**other, class_names=parts.class_names), between / 'data')
     (between / 'stages.json').write_text('{"data": "data"}', 'utf-8')
     fields = run.config.to_dict()

@@ -2,14 +2,13 @@ import contextlib
 import functools
 import itertools
 import json
-import pathlib
 import re
 import threading
 
 import ml_collections
 import pytest
 
-from train import provenance, stages
+from train import fingerprints, provenance, stages
 
 
 class Work:
@@ -467,67 +466,14 @@ def test_seconds_of_an_interrupted_stage_add_up(tmp_path, monkeypatch):
     assert runner.seconds['stage'] == 20
 
 
-CODE = '''
-def f(x):
-    """Doc."""
-    return x + 1  # why
-'''
-
-
-def test_comments_and_docstrings_are_no_code(tmp_path):
-    file = tmp_path / 'module.py'
-
-    def digest(text):
-        file.write_text(text)
-        return stages.code_digest([str(file)], stages.read_code([tmp_path]))
-
-    first = digest(CODE)
-    same = [
-        CODE.replace('Doc.', 'Other.'), CODE.replace('    """Doc."""\n', ''),
-        '"""Module."""' + CODE, CODE.replace('  # why', ''),
-        CODE.replace('    return', '\n    return'), '# head\n\n' + CODE + '\n\n',
-    ]
-    assert {digest(text) for text in same} == {first}
-    one_line = 'def g(): "Doc."; return 1\n'
-    different = [one_line, one_line.replace('1', '2'), CODE.replace('1', '2'),
-                 CODE.replace('f(x)', 'g(x)'), CODE + 'f(1)\n',
-                 CODE.replace('return', 'yield'), CODE.replace('+ 1', "+ '''1'''")]
-    digests = {digest(text) for text in different}
-    assert len(digests) == len(different) and first not in digests
-
-
-def test_a_template_is_code(tmp_path):
-    page, beside = tmp_path / 'templates' / 'page.html', tmp_path / 'images' / 'README.md'
-    for file in (page, beside, tmp_path / '.#page.py'):
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(b'\xe9 (')  # neither UTF-8 nor Python
-    page.write_text('<p>1</p>')
-    before = stages.code_digest([str(tmp_path)], stages.read_code([tmp_path]))
-    page.write_text('<p>2</p>')
-    assert stages.code_digest([str(tmp_path)], stages.read_code([tmp_path])) != before
-
-
-def test_code_is_found_by_package_and_by_file():
-    root = pathlib.Path(stages.__file__).parent.parent
-
-    def digest(*paths):
-        return stages.code_digest(paths, stages.own_code())
-
-    package, file, other = digest('generation'), digest('generation/export.py'), digest('data')
-    assert len({package, file, other, digest()}) == 4
-    assert digest('generation', 'eval') == digest('eval', 'generation')
-    assert digest(str(root / 'generation')) == package
-    with pytest.raises(FileNotFoundError, match='generation/none.py'):
-        digest('generation/none.py')
-
-
 def test_code_that_is_edited_while_a_run_goes_on_is_not_the_run_s(monkeypatch, tmp_path):
     """What was imported at the start is what runs."""
     for folder, text in ((tmp_path / 'eval', 'x = 1'), (tmp_path / 'data', 'y = 1')):
         folder.mkdir()
         (folder / 'module.py').write_text(text)
-    monkeypatch.setattr(stages, '_ROOT', tmp_path)
-    monkeypatch.setattr(stages, 'own_code', functools.cache(stages.own_code.__wrapped__))
+    monkeypatch.setattr(fingerprints, '_ROOT', tmp_path)
+    read_anew = fingerprints.own_code.__wrapped__
+    monkeypatch.setattr(fingerprints, 'own_code', functools.cache(read_anew))
 
     def work(folder):
         (tmp_path / 'eval' / 'module.py').write_text('x = 2')
@@ -535,7 +481,7 @@ def test_code_that_is_edited_while_a_run_goes_on_is_not_the_run_s(monkeypatch, t
     runner = stages.Runner(tmp_path / 'run')
     runner.run('first', work, reads={}, code=['data'])
     runner.run('second', work, reads={}, code=['eval'])
-    monkeypatch.setattr(stages, 'own_code', functools.cache(stages.own_code.__wrapped__))
+    monkeypatch.setattr(fingerprints, 'own_code', functools.cache(read_anew))
     later = stages.Runner(tmp_path / 'run', rerun=True)
     later.run('first', work, reads={}, code=['data'])
     assert not later.worked
