@@ -392,6 +392,16 @@ def test_other_inputs_and_cheap_or_guarded_stages_need_no_asking(tmp_path, optio
     assert work.calls == 1
 
 
+@pytest.mark.parametrize('cheap', [True, False])
+def test_a_cheap_stage_of_which_a_file_is_gone_is_done_again(tmp_path, cheap):
+    """Whoever deletes a report finds it there after the next run; hours of work are not redone."""
+    _, folder, _ = run(tmp_path, Work(), cheap=cheap)
+    (folder / 'out.txt').unlink()
+    work = Work()
+    run(tmp_path, work, cheap=cheap)
+    assert work.calls == cheap and (folder / 'out.txt').exists() == cheap
+
+
 def test_the_beginning_is_told_once_and_only_if_there_is_work(tmp_path):
     begun = []
     for name in ('a', 'b'):
