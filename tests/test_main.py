@@ -349,6 +349,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished
 
 MISTAKES = {
     'unknown field': (['--config.classifier.stepz=3'], 'has no field \'stepz\''),
+    'field of a number': (['--config.classifier.steps.a=3'], "no field 'classifier.steps.a'"),
     'unknown part': (['--config.clasifier.steps=3'], 'clasifier'),
     'wrong type': (['--config.classifier.steps=many'], 'many'),
     'not a number': (['--config.generator.learning_rate=nan'], 'generator.learning_rate=nan'),
@@ -379,10 +380,18 @@ MISTAKES = {
     'flag of another mode': (['--images=photos'], '--images is for --mode=predict or'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),
 }
-BROKEN = {'syntax.py': 'def get_config(:', 'imports.py': 'import no_such_package'}
+FILE = 'from configs import augmented\ndef get_config():\n    config = augmented.get_config()\n'
+BROKEN = {
+    'syntax.py': 'def get_config(:', 'imports.py': 'import no_such_package',
+    'field.py': FILE + '    config.classifier.stepz = 3\n',
+    'own.py': FILE + '    config.classifier.steps = {}["mine"]\n',
+}
 WHOLE_COMMANDS = {
     'config with an error': (['--config=syntax.py'], 'syntax.py, line 1: invalid syntax'),
     'config without its imports': (['--config=imports.py'], "No module named 'no_such_package'"),
+    'config file with an unknown field': (
+        ['--config=field.py'], "no field 'stepz'; did you mean 'steps'?; configs/default.py lists"),
+    'config file that asks its own': (['--config=own.py'], "own.py, line 4: KeyError: 'mine'"),
     'no config': ([], '--config'),
     'unknown variant': ([f'{CONFIG}x'], "':digitsx'"),
     'missing config file': (['--config=/no/such.py'], '/no/such.py'),

@@ -3,8 +3,10 @@ work in its folder: nobody.
 """
 
 import contextlib
+import pathlib
 import re
 import sys
+import traceback
 
 from absl import flags
 
@@ -26,15 +28,25 @@ def flag_mistakes():
         try:
             yield
         except (KeyError, AttributeError) as error:
-            named = f'{error.args[0]}'.replace('\\n', '\n').replace('\n', '. ').strip('"')
-            for twice, once in ("\\'", "'"), ("''", "'"), ("?'", '?'):  # quoted as a key's error
-                named = named.replace(twice, once)
-            message = f'config has no field {named}; configs/default.py lists them'
-            raise ValueError(message) from None
+            raise ValueError(_no_field(error)) from None
         except SyntaxError as error:
             raise ValueError(f'{error.filename}, line {error.lineno}: {error.msg}') from None
         except ImportError as error:
             raise ValueError(f'--config: {error}') from None
+
+
+def _no_field(error):
+    """What a KeyError or AttributeError says of a config, in a line."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    if 'ml_collections' not in pathlib.PurePath(where.filename).parts:  # of a user's config file
+        return f'{where.filename}, line {where.lineno}: {type(error).__name__}: {error}'
+    text = f'{error.args[0]}'
+    asked = re.search(r'Attempting to lookup: ([\w.]+)', text)
+    if named := asked or re.match(r'\W*(?:Key )?[\'"](\w+)', text):
+        meant = re.search(r'Did you mean "(\w+)"', text)
+        hint = f'; did you mean {meant[1]!r}?' if meant else ''
+        text = f'{named[1]!r}{hint}'
+    return f'config has no field {text}; configs/default.py lists them'
 
 
 def refusals():
