@@ -45,6 +45,7 @@ from train import (
     guard,
     judging,
     loop,
+    modes,
     parallel,
     place,
     preparing,
@@ -68,7 +69,7 @@ _SWEEP = flags.DEFINE_string('sweep', None, 'Many runs, one after another: confi
 _SWEEP_INDEX = flags.DEFINE_integer('sweep_index', None, 'Only this run of the sweep, from 0.')
 _SWEEP_LIST = flags.DEFINE_bool('sweep_list', False, "Prints the sweep's runs, a command a line.")
 _MODE = flags.DEFINE_enum(
-    'mode', 'run', ['run', 'doctor', *reuse.MODES],
+    'mode', 'run', ['run', 'doctor', *modes.MODES],
     'run: the experiment. doctor: what is in the images, and what a run costs. Others need '
     '--checkpoint. predict: classify --images into the CSV '
     '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
@@ -88,7 +89,7 @@ _SEED = flags.DEFINE_integer(
     'that no run reaches.', 0, 2**31
 )
 _WHAT = flags.DEFINE_enum(
-    'what', 'classifier', reuse.EXPORTS,
+    'what', 'classifier', modes.EXPORTS,
     'What to export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
     'TensorFlow Datasets, in array_record.',
 )
@@ -225,10 +226,10 @@ def main(argv):
                 f'stray argument {argv[1]!r}; fields are set as --config.KEY=VALUE, and a flag '
                 'takes one word'
             )
-        reuse.check_flags(_MODE.value, [one for one in flags.FLAGS if flags.FLAGS[one].present])
-        if _MODE.value in reuse.MODES:
+        modes.check_flags(_MODE.value, [one for one in flags.FLAGS if flags.FLAGS[one].present])
+        if _MODE.value in modes.MODES:
             with parallel.memory_errors('give it fewer images at a time'):
-                reuse.use(
+                modes.use(
                     _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
                     split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
                     count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
