@@ -385,6 +385,8 @@ BROKEN = {
     'syntax.py': 'def get_config(:', 'imports.py': 'import no_such_package',
     'field.py': FILE + '    config.classifier.stepz = 3\n',
     'own.py': FILE + '    config.classifier.steps = {}["mine"]\n',
+    'environment.py': 'import os\n' + FILE + '    config.data.train = os.environ["NO_SUCH"]\n',
+    'older.py': FILE + '    import numpy\n    config.classifier.steps = numpy.float(3)\n',
 }
 WHOLE_COMMANDS = {
     'config with an error': (['--config=syntax.py'], 'syntax.py, line 1: invalid syntax'),
@@ -392,6 +394,10 @@ WHOLE_COMMANDS = {
     'config file with an unknown field': (
         ['--config=field.py'], "no field 'stepz'; did you mean 'steps'?; configs/default.py lists"),
     'config file that asks its own': (['--config=own.py'], "own.py, line 4: KeyError: 'mine'"),
+    'config file that asks the system': (
+        ['--config=environment.py'], "environment.py, line 5: KeyError: 'NO_SUCH'"),
+    'config file of an older package': (
+        ['--config=older.py'], "older.py, line 5: AttributeError: module 'numpy' has no"),
     'no config': ([], '--config'),
     'unknown variant': ([f'{CONFIG}x'], "':digitsx'"),
     'missing config file': (['--config=/no/such.py'], '/no/such.py'),

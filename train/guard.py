@@ -37,12 +37,16 @@ def flag_mistakes():
 
 def _no_field(error):
     """What a KeyError or AttributeError says of a config, in a line."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    if 'ml_collections' not in pathlib.PurePath(where.filename).parts:  # of a user's config file
-        return f'{where.filename}, line {where.lineno}: {type(error).__name__}: {error}'
+    frames = traceback.extract_tb(error.__traceback__)
+    parts = [pathlib.PurePath(frame.filename).parts for frame in frames]
+    if 'ml_collections' not in parts[-1]:  # of a user's config file, or of what that calls
+        where = [frame for frame, part in zip(frames, parts)
+                 if 'site-packages' not in part and not frame.filename.startswith('<')][-1]
+        said = ' '.join(f'{error}'.split())
+        return f'{where.filename}, line {where.lineno}: {type(error).__name__}: {said}'
     text = f'{error.args[0]}'
     asked = re.search(r'Attempting to lookup: ([\w.]+)', text)
-    if named := asked or re.match(r'\W*(?:Key )?[\'"](\w+)', text):
+    if named := asked or re.match(r'\W*(?:Key )?[\'"]([\w.]+)[\'"\\]', text):
         meant = re.search(r'Did you mean "(\w+)"', text)
         hint = f'; did you mean {meant[1]!r}?' if meant else ''
         text = f'{named[1]!r}{hint}'

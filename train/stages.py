@@ -76,7 +76,8 @@ class Runner:
             reads: what of the config it reads: {key: a sub-config or JSON data}.
             after: digests of the stages it builds on.
             code: source files and packages it runs, relative to the repository.
-            cheap: it is done again without asking, also if a file of it is gone, and never shared.
+            cheap: it is done again without asking, also if a file is gone that its folder had, and
+                never shared.
             guarded: files that it writes; others than a finished stage's are refused. With the same
                 it is no matter that its code changed, or where its images lie.
         Returns:
@@ -145,6 +146,8 @@ class Runner:
         try:
             with parallel.memory_errors():
                 work(unfinished)
+            if not works:
+                begun['files'] = sorted(path.name for path in unfinished.iterdir())
         except Lost as error:
             for folder in self.folders.values():
                 if folder.resolve() == error.folder:
@@ -153,7 +156,6 @@ class Runner:
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
-                begun['files'] = sorted(path.name for path in unfinished.iterdir())
                 disk.write_json(unfinished / FILE, begun)
         processes.on_main(
             lambda: self._put_in_place(unfinished, final, begun['digest'], guarded, works))
@@ -170,10 +172,8 @@ class Runner:
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
         """(stage.json if the stage is done, of the work begun if it is not); the other is None."""
         done = _read(final)
-        if done and cheap and not all((final / file).exists() for file in done.get('files', ())):
-            _remove(final)
-            done = None
-        if done and done['digest'] == digest:
+        lost = cheap and done and any(not (final / name).exists() for name in done.get('files', ()))
+        if done and done['digest'] == digest and not lost:
             return done, None
         begun = _read(unfinished)
         goes_on = begun and begun['digest'] == digest
@@ -207,7 +207,7 @@ class Runner:
 
     def _put_in_place(self, unfinished, final, digest, guarded, works):
         stands = _read(final)
-        if stands and stands['digest'] == digest:
+        if works and stands and stands['digest'] == digest:
             # another host's, of whose lock or result this one did not know; others may read it
             _remove(unfinished)
             return

@@ -22,7 +22,7 @@ from train.progress import progress, say
 # out, here and elsewhere: those of a finished stage stay as they are.
 CODE = (
     'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
-    'generation', 'data/splits.py',
+    'generation', 'data/splits.py', 'data/cache.py',
 )
 
 def fill_plan(config, parts):

@@ -1,4 +1,4 @@
-import pathlib
+import shutil
 
 import pytest
 
@@ -13,7 +13,7 @@ def env(clean_env):
 
 @pytest.fixture(scope='session')
 def folder(once, tmp_path_factory, again):
-    """A finished run of two classifiers an arm, to read: change copies of it."""
+    """A finished run of two classifiers an arm, a copy a worker: change copies of that."""
 
     def make():
         workdir = tmp_path_factory.mktemp('reuse') / 'run'
@@ -21,7 +21,7 @@ def folder(once, tmp_path_factory, again):
         assert done.returncode == 0, done.stderr
         return str(workdir)
 
-    return pathlib.Path(once('reuse', make))
+    return shutil.copytree(once('reuse', make), tmp_path_factory.mktemp('whole') / 'run')
 
 
 @pytest.fixture(scope='session')

@@ -400,6 +400,28 @@ def test_a_cheap_stage_of_which_a_file_is_gone_is_done_again(tmp_path, cheap):
     work = Work()
     run(tmp_path, work, cheap=cheap)
     assert work.calls == cheap and (folder / 'out.txt').exists() == cheap
+    run(tmp_path, work, cheap=cheap)
+    assert work.calls == cheap
+
+
+def test_what_is_left_of_a_cheap_stage_stands_until_it_is_whole_again(tmp_path):
+    _, folder, _ = run(tmp_path, Work(), cheap=True)
+    (folder / 'out.txt').unlink()
+    work = Work()
+    work.error = OSError('disk full')
+    with pytest.raises(OSError, match='disk full'):
+        run(tmp_path, work, cheap=True)
+    assert (folder / 'half.txt').exists()
+
+
+def test_a_report_of_before_its_files_were_listed_is_left_alone(tmp_path):
+    _, folder, _ = run(tmp_path, Work(), cheap=True)
+    made = json.loads((folder / 'stage.json').read_text('utf-8'))
+    del made['files']
+    (folder / 'stage.json').write_text(json.dumps(made), 'utf-8')
+    work = Work()
+    run(tmp_path, work, cheap=True)
+    assert not work.calls
 
 
 def test_the_beginning_is_told_once_and_only_if_there_is_work(tmp_path):
