@@ -300,7 +300,7 @@ def group_norm(channels):
 
 
 def sinusoids(value, width):
-    """`models.unet.sinusoids`: of value [B], [B, width]."""
+    """`models.parts.sinusoids`: of value [B], [B, width]."""
     ends = math.log(0.1), math.log(10.0)
     frequencies = torch.linspace(*ends, width // 2, device=value.device).exp()
     angles = value[:, None] * frequencies

@@ -80,7 +80,7 @@ def _answer(result: Mapping) -> str:
                 f'{against["verdict"]}')
         others = [arm for arm in results.CONTROLS if arm != control and not _better(result, arm)]
         if others:
-            said += (f' In accuracy and macro-F1 both {CLAIM} is not told to be better than '
+            said += (f' In accuracy and macro-F1 both {CLAIM} is not shown to be better than '
                      f'{" or ".join(others)}.')
         return said
     arm = results.shown(result)[0]

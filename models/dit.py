@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models.dropout import Dropout
-from models.unet import depth_to_space, sinusoids, space_to_depth
+from models.parts import depth_to_space, sinusoids, space_to_depth
 
 
 class DiT(nn.Module):

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from models.dropout import Dropout
+from models.parts import depth_to_space, sinusoids, space_to_depth
 
 MAP_SIDE = 8  # positions a side of the classes' maps, at most: of the layout, not of the detail
 
@@ -177,27 +178,6 @@ def pass_through(patches, condition):
     """
     gain = nn.Dense(patches.shape[-1], kernel_init=nn.initializers.zeros, name='pass')(condition)
     return patches * gain[:, None, None]
-
-
-def sinusoids(value, width):
-    """Sine and cosine features of `value` [B] at geometric frequencies, [B, 2 * (width // 2)]."""
-    frequencies = jnp.exp(jnp.linspace(jnp.log(0.1), jnp.log(10.0), width // 2))
-    angles = value[:, None] * frequencies
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
-def space_to_depth(x, size):
-    """[B, H, W, C] -> [B, H / size, W / size, C * size**2]."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // size, size, w // size, size, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // size, w // size, size * size * c)
-
-
-def depth_to_space(x, size):
-    """The inverse of `space_to_depth`."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, size, size, c // size**2).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h * size, w * size, c // size**2)
 
 
 def _norm(h):

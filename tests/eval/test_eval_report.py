@@ -263,7 +263,7 @@ def test_the_answer_names_every_control_that_is_not_beaten(finished):
     level = {'ci95': [0.0, 0.2], 'mean': 0.1, 'p': 0.06}
     found['differences']['augmented-classical'] = {'accuracy': level, 'macro_f1': clear}
     assert wording.answer(found) == f'{wording.answer(result)} In accuracy and macro-F1 both ' \
-        'augmented is not told to be better than classical.'
+        'augmented is not shown to be better than classical.'
 
 
 def test_a_control_that_was_not_run_is_a_doubt(finished):

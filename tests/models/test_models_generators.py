@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import dit, unet
+from models import dit, parts, unet
 
 CLASSES = 3
 
@@ -192,16 +192,16 @@ def test_all_of_a_patch_passes_through_fewer_channels_than_it_has_values():
 @pytest.mark.parametrize('size', [1, 2, 4])
 def test_space_to_depth_and_back(size):
     x = np.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
-    patches = unet.space_to_depth(x, size)
+    patches = parts.space_to_depth(x, size)
     assert patches.shape == (2, 8 // size, 12 // size, 3 * size**2)
-    np.testing.assert_array_equal(unet.depth_to_space(patches, size), x)
+    np.testing.assert_array_equal(parts.depth_to_space(patches, size), x)
     np.testing.assert_array_equal(  # a patch is a square of neighbours
         np.sort(patches[1, 1, 2]), np.sort(x[1, size : 2 * size, 2 * size : 3 * size].ravel())
     )
 
 
 def test_sinusoids_are_bounded_and_distinct():
-    features = unet.sinusoids(jnp.linspace(-12, 12, 200), 16)
+    features = parts.sinusoids(jnp.linspace(-12, 12, 200), 16)
     assert features.shape == (200, 16) and np.abs(features).max() <= 1
     gaps = np.linalg.norm(np.diff(features, axis=0), axis=1)
     assert gaps.min() > 0.05
