@@ -84,7 +84,7 @@ def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
     """
     order = by_count(train_counts)
     rows = np.arange(len(order))
-    values = np.stack([np.asarray(value)[order] for value in f1.values()])  # [arms, C]
+    values = 100 * np.stack([np.asarray(value)[order] for value in f1.values()])  # [arms, C], %
     figure = _figure(7.0, 1.2 + 0.2 * len(order))
     axes = figure.subplots()
     axes.hlines(rows, values.min(0), values.max(0), color='#b0b0b0', linewidth=1.5, zorder=1)
@@ -95,8 +95,9 @@ def per_class_f1(class_names: Sequence[str], train_counts: np.ndarray,
               for name, i in zip(shortened(class_names, order), order)]
     _class_rows(axes, labels)
     axes.grid(axis='y', color='#efefef')
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel('F1 on the test set; in brackets: real training images')
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel('F1 on the test set in %')
+    axes.set_ylabel('class (real training images)')
     _legend(figure, axes)
     return _png(figure)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import scipy  # its parts are imported when they are first used
 
-MEASURES = {'frechet_distance': 'Fréchet distance (0 is best)',
-            'kernel_distance': 'Kernel distance (about 0 is best)',
-            'precision': 'Precision: share that looks real (1 is best)',
-            'recall': 'Recall: share of the real variety (1 is best)',
-            'density': 'Density: crowding near real images (1 is right)',
-            'coverage': 'Coverage: share of real images with one near (1 is best)'}
+MEASURES = {'frechet_distance': 'Fréchet distance: lower is nearer',
+            'kernel_distance': 'Kernel distance: about 0 where both are alike',
+            'precision': 'Precision: share that looks real',
+            'recall': 'Recall: share of the real variety',
+            'density': 'Density: crowding near real images',
+            'coverage': 'Coverage: share of real images with one near'}
 MIN_IMAGES = 10  # of each set; below it `measures` has no figure to give
 MAX_IMAGES = 10_000  # of each set that `compare` takes: time and memory are quadratic
 _CHUNK = 1024  # rows of a kernel matrix at a time, to bound memory

@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval import figures, generative, metrics, results, wording
+from eval import figures, generative, metrics, results, statistics, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import METRICS
 
@@ -135,7 +135,9 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES,
         'notes': _notes(result['synthetic'] or {}, result['seeds']),
         'outcomes': _outcomes(result['synthetic'] or {}),
-        'groups': _groups(result), 'images': wording.images(result),
+        'groups': _groups(result), 'images': wording.images(result), 'sees': wording.SEES,
+        'by_seed': _by_seed(result), 'group_p': _group_p(result),
+        'captions': _captions(result, shown),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],
         'judge': wording.judge(result['synthetic'] or {}),
@@ -143,14 +145,17 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'evidence': wording.evidence(result),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),
-        'made': _made(result, synthetic_counts, facts)}
+        'made': _made(result, train_counts, synthetic_counts, facts)}
 
 
 def _outcomes(quality: Mapping) -> list[tuple]:
     """What became of the synthetic images: (outcome, images, their share of all made, why)."""
     made = quality.get('made', 0)
     rows = [('Made', made, ''), ('Accepted', quality.get('accepted', 0), '')]
-    rows += [(f'Rejected: {reason.replace("_", " ")}', count, REASONS.get(reason, ''))
+    reasons = dict(REASONS)
+    if least := (quality.get('thresholds') or {}).get('min_relevance'):
+        reasons['off_class'] = f'the judge gives its class under {100 * least:.3g}%'
+    rows += [(f'Rejected: {reason.replace("_", " ")}', count, reasons.get(reason, ''))
              for reason, count in quality.get('rejected', {}).items() if count]
     return [(name, count, count / made if made else None, why) for name, count, why in rows]
 
@@ -160,6 +165,70 @@ def _groups(result: Mapping) -> dict[str, dict]:
     own = next(iter(result['arms'].values()))['groups']
     return {group: {'bounds': words, **own[group]}
             for group, words in wording.bounds(result['groups']).items() if own[group]['classes']}
+
+
+def _by_seed(result: Mapping) -> dict[str, str]:
+    """arm-arm -> the difference in accuracy of each seed's pair of classifiers, in points."""
+    found = {}
+    for pair in result['differences'] if result['seeds'] > 1 else ():
+        one, other = (result['arms'][arm]['accuracy']['per_seed'] for arm in pair.split('-'))
+        found[pair] = ', '.join(points(a - b) for a, b in zip(one, other, strict=True))
+    return found
+
+
+def _group_p(result: Mapping) -> dict[str, dict[str, float]]:
+    """arm-arm -> group -> the p-value of its accuracy, adjusted by Holm over the groups."""
+    return {pair: dict(zip(found['groups'], statistics.holm(
+        [group['accuracy']['p'] for group in found['groups'].values()]).tolist()))
+        for pair, found in result['differences'].items()}
+
+
+def _captions(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Picture -> (what it shows and how to read it; what is in it, for who cannot see it)."""
+    sample = f'{plural(result["test_images"], "test image")}, {plural(result["seeds"], "seed")}'
+    arms, kinds = ' and '.join(shown), ' and synthetic' if result['synthetic'] else ''
+    return {
+        'class_counts': ('Training images of each class.', (
+            f'Bars: training images of each class, real{kinds}, largest class first. The class '
+            'table holds the numbers.')),
+        'sheet': ((
+            'Real training images (left) and accepted synthetic images (right) of the same class, '
+            'the classes with the fewest training images first.'),
+            'Sheet of images, one class a row: real on the left, synthetic on the right.'),
+        'rejected': ((
+            'Rejected synthetic images, one reason a row; below each the class that it was made '
+            'for. They are spread evenly over all that the reason rejected.'), (
+            'Sheet of rejected synthetic images, one row for each reason, with the number of '
+            'images that it rejected.')),
+        'per_class_f1': (f'F1 of each class, mean over seeds. {sample}.', (
+            f'F1 of each class under {arms}, sorted by training images. The table below holds the '
+            'numbers.')),
+        'confusion': ((
+            'Confusions, all seeds together, classes from the largest training class down. '
+            f'{sample}.'),
+            f'Confusion matrices of {arms}: share of each true class predicted as each class.'),
+        'reliability': ((
+            'Above: how often predictions of a confidence are right; below the dotted line they '
+            'are surer than they should be. Below: how many of the predictions have it. All seeds '
+            'together; bins of under 10 predictions have no dot.'), (
+            f'Reliability diagram of {arms}: share of right predictions by confidence, and the '
+            'share of images in each bin of confidence.')),
+        'copies': ((
+            'The synthetic images most like a copy, each beside its nearest and its second nearest '
+            'training image. Below: the ratio of the two distances (the lower, the more '
+            'suspicious), in pixels or in features of the judge, whether the image was kept, and '
+            'its class.'), (
+            'Synthetic images, each beside its two nearest training images, with the ratio of the '
+            'distances.')),
+        'classifier_curves': ((
+            'Loss of the classifiers, one line a seed: solid on validation images, dotted on '
+            'training batches, which hold other images in each arm: compare the solid ones.'),
+            'Training and validation loss of the classifiers by optimizer step.'),
+        'generator_curve': ((
+            'Loss of the diffusion model on training batches and validation images. That of '
+            'validation images may rise while the classes are still being learnt: the synthetic '
+            'images are judged by what follows from them.'),
+            'Loss of the diffusion model by optimizer step.')}
 
 
 def _changes(class_names, confusion) -> list[dict]:
@@ -184,13 +253,15 @@ def _class_rows(class_names, train_counts, synthetic_counts, result, shown) -> l
     return rows
 
 
-def _made(result, synthetic_counts, facts) -> list[tuple[str, str]]:
+def _made(result, train_counts, synthetic_counts, facts) -> list[tuple[str, str]]:
     """What the section on the making states, as name and value, where it is known."""
     quality, seconds = result['synthetic'] or {}, result['seconds'] or {}
     dose = None
     if synthetic_counts is not None:
         dose = (f'{np.sum(synthetic_counts):,}, from {np.min(synthetic_counts):,} to '
                 f'{np.max(synthetic_counts):,} a class')
+        if len(whole := np.unique(train_counts + synthetic_counts)) == 1:
+            dose += f', which fill each to {whole[0]:,}'
     dose_of_a_batch = None
     if 'share' in quality:
         until = quality['until']
@@ -218,22 +289,24 @@ def _notes(quality: Mapping, seeds: int) -> dict[str, str]:
     """
     chance = 'test images and of classifiers’ seeds' if seeds > 1 else 'test images'
     p_of = 'twice the median of the seeds’ p-values' if seeds > 1 else 'one seed'
+    mixed = quality.get('until', 1) < 1
+    then = ' (real ones alone, in arms that had mixed them with synthetic ones)' if mixed else ''
     notes = {'calibration': (
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
         'differences': (
-            f'An interval without zero is a difference that the chance of {chance} does not '
-            'explain; of another split, or another generator, it does not know '
-            '(--sweep=configs/sweeps/replicates.py asks some).'),
+            f'An interval without zero: the choice of {chance} does not explain the difference. '
+            'It says nothing of another split or generator '
+            '(--sweep=configs/sweeps/replicates.py tries some).'),
         'mcnemar': (
-            f'McNemar: exact, {p_of}; it asks whether these very classifiers are right equally '
-            'often, not whether those of other seeds would be, and can be small where the interval '
-            'has zero in it.'),
+            f'McNemar p: of the exact test, {p_of}, whether these very classifiers are right '
+            'equally often. It knows nothing of how seeds vary: where the two disagree, go by the '
+            'interval.'),
         'training': (
             'On its training images: the accuracy in the last tenth of training, mean over seeds, '
-            'on images as the network saw them, augmented and under dropout; an arm that is low '
-            'there was cut short, or its settings do not suit it.')}
+            f'on the images seen then{then}, under dropout and what augmentation is set; under '
+            f'{100 * wording.LEARNT:.0f}% an arm was cut short, or its settings do not suit it.')}
     if found := quality.get('generative'):
         if found['synthetic_train']['kernel_distance'] is None:
             notes['no_figures'] = (
@@ -243,11 +316,12 @@ def _notes(quality: Mapping, seeds: int) -> dict[str, str]:
         notes['generative'] = (
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
             'classifier trained on this training split alone; not comparable with FID, which rests '
-            'on Inception features, nor with another run. The yardstick is what real validation '
-            f'images reach. Compared are {found["images"]} synthetic and as many validation '
-            f'images, in each of {found["classes"]} classes as many of the one as of the other, '
-            'with the training images of these. The synthetic images were chosen by the judge in '
-            'whose features they are measured, which flatters them, the more the fewer passed.')
+            'on Inception features, nor with another run. Good is what real validation images '
+            'reach, the yardstick; the last column has none, and fewer images on either side. '
+            f'Compared are {found["images"]} synthetic and as many validation images, equally many '
+            f'in each of {found["classes"]} classes, and all training images of these. The '
+            'synthetic images were chosen by the judge in whose features they are measured, which '
+            'flatters them, the more the fewer passed.')
     if quality.get('copies'):
         ratio = (quality.get('thresholds') or {}).get('copy_ratio')
         notes['copies'] = (

@@ -62,7 +62,7 @@ def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float
                      'white')
     draw = ImageDraw.Draw(page)
     for column in range(columns):
-        for i, text in enumerate(('synthetic', 'nearest', 'second')):
+        for i, text in enumerate(('synthetic', 'nearest', '2nd nearest')):
             draw.text((10 + column * width + i * pitch, 6), text, 'black', font)
     for k, images in enumerate(zip(synthetic, *np.moveaxis(neighbours, 1, 0))):
         x, y = 10 + k % columns * width, top + k // columns * height

@@ -12,6 +12,13 @@ LEARNT = 0.5  # share of its own training images that a trained classifier is at
 ABOVE = 0.02  # so much more than always naming the largest class is more than chance in the log
 AS_THEY_ARE = BASELINE, 'classical', 'logit_adjusted'  # arms in which classes have their shares
 HARDLY = 3  # test images of a class, with fewer of which it is hardly tested
+SEES = {  # the images of each arm's classifiers
+    'original': 'the real images', 'augmented': 'real and synthetic images',
+    'oversampled': 'real images, repeated until classes are even',
+    'classical': 'real images under RandAugment and cutout',
+    'augmented_classical': 'real and synthetic images under both',
+    'logit_adjusted': 'the real images, class frequencies corrected in the loss',
+    'synthetic_only': 'synthetic images alone'}
 
 
 def answer(result: Mapping) -> str:
@@ -25,7 +32,9 @@ def answer(result: Mapping) -> str:
 
 def claimed(said: str, found: Sequence[str]) -> str:
     """A verdict, with the `doubts` that were found about its arms."""
-    return f'Not yet a claim ({"; ".join(found)}). {said}' if found else said
+    if not found:
+        return said
+    return f'Not yet a claim ({"; ".join(found)}), but so far: {said[0].lower()}{said[1:]}'
 
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
@@ -101,7 +110,7 @@ def caution(result: Mapping) -> str:
     made = result.get('synthetic') or {}
     return ' '.join(filter(None, (
         _seeds(result['seeds']), _not_learnt(result), _alarmed(made), _blind(made), _unseen(made),
-        _untested(result), _hardly_tested(result), _no_control(result))))
+        _untested(result), _hardly_tested(result), _no_control(result), _next(result))))
 
 
 def _seeds(seeds: int) -> str:
@@ -111,7 +120,7 @@ def _seeds(seeds: int) -> str:
     if seeds == 1:
         said = ('With one seed the intervals know how test images vary, but not how trainings do: '
                 'another seed may say otherwise.')
-    return f'{said} A claim needs --config.classifier.seeds={CLAIM_SEEDS}.'
+    return f'{said} A claim needs {CLAIM_SEEDS}.'
 
 
 def _low(result: Mapping) -> dict[str, list[float]]:
@@ -202,16 +211,29 @@ def _tested(result: Mapping) -> tuple[list[int], str]:
 
 
 def _no_control(result: Mapping) -> str:
+    if not _uncontrolled(result):
+        return ''
+    return 'No control was run, and what is cheaper may give as much.'
+
+
+def _uncontrolled(result: Mapping) -> bool:
+    """Whether there is a gain, and no control that could have been run was."""
     pair = results.asked(result)
     if not pair or pair[1] != BASELINE or results.strongest_control(result['arms']):
-        return ''
+        return False
     gain = result['differences']['-'.join(pair)]
     gains = any(sign(gain[score]['ci95']) > 0 for score in results.DECIDING)
-    if not gains or not _controls(result):
-        return ''
-    arms = ','.join([*result['arms'], *_controls(result)])
-    return ('No control was run, and what is cheaper may give as much: the same command with '
-            f'--config.arms={arms} adds them.')
+    return gains and bool(_controls(result))
+
+
+def _next(result: Mapping) -> str:
+    """What to add to the command for an answer that can be believed more."""
+    add = []
+    if result['seeds'] < CLAIM_SEEDS:
+        add.append(f'--config.classifier.seeds={CLAIM_SEEDS}')
+    if _uncontrolled(result):
+        add.append(f'--config.arms={",".join([*result["arms"], *_controls(result)])}')
+    return f'To go on, add {" ".join(add)} to the command.' if add else ''
 
 
 def _controls(result: Mapping) -> Sequence[str]:
@@ -290,9 +312,7 @@ def evidence(result: Mapping) -> str:
     """
     clauses = []
     if pair := results.asked(result):
-        found = doubts(result, pair)
-        no_claim = f'not yet a claim ({"; ".join(found)}): ' if found else ''
-        clauses.append(no_claim + _beyond_chance(result, *pair))
+        clauses.append(_beyond_chance(result, *pair))
     made = result['synthetic'] or {}
     clauses += _quality(made)
     copies = made.get('copies') or {}
@@ -300,8 +320,8 @@ def evidence(result: Mapping) -> str:
                    for images in ('made', 'real_held_out'))
     if None not in (drawn, real):
         clauses.append(f'{percent(drawn)}% of the synthetic images drawn count as copies of '
-                       f'training images (dropped), and {percent(real)}% of real held-out ones, '
-                       'which are none')
+                       f'training images (dropped), and {percent(real)}% of real held-out images, '
+                       'all false alarms')
     seconds = list((result['seconds'] or {}).values())
     if seconds and None not in seconds:
         where = f' on {result["hardware"]}' if result['hardware'] else ''
@@ -335,10 +355,10 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
     adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
     found = [(1 if group['accuracy']['mean'] > 0 else -1, group['accuracy']['mean'],
               f'the classes with {images[name]} training images '
-              f'({points(group["accuracy"]["mean"])} points)')
+              f'(accuracy {points(group["accuracy"]["mean"])} points)')
              for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]
     found += [(_way(row), row['recall']['mean'],
-               f'{name} (recall {points(row["recall"]["mean"])} points, '
+               f'class {name} (recall {points(row["recall"]["mean"])}, '
                f'F1 {points(row["f1"]["mean"])})')
               for name, row in classes.items() if row['holm_p'] < 0.05]
     clauses = []
@@ -355,6 +375,9 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
     if few := sum(0 < count < least and not seen for count, seen in zip(counts, found)):
         said += (f' ({few} of {len(counts)} classes have under {least} {of}, too few for a change '
                  'in one of them to show by itself)')
+    gains = [row['f1']['mean'] for count, row in zip(counts, classes.values()) if count]
+    if gains:
+        said += f'; mean F1 is higher in {sum(x > 0 for x in gains)} of {len(gains)} classes'
     return said
 
 

@@ -102,7 +102,7 @@ def finished(tmp_path_factory):
 
 def test_page_is_whole_and_escaped(finished):
     page = Page((finished[0] / 'index.html').read_text('utf-8'))
-    assert 'Yes, augmented is better than original' in page.text
+    assert 'but so far: yes, augmented is better than original' in page.text
     for text in (*NAMES, 'ddim', '30.0%', 'Rejected: off class', '20.0%', '</pre><i>',
                  '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
@@ -228,11 +228,12 @@ def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
     answer = wording.answer(result)
     low = 'augmented has not learnt its images; oversampled has not learnt its images'
-    assert answer.startswith(f'Not yet a claim (2 seeds; {low}). ')
+    begins = f'Not yet a claim (2 seeds; {low}), but so far: y'
+    assert answer.startswith(begins)
     known = {arm: {'accuracy': {'per_seed': [0.9, 0.8]}} for arm in result['training']}
     clear = wording.answer(result | {'seeds': 5, 'training': known})
     assert clear.startswith(result['differences']['augmented-original']['verdict'])
-    assert answer.endswith(clear)
+    assert answer.removeprefix(begins) == clear.removeprefix('Y')
     known['classical'] = {'accuracy': {'per_seed': [0.1, 0.1]}}  # of which the answer says nothing
     found = result | {'seeds': 5, 'training': known}
     assert wording.answer(found) == clear and 'classical (10' in wording.caution(found)
@@ -472,7 +473,44 @@ def test_doubts_stand_with_every_verdict(finished):
     assert doubts['oversampled-original'] == ['2 seeds', 'oversampled has not learnt its images']
     markdown = (folder / 'report.md').read_text('utf-8')
     for pair, found in result['differences'].items():
-        assert f'- Not yet a claim ({"; ".join(doubts[pair])}). {found["verdict"]}' in markdown
+        said = f'{found["verdict"][0].lower()}{found["verdict"][1:]}'
+        assert f'- Not yet a claim ({"; ".join(doubts[pair])}), but so far: {said}' in markdown
+
+
+def test_a_difference_is_told_seed_by_seed_and_group_by_group(finished):
+    folder, result = finished
+    one, other = (result['arms'][arm]['accuracy']['per_seed'] for arm in ('augmented', 'original'))
+    by_seed = ', '.join(formats.points(a - b) for a, b in zip(one, other))
+    markdown = (folder / 'report.md').read_text('utf-8')
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    assert f'; by seed {by_seed} |' in markdown and f'accuracy by seed: {by_seed}' in page
+    groups = result['differences']['augmented-original']['groups']
+    adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
+    for group, p in zip(groups.values(), adjusted, strict=True):
+        text = f'{formats.change(group["accuracy"])}, p {formats.p_value(p)}'
+        assert text in markdown.replace('&lt;', '<')
+
+
+def test_every_arm_and_picture_is_explained_in_both_reports(finished):
+    folder, result = finished
+    markdown = (folder / 'report.md').read_text('utf-8').replace('\\', '')
+    page = Page((folder / 'index.html').read_text('utf-8')).text
+    assert wording.SEES.keys() == ARMS.keys()
+    for text in (markdown, page):
+        assert all(wording.SEES[arm] in text for arm in result['arms'])
+    captions = report._captions(result, ['original', 'augmented'])
+    assert {path.stem for path in folder.glob('*.png')} == captions.keys()
+    for caption, _ in captions.values():
+        assert f'*{caption}*' in markdown and caption in page
+
+
+def test_the_dose_says_to_what_it_fills(tmp_path):
+    given = arguments(tmp_path, original=0.3, augmented=0.9) | dict(
+        synthetic_counts=50 - COUNTS, quality=QUALITY)
+    report.write(tmp_path / 'even', **given)
+    assert ', which fill each to 50 |' in (tmp_path / 'even' / 'report.md').read_text('utf-8')
+    report.write(tmp_path / 'uneven', **given | dict(synthetic_counts=51 - COUNTS // 2))
+    assert 'which fill each' not in (tmp_path / 'uneven' / 'report.md').read_text('utf-8')
 
 
 def test_what_was_left_out_is_said(finished, tmp_path):
@@ -535,18 +573,22 @@ def test_the_evidence_says_where_it_gained_and_lost():
     groups = {'many': (-0.03, 0.01), 'medium': (0.02, 0.4), 'few': (0.04, 0.001)}
     classes = {'A': (0.2, 0.04), 'B': (0.3, 0.06), 'C': (-0.1, 0.01)}
     assert evidence(groups, classes) == (
-        'Augmented gained beyond chance on A (recall +20.0 points, F1 +10.0), the classes with at '
-        'most 25 training images (+4.0 points) and lost beyond chance on C (recall -10.0 points, '
-        'F1 -5.0), the classes with over 40 training images (-3.0 points).')
-    few = evidence(groups, classes, seeds=1)
-    assert few.startswith('Not yet a claim (1 seed): augmented gained beyond chance on A')
+        'Augmented gained beyond chance on class A (recall +20.0, F1 +10.0), the classes with at '
+        'most 25 training images (accuracy +4.0 points) and lost beyond chance on class C (recall '
+        '-10.0, F1 -5.0), the classes with over 40 training images (accuracy -3.0 points).')
+
+
+def test_the_evidence_counts_the_classes_whose_f1_rose():
+    classes = {'A': (0.2, 0.5), 'B': (0.1, 0.6), 'C': (-0.1, 0.7), 'D': (0.3, 1.0)}
+    own = {name: {'support': 9 * (name != 'D')} for name in classes}  # D has no test image
+    found = evidence(classes=classes, arms={'original': {'per_class': own}, 'augmented': {}})
+    assert found.endswith('; mean F1 is higher in 2 of 3 classes.')
 
 
 def test_a_class_that_is_only_named_more_often_has_not_gained():
     assert evidence(classes={'A': (0.2, 0.04), 'B': (0.1, 0.01), 'C': (-0.1, 0.01)}, wide=0.06) == (
-        'Augmented gained beyond chance on A (recall +20.0 points, F1 +10.0) and changed only the '
-        'recall beyond chance on B (recall +10.0 points, F1 +5.0), C (recall -10.0 points, '
-        'F1 -5.0).')
+        'Augmented gained beyond chance on class A (recall +20.0, F1 +10.0) and changed only the '
+        'recall beyond chance on class B (recall +10.0, F1 +5.0), class C (recall -10.0, F1 -5.0).')
 
 
 def test_the_evidence_counts_a_group_only_after_holm():
@@ -576,8 +618,8 @@ def test_the_evidence_leaves_out_what_is_unknown():
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
     assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
-                          'images (dropped), and 2.1% of real held-out ones, which are none; all '
-                          'of it took 1.1 minutes on 1 GPU.')
+                          'images (dropped), and 2.1% of real held-out images, all false alarms; '
+                          'all of it took 1.1 minutes on 1 GPU.')
     unknown = {'made': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
     assert 'cop' not in text and 'minutes' not in text
