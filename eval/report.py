@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval import figures, generative, metrics, results, statistics, wording
+from eval import captions, figures, generative, metrics, results, statistics, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import METRICS
 
@@ -133,11 +133,11 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
     return {
         'm': result, 'shown': shown, 'facts': results.jsonable(facts), 'metrics': METRICS,
         'generative': generative.MEASURES,
-        'notes': _notes(result['synthetic'] or {}, result['seeds']),
+        'notes': captions.tables(result['synthetic'] or {}, result['seeds']),
         'outcomes': _outcomes(result['synthetic'] or {}),
         'groups': _groups(result), 'images': wording.images(result), 'sees': wording.SEES,
         'by_seed': _by_seed(result), 'group_p': _group_p(result),
-        'captions': _captions(result, shown),
+        'captions': captions.pictures(result, shown),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],
         'judge': wording.judge(result['synthetic'] or {}),
@@ -181,54 +181,6 @@ def _group_p(result: Mapping) -> dict[str, dict[str, float]]:
     return {pair: dict(zip(found['groups'], statistics.holm(
         [group['accuracy']['p'] for group in found['groups'].values()]).tolist()))
         for pair, found in result['differences'].items()}
-
-
-def _captions(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Picture -> (what it shows and how to read it; what is in it, for who cannot see it)."""
-    sample = f'{plural(result["test_images"], "test image")}, {plural(result["seeds"], "seed")}'
-    arms, kinds = ' and '.join(shown), ' and synthetic' if result['synthetic'] else ''
-    return {
-        'class_counts': ('Training images of each class.', (
-            f'Bars: training images of each class, real{kinds}, largest class first. The class '
-            'table holds the numbers.')),
-        'sheet': ((
-            'Real training images (left) and accepted synthetic images (right) of the same class, '
-            'the classes with the fewest training images first.'),
-            'Sheet of images, one class a row: real on the left, synthetic on the right.'),
-        'rejected': ((
-            'Rejected synthetic images, one reason a row; below each the class that it was made '
-            'for. They are spread evenly over all that the reason rejected.'), (
-            'Sheet of rejected synthetic images, one row for each reason, with the number of '
-            'images that it rejected.')),
-        'per_class_f1': (f'F1 of each class, mean over seeds. {sample}.', (
-            f'F1 of each class under {arms}, sorted by training images. The table below holds the '
-            'numbers.')),
-        'confusion': ((
-            'Confusions, all seeds together, classes from the largest training class down. '
-            f'{sample}.'),
-            f'Confusion matrices of {arms}: share of each true class predicted as each class.'),
-        'reliability': ((
-            'Above: how often predictions of a confidence are right; below the dotted line they '
-            'are surer than they should be. Below: how many of the predictions have it. All seeds '
-            'together; bins of under 10 predictions have no dot.'), (
-            f'Reliability diagram of {arms}: share of right predictions by confidence, and the '
-            'share of images in each bin of confidence.')),
-        'copies': ((
-            'The synthetic images most like a copy, each beside its nearest and its second nearest '
-            'training image. Below: the ratio of the two distances (the lower, the more '
-            'suspicious), in pixels or in features of the judge, whether the image was kept, and '
-            'its class.'), (
-            'Synthetic images, each beside its two nearest training images, with the ratio of the '
-            'distances.')),
-        'classifier_curves': ((
-            'Loss of the classifiers, one line a seed: solid on validation images, dotted on '
-            'training batches, which hold other images in each arm: compare the solid ones.'),
-            'Training and validation loss of the classifiers by optimizer step.'),
-        'generator_curve': ((
-            'Loss of the diffusion model on training batches and validation images. That of '
-            'validation images may rise while the classes are still being learnt: the synthetic '
-            'images are judged by what follows from them.'),
-            'Loss of the diffusion model by optimizer step.')}
 
 
 def _changes(class_names, confusion) -> list[dict]:
@@ -282,55 +234,6 @@ def _made(result, train_counts, synthetic_counts, facts) -> list[tuple[str, str]
         'Hardware': result['hardware'], 'Versions': _listed(result['versions']),
         'Commit': result['commit'], 'Date': result['date']}
     return [(name, str(value)) for name, value in rows.items() if value not in (None, '')]
-
-
-def _notes(quality: Mapping, seeds: int) -> dict[str, str]:
-    """How to read the tables: tests, training, calibration and, if there are any, synthetic images.
-    """
-    chance = 'test images and of classifiers’ seeds' if seeds > 1 else 'test images'
-    p_of = 'twice the median of the seeds’ p-values' if seeds > 1 else 'one seed'
-    mixed = quality.get('until', 1) < 1
-    then = ' (real ones alone, in arms that had mixed them with synthetic ones)' if mixed else ''
-    notes = {'calibration': (
-        'The mean gap between confidence, the top probability, and the share of right predictions, '
-        'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
-        'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
-        'differences': (
-            f'An interval without zero: the choice of {chance} does not explain the difference. '
-            'It says nothing of another split or generator '
-            '(--sweep=configs/sweeps/replicates.py tries some).'),
-        'mcnemar': (
-            f'McNemar p: of the exact test, {p_of}, whether these very classifiers are right '
-            'equally often. It knows nothing of how seeds vary: where the two disagree, go by the '
-            'interval.'),
-        'training': (
-            'On its training images: the accuracy in the last tenth of training, mean over seeds, '
-            f'on the images seen then{then}, under dropout and what augmentation is set; under '
-            f'{100 * wording.LEARNT:.0f}% an arm was cut short, or its settings do not suit it.')}
-    if found := quality.get('generative'):
-        if found['synthetic_train']['kernel_distance'] is None:
-            notes['no_figures'] = (
-                f'No figures: only {found["images"]} synthetic images could be compared with as '
-                f'many validation images of their classes, and {generative.MIN_IMAGES} are the '
-                'least.')
-        notes['generative'] = (
-            f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
-            'classifier trained on this training split alone; not comparable with FID, which rests '
-            'on Inception features, nor with another run. Good is what real validation images '
-            'reach, the yardstick; the last column has none, and fewer images on either side. '
-            f'Compared are {found["images"]} synthetic and as many validation images, equally many '
-            f'in each of {found["classes"]} classes, and all training images of these. The '
-            'synthetic images were chosen by the judge in whose features they are measured, which '
-            'flatters them, the more the fewer passed.')
-    if quality.get('copies'):
-        ratio = (quality.get('thresholds') or {}).get('copy_ratio')
-        notes['copies'] = (
-            'A copy: its nearest training image, in pixels that of the image or of its mirror '
-            'image, is less than '
-            f'{"a set share" if ratio is None else f"{ratio:.3g} times"} as far away as its second '
-            'nearest. Accepted images have none by construction, as copies are dropped. For real '
-            'validation images, which copy nothing, the share is that of false alarms.')
-    return notes
 
 
 def _listed(values: Mapping | None) -> str:

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval import formats, generative, metrics, report, results, sheets, statistics, verdict, wording
+from eval import (
+    captions,
+    formats,
+    generative,
+    metrics,
+    report,
+    results,
+    sheets,
+    statistics,
+    verdict,
+    wording,
+)
 from generation import quality
 from train.arms import ARMS
 
@@ -498,9 +509,9 @@ def test_every_arm_and_picture_is_explained_in_both_reports(finished):
     assert wording.SEES.keys() == ARMS.keys()
     for text in (markdown, page):
         assert all(wording.SEES[arm] in text for arm in result['arms'])
-    captions = report._captions(result, ['original', 'augmented'])
-    assert {path.stem for path in folder.glob('*.png')} == captions.keys()
-    for caption, _ in captions.values():
+    found = captions.pictures(result, ['original', 'augmented'])
+    assert {path.stem for path in folder.glob('*.png')} == found.keys()
+    for caption, _ in found.values():
         assert f'*{caption}*' in markdown and caption in page
 
 
