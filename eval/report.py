@@ -24,6 +24,7 @@ REASONS = {  # of the quality check, in a few words
     'copy': 'a copy of a training image', 'duplicate': 'like another synthetic image',
     'off_class': 'the judge does not see its class', 'far': 'far from its class in feature space',
     'surplus': 'good, but its class was full'}
+_FLAG = re.compile(r"(--config[\w.=,']*[\w'])")
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
@@ -292,6 +293,18 @@ def _cell(text) -> Markup:
     return Markup(re.sub(r'([\\`*_|~$\[\]])', r'\\\1', str(escape(text)).replace('\n', ' ')))
 
 
+def _coded(text: str) -> Markup:
+    """HTML of a text, flags of the command line as code, which does not break within them."""
+    return Markup(_FLAG.sub(r'<code>\1</code>', str(escape(text))))
+
+
+def _coded_cell(text: str) -> Markup:
+    """`_cell` of a text but for its flags of the command line, which are code."""
+    parts = _FLAG.split(text)
+    return Markup('').join(Markup(f'`{part}`') if i % 2 else _cell(part)
+                           for i, part in enumerate(parts))
+
+
 @functools.cache
 def templates() -> jinja2.Environment:
     """The folder templates/, with the ways that numbers are written as filters."""
@@ -300,6 +313,7 @@ def templates() -> jinja2.Environment:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters.update(
         percent=percent, points=points, interval=interval, change=change, mean_std=mean_std,
-        p_value=p_value, number=number, plural=plural, cell=_cell, json=_json,
+        p_value=p_value, number=number, plural=plural, cell=_cell, json=_json, coded=_coded,
+        coded_cell=_coded_cell,
         base64=lambda png: base64.b64encode(png).decode())
     return environment
