@@ -45,7 +45,8 @@ def pictures(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]
             'distances.')),
         'classifier_curves': ((
             'Loss of the classifiers, one line a seed: solid on validation images, dotted on '
-            'training batches, which hold other images in each arm: compare the solid ones.'),
+            'training batches, whose images, augmentation or loss differ between arms. A loss also '
+            'counts how sure a classifier is: arms are compared by the tables above.'),
             'Training and validation loss of the classifiers by optimizer step.'),
         'generator_curve': ((
             'Loss of the diffusion model on training batches and validation images. That of '
@@ -58,25 +59,27 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
     """How to read the tables: tests, training, calibration and, if there are any, synthetic images.
     """
     chance = 'test images and of classifiers’ seeds' if seeds > 1 else 'test images'
-    p_of = 'twice the median of the seeds’ p-values' if seeds > 1 else 'one seed'
-    mixed = quality.get('until', 1) < 1
+    p_of = ('; twice the median of the seeds’ p-values. It knows nothing of how seeds vary: where '
+            'it disagrees with the interval of the accuracy, go by that') if seeds > 1 else ''
+    mixed = quality.get('until', 1) <= 0.9
     then = ' (real ones alone, in arms that had mixed them with synthetic ones)' if mixed else ''
     notes = {'calibration': (
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
         'differences': (
-            f'An interval without zero: the choice of {chance} does not explain the difference. '
-            'It says nothing of another split or generator '
+            f'An interval without zero: the choice of {chance} would rarely explain the '
+            'difference, about once in 20 such intervals. It says nothing of another split or '
+            'generator '
             '(--sweep=configs/sweeps/replicates.py tries some).'),
         'mcnemar': (
-            f'McNemar p: of the exact test, {p_of}, whether these very classifiers are right '
-            'equally often. It knows nothing of how seeds vary: where the two disagree, go by the '
-            'interval.'),
+            'McNemar p: an exact test of whether these very classifiers are right equally often'
+            f'{p_of}.'),
         'training': (
             'On its training images: the accuracy in the last tenth of training, mean over seeds, '
-            f'on the images seen then{then}, under dropout and what augmentation is set; under '
-            f'{100 * wording.LEARNT:.0f}% an arm was cut short, or its settings do not suit it.')}
+            f'on the images seen then{then}, under what dropout and augmentation are set. An arm '
+            f'of which a seed is under {100 * wording.LEARNT:.0f}% was cut short, or its settings '
+            'do not suit it.')}
     if found := quality.get('generative'):
         if found['synthetic_train']['kernel_distance'] is None:
             notes['no_figures'] = (
@@ -87,7 +90,7 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
             f'Measured in the {found["features"]} features of the judge, a {found["network"]} '
             'classifier trained on this training split alone; not comparable with FID, which rests '
             'on Inception features, nor with another run. Good is what real validation images '
-            'reach, the yardstick; the last column has none, and fewer images on either side. '
+            'reach, the yardstick; the last column, against validation images, has none. '
             f'Compared are {found["images"]} synthetic and as many validation images, equally many '
             f'in each of {found["classes"]} classes, and all training images of these. The '
             'synthetic images were chosen by the judge in whose features they are measured, which '

@@ -52,5 +52,7 @@ def number(value: float | None) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value to three decimals."""
+    """A p-value to three decimals, or four where three would not show that it is under 0.05."""
+    if p < 0.05 and f'{p:.3f}' == '0.050':
+        return f'{min(p, 0.0499):.4f}'
     return '< 0.001' if p < 0.001 else f'{p:.3f}'

@@ -17,14 +17,14 @@ from rich.text import Text
 
 from eval import captions, figures, generative, metrics, results, statistics, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
-from eval.results import METRICS
+from eval.results import BASELINE, METRICS
 
 REASONS = {  # of the quality check, in a few words
     'blank': 'too little contrast', 'saturated': 'too many extreme pixels',
     'copy': 'a copy of a training image', 'duplicate': 'like another synthetic image',
     'off_class': 'the judge does not see its class', 'far': 'far from its class in feature space',
     'surplus': 'good, but its class was full'}
-_FLAG = re.compile(r"(--config[\w.=,']*[\w'])")
+_FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
@@ -136,7 +136,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'generative': generative.MEASURES,
         'notes': captions.tables(result['synthetic'] or {}, result['seeds']),
         'outcomes': _outcomes(result['synthetic'] or {}),
-        'groups': _groups(result), 'images': wording.images(result), 'sees': wording.SEES,
+        'groups': _groups(result), 'images': wording.images(result), 'sees': _sees(result),
         'by_seed': _by_seed(result), 'group_p': _group_p(result),
         'captions': captions.pictures(result, shown),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
@@ -155,7 +155,7 @@ def _outcomes(quality: Mapping) -> list[tuple]:
     rows = [('Made', made, ''), ('Accepted', quality.get('accepted', 0), '')]
     reasons = dict(REASONS)
     if least := (quality.get('thresholds') or {}).get('min_relevance'):
-        reasons['off_class'] = f'the judge gives its class under {100 * least:.3g}%'
+        reasons['off_class'] = f'the judge gives its class a probability under {100 * least:.3g}%'
     rows += [(f'Rejected: {reason.replace("_", " ")}', count, reasons.get(reason, ''))
              for reason, count in quality.get('rejected', {}).items() if count]
     return [(name, count, count / made if made else None, why) for name, count, why in rows]
@@ -166,6 +166,14 @@ def _groups(result: Mapping) -> dict[str, dict]:
     own = next(iter(result['arms'].values()))['groups']
     return {group: {'bounds': words, **own[group]}
             for group, words in wording.bounds(result['groups']).items() if own[group]['classes']}
+
+
+def _sees(result: Mapping) -> dict[str, str]:
+    """arm -> what its classifiers see, and whether the settings make it another name of one."""
+    given = result.get('controls')
+    same = [arm for arm in results.CONTROLS if given is not None and arm not in given]
+    return {arm: f'{words}; by these settings as {BASELINE}' if arm in same else words
+            for arm, words in wording.SEES.items()}
 
 
 def _by_seed(result: Mapping) -> dict[str, str]:
@@ -213,7 +221,8 @@ def _made(result, train_counts, synthetic_counts, facts) -> list[tuple[str, str]
     if synthetic_counts is not None:
         dose = (f'{np.sum(synthetic_counts):,}, from {np.min(synthetic_counts):,} to '
                 f'{np.max(synthetic_counts):,} a class')
-        if len(whole := np.unique(train_counts + synthetic_counts)) == 1:
+        whole = np.unique(train_counts + synthetic_counts)
+        if len(whole) == 1 and synthetic_counts.any():
             dose += f', which fill each to {whole[0]:,}'
     dose_of_a_batch = None
     if 'share' in quality:

@@ -14,10 +14,10 @@ AS_THEY_ARE = BASELINE, 'classical', 'logit_adjusted'  # arms in which classes h
 HARDLY = 3  # test images of a class, with fewer of which it is hardly tested
 SEES = {  # the images of each arm's classifiers
     'original': 'the real images', 'augmented': 'real and synthetic images',
-    'oversampled': 'real images, repeated until classes are even',
+    'oversampled': 'the real images, those of rare classes repeated',
     'classical': 'real images under RandAugment and cutout',
-    'augmented_classical': 'real and synthetic images under both',
-    'logit_adjusted': 'the real images, class frequencies corrected in the loss',
+    'augmented_classical': 'real and synthetic images under RandAugment and cutout',
+    'logit_adjusted': 'the real images, rare classes made up for in the loss',
     'synthetic_only': 'synthetic images alone'}
 
 
@@ -27,14 +27,18 @@ def answer(result: Mapping) -> str:
     Begins with the `doubts` that forbid a claim.
     """
     about = *results.shown(result), _control(result)
-    return claimed(_answer(result), doubts(result, about) if result['differences'] else [])
+    found = doubts(result, about) if result['differences'] else []
+    if (pair := results.asked(result)) and pair[0] in results.CONTROLS:
+        said = claimed(result['differences']['-'.join(pair)]['verdict'], found)
+        return f'No arm that sees synthetic images was trained, so nothing is said of them. {said}'
+    return claimed(_answer(result), found)
 
 
 def claimed(said: str, found: Sequence[str]) -> str:
     """A verdict, with the `doubts` that were found about its arms."""
     if not found:
         return said
-    return f'Not yet a claim ({"; ".join(found)}), but so far: {said[0].lower()}{said[1:]}'
+    return f'Not yet a claim ({"; ".join(found)}). As it stands: {said[:1].lower()}{said[1:]}'
 
 
 def doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
@@ -52,11 +56,16 @@ def lasting_doubts(result: Mapping, arms: Collection[str | None]) -> list[str]:
     training images, RandAugment in one without the arm that has nothing else, and where more than
     a quarter of the classes have no test image."""
     found = [f'{arm} has not learnt its images' for arm in _low(result) if arm in arms]
-    arm, alone = results.ON_TOP
-    if arm in arms and alone not in result['arms'] and alone in _controls(result):
-        found.append(f'{alone}, the control of {arm}, was not run')
+    if _alone(result, arms):
+        found.append('{1}, the control of {0}, was not run'.format(*results.ON_TOP))
     untested, classes = len(_without_tests(result)), len(_classes(result))
     return found + [f'{untested} of {classes} classes untested'] * (untested > classes / 4)
+
+
+def _alone(result: Mapping, arms: Collection[str | None]) -> bool:
+    """Whether one of these has RandAugment besides, and the arm with it alone was not run."""
+    arm, alone = results.ON_TOP
+    return arm in arms and alone not in result['arms'] and alone in _controls(result)
 
 
 def _without_tests(result: Mapping) -> list[str]:
@@ -78,9 +87,6 @@ def _control(result: Mapping) -> str | None:
 def _answer(result: Mapping) -> str:
     if pair := results.asked(result):
         verdict, control = result['differences']['-'.join(pair)]['verdict'], _control(result)
-        if pair[0] in results.CONTROLS:
-            return ('No arm that sees synthetic images was trained, so nothing is said of them. '
-                    f'{verdict}')
         if not control:
             return verdict
         against = result['differences'][f'{CLAIM}-{control}']
@@ -102,7 +108,8 @@ def _answer(result: Mapping) -> str:
 def caution(result: Mapping) -> str:
     """Why to believe the answer less: few seeds, arms that hardly learnt, a generator seen to copy,
     a judge that knows no class, arms that know no image of some class, classes without test images,
-    a gain that nothing cheaper was compared with; '' if there is no reason.
+    a gain that nothing cheaper was compared with; at last what to do about it. '' if there is no
+    reason.
 
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `synthetic` and `training`; see
         `results.training`.
@@ -120,7 +127,7 @@ def _seeds(seeds: int) -> str:
     if seeds == 1:
         said = ('With one seed the intervals know how test images vary, but not how trainings do: '
                 'another seed may say otherwise.')
-    return f'{said} A claim needs {CLAIM_SEEDS}.'
+    return said
 
 
 def _low(result: Mapping) -> dict[str, list[float]]:
@@ -227,13 +234,23 @@ def _uncontrolled(result: Mapping) -> bool:
 
 
 def _next(result: Mapping) -> str:
-    """What to add to the command for an answer that can be believed more."""
-    add = []
+    """What to add to the command for an answer that can be believed more.
+
+    Nothing where an arm has yet to learn its images: more of it would say as little.
+    """
+    if not (pair := results.asked(result)) or {*pair}.intersection(_low(result)):
+        return ''
+    add, arms = [], [*result['arms']]
     if result['seeds'] < CLAIM_SEEDS:
         add.append(f'--config.classifier.seeds={CLAIM_SEEDS}')
     if _uncontrolled(result):
-        add.append(f'--config.arms={",".join([*result["arms"], *_controls(result)])}')
-    return f'To go on, add {" ".join(add)} to the command.' if add else ''
+        arms += _controls(result)
+    elif _alone(result, pair):
+        arms.append(results.ON_TOP[1])
+    if len(arms) > len(result['arms']):
+        add.append(f'--config.arms={",".join(arms)}')
+    claim = f', as a claim needs {CLAIM_SEEDS} seeds' if result['seeds'] < CLAIM_SEEDS else ''
+    return f'To go on, add {" ".join(add)} to the command{claim}.' if add else ''
 
 
 def _controls(result: Mapping) -> Sequence[str]:
@@ -319,9 +336,9 @@ def evidence(result: Mapping) -> str:
     drawn, real = ((copies.get(images) or {}).get('either')
                    for images in ('made', 'real_held_out'))
     if None not in (drawn, real):
+        of_real = f'{percent(real)}% of real held-out images do, all false alarms'
         clauses.append(f'{percent(drawn)}% of the synthetic images drawn count as copies of '
-                       f'training images (dropped), and {percent(real)}% of real held-out images, '
-                       'all false alarms')
+                       f'training images (dropped), {of_real if real else "no real held-out one"}')
     seconds = list((result['seconds'] or {}).values())
     if seconds and None not in seconds:
         where = f' on {result["hardware"]}' if result['hardware'] else ''
@@ -377,7 +394,9 @@ def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
                  'in one of them to show by itself)')
     gains = [row['f1']['mean'] for count, row in zip(counts, classes.values()) if count]
     if gains:
-        said += f'; mean F1 is higher in {sum(x > 0 for x in gains)} of {len(gains)} classes'
+        up, down = (sum(round(way * x, 9) > 0 for x in gains) for way in (1, -1))
+        said += (f'; under {arm} F1 is higher in {up} and lower in {down} of {len(gains)} classes, '
+                 'by however little')
     return said
 
 

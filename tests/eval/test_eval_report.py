@@ -113,7 +113,7 @@ def finished(tmp_path_factory):
 
 def test_page_is_whole_and_escaped(finished):
     page = Page((finished[0] / 'index.html').read_text('utf-8'))
-    assert 'but so far: yes, augmented is better than original' in page.text
+    assert 'As it stands: yes, augmented is better than original' in page.text
     for text in (*NAMES, 'ddim', '30.0%', 'Rejected: off class', '20.0%', '</pre><i>',
                  '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
@@ -239,7 +239,7 @@ def test_the_answer_names_the_strongest_control(finished):
     folder, result = finished
     answer = wording.answer(result)
     low = 'augmented has not learnt its images; oversampled has not learnt its images'
-    begins = f'Not yet a claim (2 seeds; {low}), but so far: y'
+    begins = f'Not yet a claim (2 seeds; {low}). As it stands: y'
     assert answer.startswith(begins)
     known = {arm: {'accuracy': {'per_seed': [0.9, 0.8]}} for arm in result['training']}
     clear = wording.answer(result | {'seeds': 5, 'training': known})
@@ -346,7 +346,7 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     page = Page((folder / 'index.html').read_text('utf-8')).text
     markdown = (folder / 'report.md').read_text('utf-8')
     assert said in page and said in markdown.replace('`', '')
-    assert ' add `--config.classifier.seeds=5` to the command.' in markdown
+    assert 'To go on, add' not in said  # before the arms have learnt
     scores = markdown.split('## Scores')[1].split('##')[0]
     assert [row.split('|')[-2].strip() for row in scores.splitlines() if row.startswith('| ')] == [
         'On its training images', '92.5', '50.0', '10.0']
@@ -486,7 +486,7 @@ def test_doubts_stand_with_every_verdict(finished):
     markdown = (folder / 'report.md').read_text('utf-8')
     for pair, found in result['differences'].items():
         said = f'{found["verdict"][0].lower()}{found["verdict"][1:]}'
-        assert f'- Not yet a claim ({"; ".join(doubts[pair])}), but so far: {said}' in markdown
+        assert f'- Not yet a claim ({"; ".join(doubts[pair])}). As it stands: {said}' in markdown
 
 
 def test_a_difference_is_told_seed_by_seed_and_group_by_group(finished):
@@ -508,12 +508,53 @@ def test_every_arm_and_picture_is_explained_in_both_reports(finished):
     markdown = (folder / 'report.md').read_text('utf-8').replace('\\', '')
     page = Page((folder / 'index.html').read_text('utf-8')).text
     assert wording.SEES.keys() == ARMS.keys()
-    for text in (markdown, page):
-        assert all(wording.SEES[arm] in text for arm in result['arms'])
+    scores = page[page.index('Scores') : page.index('Differences')]
+    for arm in result['arms']:
+        assert f'\n- {arm}: {wording.SEES[arm]}\n' in markdown and wording.SEES[arm] in scores
     found = captions.pictures(result, ['original', 'augmented'])
     assert {path.stem for path in folder.glob('*.png')} == found.keys()
     for caption, _ in found.values():
         assert f'*{caption}*' in markdown and caption in page
+
+
+@pytest.mark.parametrize('p, said', [(0.0004, '< 0.001'), (0.0404, '0.040'), (0.0496, '0.0496'),
+                                     (0.05, '0.050'), (0.049999, '0.0499'), (1.0, '1.000')])
+def test_a_p_value_under_the_line_looks_it(p, said):
+    assert formats.p_value(p) == said
+
+
+def test_what_comes_next_can_be_copied(tmp_path):
+    given = arguments(tmp_path, original=0.3, augmented=0.9)
+    given['class_names'] = [*NAMES[:3], '<i>|`` --config.x=1']  # of which there is no test image
+    result = report.write(tmp_path / 'report', **given)
+    flags = '--config.classifier.seeds=5', (
+        f'--config.arms=original,augmented,{",".join(results.CONTROLS)}')
+    assert wording.caution(result).endswith(
+        f'To go on, add {" ".join(flags)} to the command, as a claim needs 5 seeds.')
+    html = (tmp_path / 'report' / 'index.html').read_text('utf-8')
+    assert not {'b', 'i'} & Page(html).tags
+    assert all(f'<code>{flag}</code>' in html for flag in flags)
+    markdown = (tmp_path / 'report' / 'report.md').read_text('utf-8')
+    assert all(f'`{flag}`' in markdown for flag in flags)
+    assert '&lt;i&gt;\\|\\`\\` `--config.x=1`' in markdown
+    arm = {'seeds': 2, 'arms': {'original': {}}, 'differences': {}, 'training': {}}
+    assert 'To go on' not in wording.caution(arm)  # with nothing to compare
+    both = {'accuracy': {'mean': 0.1, 'ci95': [0.05, 0.2]}, 'macro_f1': {'mean': 0, 'ci95': [0, 0]}}
+    on_top = arm | {'seeds': 5, 'differences': {'augmented_classical-original': both}, 'arms': {
+        name: {'macro_f1': {'mean': 0.5}} for name in ('original', 'augmented_classical',
+                                                       'oversampled')}}
+    assert wording.caution(on_top) == ('To go on, add --config.arms=original,augmented_classical,'
+                                       'oversampled,classical to the command.')
+
+
+@pytest.mark.parametrize('until, said', [(0.9, True), (1.0, False)])
+def test_the_table_s_notes_say_what_the_settings_make_true(until, said):
+    notes = captions.tables({'until': until}, 1)
+    assert ('real ones alone' in notes['training']) == said
+    assert notes['mcnemar'].endswith('right equally often.')
+    assert 'go by that' in captions.tables({}, 2)['mcnemar']
+    outcomes = report._outcomes(QUALITY | {'thresholds': {'min_relevance': 0.02}})
+    assert 'under 2%' in next(row for row in outcomes if 'off class' in row[0])[3]
 
 
 def test_the_dose_says_to_what_it_fills(tmp_path):
@@ -594,7 +635,11 @@ def test_the_evidence_counts_the_classes_whose_f1_rose():
     classes = {'A': (0.2, 0.5), 'B': (0.1, 0.6), 'C': (-0.1, 0.7), 'D': (0.3, 1.0)}
     own = {name: {'support': 9 * (name != 'D')} for name in classes}  # D has no test image
     found = evidence(classes=classes, arms={'original': {'per_class': own}, 'augmented': {}})
-    assert found.endswith('; mean F1 is higher in 2 of 3 classes.')
+    said = '; under augmented F1 is higher in {} and lower in {} of 3 classes, by however little.'
+    assert found.endswith(said.format(2, 1))
+    classes['B'] = (2e-17, 1.0)  # as seeds of +1/3 and -1/3 leave it
+    found = evidence(classes=classes, arms={'original': {'per_class': own}, 'augmented': {}})
+    assert found.endswith(said.format(1, 1))
 
 
 def test_a_class_that_is_only_named_more_often_has_not_gained():
@@ -630,7 +675,7 @@ def test_the_evidence_leaves_out_what_is_unknown():
     known = evidence(synthetic={'copies': copies}, hardware='1 GPU',
                      seconds={'data': 6.0, 'generator': 60.0})
     assert known.endswith('; 1.3% of the synthetic images drawn count as copies of training '
-                          'images (dropped), and 2.1% of real held-out images, all false alarms; '
+                          'images (dropped), 2.1% of real held-out images do, all false alarms; '
                           'all of it took 1.1 minutes on 1 GPU.')
     unknown = {'made': {'either': 0.0}, 'real_held_out': {'either': None}}
     text = evidence(synthetic={'copies': unknown}, seconds={'data': 6.0, 'generator': None})
