@@ -74,7 +74,7 @@ def test_a_run_ends_with_its_report(finished):
     assert metrics['differences'].keys() == {'augmented-original'}
     assert metrics['synthetic']['accepted'] > 0 and metrics['steps'] == 40
     assert '<html' in (report / 'index.html').read_text('utf-8')
-    verdict = metrics['differences']['augmented-original']['verdict']
+    verdict = metrics['differences']['augmented-original']['verdict'][1:]  # which may not begin it
     assert verdict in (report / 'report.md').read_text('utf-8')
     assert verdict in ' '.join(output.split())
     assert output.startswith('On ') and ' x cpu (' in output.splitlines()[0]
