@@ -146,7 +146,7 @@ class Runner:
         try:
             with parallel.memory_errors():
                 work(unfinished)
-            if not works:
+            if not works and parallel.is_main():  # others may be late, and it gone
                 begun['files'] = sorted(path.name for path in unfinished.iterdir())
         except Lost as error:
             for folder in self.folders.values():
