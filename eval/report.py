@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval import captions, figures, generative, metrics, results, statistics, wording
+from eval import captions, figures, generative, metrics, results, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import BASELINE, METRICS
 
@@ -137,7 +137,9 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'notes': captions.tables(result['synthetic'] or {}, result['seeds']),
         'outcomes': _outcomes(result['synthetic'] or {}),
         'groups': _groups(result), 'images': wording.images(result), 'sees': _sees(result),
-        'by_seed': _by_seed(result), 'group_p': _group_p(result),
+        'by_seed': _by_seed(result),
+        'group_p': {pair: wording.group_p(found['groups'])
+                    for pair, found in result['differences'].items()},
         'captions': captions.pictures(result, shown),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],
@@ -183,13 +185,6 @@ def _by_seed(result: Mapping) -> dict[str, str]:
         one, other = (result['arms'][arm]['accuracy']['per_seed'] for arm in pair.split('-'))
         found[pair] = ', '.join(points(a - b) for a, b in zip(one, other, strict=True))
     return found
-
-
-def _group_p(result: Mapping) -> dict[str, dict[str, float]]:
-    """arm-arm -> group -> the p-value of its accuracy, adjusted by Holm over the groups."""
-    return {pair: dict(zip(found['groups'], statistics.holm(
-        [group['accuracy']['p'] for group in found['groups'].values()]).tolist()))
-        for pair, found in result['differences'].items()}
 
 
 def _changes(class_names, confusion) -> list[dict]:

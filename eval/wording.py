@@ -365,15 +365,21 @@ def bounds(limits: Mapping) -> dict[str, str]:
     return {'many': f'over {many}', 'medium': f'{few + 1} to {many}', 'few': f'at most {few}'}
 
 
+def group_p(groups: Mapping[str, Mapping]) -> dict[str, float]:
+    """Group -> the p-value of its difference in accuracy, adjusted by Holm over the groups."""
+    p = statistics.holm([group['accuracy']['p'] for group in groups.values()])
+    return dict(zip(groups, p.tolist(), strict=True))
+
+
 def _beyond_chance(result: Mapping, arm: str, other: str) -> str:
     """The groups whose accuracy and classes whose recall `arm` changed, the largest each way."""
     difference, images = result['differences'][f'{arm}-{other}'], bounds(result['groups'])
     groups, classes = difference['groups'], difference['per_class']
-    adjusted = statistics.holm([group['accuracy']['p'] for group in groups.values()])
+    adjusted = group_p(groups)
     found = [(1 if group['accuracy']['mean'] > 0 else -1, group['accuracy']['mean'],
               f'the classes with {images[name]} training images '
               f'(accuracy {points(group["accuracy"]["mean"])} points)')
-             for (name, group), p in zip(groups.items(), adjusted) if p < 0.05]
+             for name, group in groups.items() if adjusted[name] < 0.05]
     found += [(_way(row), row['recall']['mean'],
                f'class {name} (recall {points(row["recall"]["mean"])}, '
                f'F1 {points(row["f1"]["mean"])})')

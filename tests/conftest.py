@@ -42,9 +42,14 @@ def clean_env():
 
 
 @pytest.fixture(scope='session')
-def forks(clean_env):
+def env(clean_env):
+    """That, and code that is compiled in less time and runs in more."""
+    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
+
+
+@pytest.fixture(scope='session')
+def forks(env):
     """(commands, at_once=1) -> what `forked.main` returns of each, with all that a run imports."""
-    env = clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
     later = 'sklearn.datasets', 'matplotlib.figure', 'matplotlib.backends.backend_agg'
     with forked.program(env, ROOT, *later) as run:
         yield run

@@ -48,11 +48,6 @@ def changed(before, after):
 
 
 @pytest.fixture(scope='module')
-def env(clean_env):
-    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-
-
-@pytest.fixture(scope='module')
 def finished(once, tmp_path_factory, env):
     """(run folder, output) of a copy of a run that was never interrupted."""
 

@@ -28,11 +28,6 @@ GLOO = re.compile(
 )
 
 
-@pytest.fixture(scope='module')
-def env(clean_env):
-    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-
-
 def flags(workdir, count=2, joined=True, last=(), **changes):
     """The flags of so many processes, of two devices each if nothing else is said.
 

@@ -34,11 +34,6 @@ CHOSEN = SHORT | {
 
 
 @pytest.fixture(scope='module')
-def env(clean_env):
-    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-
-
-@pytest.fixture(scope='module')
 def sweep(once, tmp_path_factory, env):
     """(folder, flags, output) of a copy of a sweep that was killed once and run again."""
 

@@ -6,11 +6,6 @@ from benchmarks import small_run
 from train import runs
 
 
-@pytest.fixture(scope='module')
-def env(clean_env):
-    return clean_env | {'XLA_FLAGS': '--xla_backend_optimization_level=0'}
-
-
 @pytest.fixture(scope='session')
 def folder(once, tmp_path_factory, again):
     """A finished run of two classifiers an arm, a copy a worker: change copies of that."""
