@@ -113,7 +113,7 @@ def get_config():
     k.steps = 3000  # optimizer steps, in every arm
     k.batch_size = 64  # over all devices and hosts
     k.optimizer = 'adam'  # adam | sgd (momentum 0.9)
-    k.learning_rate = 1e-3
+    k.learning_rate = 1e-3  # at its highest
     k.weight_decay = 0.0  # adam: decoupled (AdamW); sgd: in the gradient; 0: off
     k.warmup_steps = 0  # in which the learning rate rises from 0
     k.cosine_decay = True  # of the learning rate, to 0 at the last step

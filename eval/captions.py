@@ -33,7 +33,7 @@ def pictures(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]
         'reliability': ((
             'Above: how often predictions of a confidence are right; below the dotted line they '
             'are surer than they should be. Below: how many of the predictions have it. All seeds '
-            'together; bins of under 10 predictions have no dot.'), (
+            f'together; bins of under 10 predictions have no dot. {sample}.'), (
             f'Reliability diagram of {arms}: share of right predictions by confidence, and the '
             'share of images in each bin of confidence.')),
         'copies': ((

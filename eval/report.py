@@ -24,6 +24,8 @@ REASONS = {  # of the quality check, in a few words
     'copy': 'a copy of a training image', 'duplicate': 'like another synthetic image',
     'off_class': 'the judge does not see its class', 'far': 'far from its class in feature space',
     'surplus': 'good, but its class was full'}
+_SELECTED = {'last': 'those of the last step',
+             'best_validation_loss': 'those of the lowest loss on validation images'}
 _FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 
 
@@ -42,9 +44,9 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         rows of each metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a
         PNG of rejected ones; training, validation: what each arm reached there, by the functions
         of these names in `results`; clusters: int [N], which test images belong together, see
-        `statistics`; facts: `seeds`, `steps`, `duplicates`, `unusable` and `ignored` (files),
-        `ungrouped` (images in whose names nothing groups them), `controls` (that could be run),
-        `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        `statistics`; facts: `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored`
+        (files), `ungrouped` (images in whose names nothing groups them), `controls` (that could be
+        run), `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     start = time.monotonic()
@@ -227,6 +229,7 @@ def _made(result, train_counts, synthetic_counts, facts) -> list[tuple[str, str]
     rows = {
         'Seeds': ', '.join(map(str, facts['seeds'])),
         'Steps of a classifier': result['steps'] and f'{result["steps"]:,}',
+        'Weights of a classifier': _SELECTED.get(facts.get('select')),
         'Synthetic images used': dose,
         'Synthetic share of a batch': dose_of_a_batch,
         'Loss weight of a synthetic image (of a real one: 1)': quality.get('weight'),

@@ -50,6 +50,7 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         checkpoints.require_utf8(path or '', f'--{name}')
     run = runs.open_run(checkpoint)
     parallel.set_up(run.config.cpu_devices)
+    say(f'On {parallel.describe()}')
     names = {
         'predict': f'predictions_{run.arm}.csv', 'evaluate': f'evaluation_{run.arm}.json',
         'sample': 'samples',

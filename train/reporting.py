@@ -63,6 +63,7 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test'),
         facts={
             'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
+            'select': config.classifier.select,
             'duplicates': {
                 'groups': len(parts.duplicates), 'across_splits': len(parts.leaks),
                 'parted': sum(entry['parted'] for entry in parts.leaks),

@@ -221,8 +221,8 @@ def sample(run, out, *, classes=(), count=8, first_seed=FIRST_SEED, guidance=Non
         images = draw(run, labels, seeds, update, **other)
     for image, label, seed in zip(images, labels, seeds, strict=True):
         path = out / export.safe_name(names[label]) / f'{seed:08d}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        with disk.atomic_write(path) as unfinished:
+            Image.fromarray(image).save(unfinished, 'PNG')
     rows = {
         names[label]: [
             (f'…{seeds[i] % 10**4:04d}', images[i])
@@ -230,7 +230,8 @@ def sample(run, out, *, classes=(), count=8, first_seed=FIRST_SEED, guidance=Non
         ]
         for label in chosen
     }
-    (out / 'sheet.png').write_bytes(sheets.named(rows))
+    with disk.atomic_write(out / 'sheet.png') as unfinished:
+        unfinished.write_bytes(sheets.named(rows))
     return len(images)
 
 
