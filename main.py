@@ -17,7 +17,7 @@ if __name__ == '__main__':
 
     from train import hugepages
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, until `run` has work to save
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, until a run begins
     hugepages.ask()
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of the start
 
@@ -34,7 +34,7 @@ from ml_collections import config_flags
 
 from configs import sweeps
 from configs.check import check, require_fields
-from configs.default import absolute
+from configs.default import LISTS, absolute
 from data import cache, splits
 from train import (
     arms,
@@ -103,7 +103,6 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above: how many there are.')
 _PROCESS = flags.DEFINE_integer('process_id', None, 'As above: which of them this is, from 0.')
-LISTS = 'arms', 'trackers'  # fields that hold names
 
 
 def run(config, workdir, command, rerun=False, shared=None):
@@ -134,9 +133,9 @@ def run(config, workdir, command, rerun=False, shared=None):
         runs.refuse_leaks(config, folder)
 
     drawn = images  # the digest of what an arm with synthetic images builds on
-    trained = {
+    trained = {  # seed by seed, so that a run cut short has whole pairs of arms
         (arm, seed): classifying.depends(config, parts, arm, seed)
-        for arm, seed in itertools.product(config.arms, arms.seeds(config.classifier))
+        for seed, arm in itertools.product(arms.seeds(config.classifier), config.arms)
     }
 
     def refuse_changed(synthetic, after):
@@ -145,7 +144,7 @@ def run(config, workdir, command, rerun=False, shared=None):
                 stage.refuse_changed(arms.stage(arm, seed), after=[after], **depends)
 
     refuse_changed(synthetic=False, after=images)  # before the hours of stages it does not need
-    synthetic_folder = generator_folder = None
+    synthetic_folder = None
     if any(arms.ARMS[arm].synthetic for arm in config.arms):
         judge_folder, judge = stage.run(
             'judge', lambda out: judging.train_judge(out, config, parts),
@@ -171,21 +170,20 @@ def run(config, workdir, command, rerun=False, shared=None):
         return synthetic_folder and synthesizing.read_synthetic(synthetic_folder)
 
     refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
-    folders, classifiers = {}, []
+    classifiers = []
     for (arm, seed), depends in trained.items():
-        folder, classifier = stage.run(
+        _, classifier = stage.run(
             arms.stage(arm, seed),
             lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
                 out, config, parts, synthetic(), arm, seed),
             after=[drawn if arms.ARMS[arm].synthetic else images], **depends,
         )
-        folders.setdefault(arm, []).append(folder)
         classifiers.append(classifier)
 
     folder, _ = stage.run(
         'report',
-        lambda out: reporting.write(out, config, parts, synthetic(), synthetic_folder,
-                                    folders, generator_folder, stage.seconds, command),
+        lambda out: reporting.write(
+            out, config, parts, synthetic(), stage.folders, stage.seconds, command),
         after=[data, drawn, *classifiers], cheap=True, alone=True,
         **reporting.depends(config, trained),
     )

@@ -9,6 +9,8 @@ import pathlib
 
 import ml_collections
 
+LISTS = 'arms', 'trackers'  # fields that hold names
+
 
 def get_config():
     """The fields and defaults that every config starts from."""

@@ -100,7 +100,7 @@ def rand_augment(keys, images, *, ops, magnitude, cutout):
             jnp.round((image + 1) * 127.5), (which, strength),
         )
         rows, columns = (
-            _around(jnp.floor(v * side), round(cutout * side), side)
+            _around(jnp.floor(v * side), whole_pixels(cutout, side), side)
             for v, side in zip(u[2 * ops :], image.shape)
         )
         hidden = rows[:, None, None] & columns[None, :, None]

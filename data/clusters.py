@@ -22,9 +22,9 @@ def find(names, labels, pattern, copies, split):
     if groups is not None:
         links += [(row, first.setdefault(group, row)) for row, group in enumerate(groups)]
     counts = np.bincount(labels)
-    row_of = {f'{split}:{name}': row for row, name in enumerate(names)}
+    row_of = {name: row for row, name in enumerate(names)}
     for entry in copies:
-        rows = [row_of[name] for name in entry['names'] if name in row_of]
+        rows = splits.rows_in(split, entry, row_of)
         if len(rows) > 1 and splits.is_one_picture(entry, len(rows), counts[labels[rows[0]]]):
             links += [(row, rows[0]) for row in rows]
     if not links:

@@ -46,7 +46,7 @@ def decode(data, name, image_size):
             pixels = image.width * image.height
         with _room(pixels):
             return _to_square(image, image_size)
-    except BadImage:
+    except (BadImage, MemoryError):  # of the latter no image is to blame
         raise
     except Image.UnidentifiedImageError as error:
         raise BadImage(name, 'not a JPEG, PNG, WebP or BMP image') from error

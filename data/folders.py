@@ -1,6 +1,7 @@
 """Class folders and zips of them: which files are images, of which class, and their bytes."""
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -17,6 +18,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.bmp')
 PARTS = ('train', 'training', 'test', 'testing', 'val', 'valid', 'validation')
 LEFT_BEHIND = ('Thumbs.db', 'desktop.ini', 'Icon\r')
 MAX_FILE_BYTES = 2**28
+_PASSING = errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE  # no fault of a file's
 
 
 def open_folder(root, image_size, class_names=None):
@@ -290,6 +292,10 @@ def _read_member(root, version, paths, i):
         if size <= MAX_FILE_BYTES:
             with turn:
                 return read()
+    except MemoryError:
+        raise
     except Exception as error:  # zipfile raises RuntimeError for a password, zlib.error, ...
+        if getattr(error, 'errno', None) in _PASSING:
+            raise
         raise BadImage(path, f'cannot be read ({error})') from error
     raise BadImage(path, f'{size} bytes is over the limit of {MAX_FILE_BYTES}')

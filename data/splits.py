@@ -87,9 +87,7 @@ class Splits:
         counts = self.train_counts
         row_of = {name: row for row, name in enumerate(self.train.names)}
         for entry in self.duplicates:
-            moved = entry['action'].startswith(MOVED)
-            rows = [row_of[name] for split, name in _members(entry)
-                    if (moved or split == 'train') and name in row_of]
+            rows = rows_in('train', entry, row_of)
             if is_one_picture(entry, len(rows), counts[self.train.labels[rows]].max(initial=0)):
                 again[rows[1:]] = True
         return again
@@ -278,6 +276,13 @@ def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
 def _members(record):
     """[[split, name of the file]] of a group of copies, as `part_duplicates` found them."""
     return [name.split(':', 1) for name in record['names']]
+
+
+def rows_in(split, record, row_of):
+    """Rows of the images of a record of copies that lie in the split now; row_of: {name: row}."""
+    moved = split == 'train' and record['action'].startswith(MOVED)
+    return [row_of[name] for own, name in _members(record)
+            if (moved or own == split) and name in row_of]
 
 
 def is_one_picture(record, count, most):

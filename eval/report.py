@@ -30,10 +30,10 @@ _FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
-          synthetic_counts: np.ndarray | None, groups: Mapping[str, int],
-          predictions: Mapping[str, Sequence[Path]], quality: Mapping | None,
-          curves: Mapping[str, Sequence[list[dict]]], training: Mapping, sheet: Path | None,
-          facts: Mapping, copies: Path | None = None, rejected: bytes | None = None,
+          groups: Mapping[str, int], predictions: Mapping[str, Sequence[Path]],
+          curves: Mapping[str, Sequence[list[dict]]], training: Mapping, facts: Mapping,
+          synthetic_counts: np.ndarray | None = None, quality: Mapping | None = None,
+          sheet: Path | None = None, copies: Path | None = None, rejected: bytes | None = None,
           validation: Mapping | None = None, clusters: np.ndarray | None = None) -> dict:
     """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
 

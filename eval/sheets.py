@@ -98,7 +98,9 @@ def named(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 6
 
 def _tile_side(image_side: int, tile: int) -> int:
     """Whole multiples of a small image, so that every pixel stays a square; large ones shrink."""
-    return image_side * round(tile / image_side) if image_side <= tile else 2 * tile
+    if image_side <= tile:
+        return image_side * round(tile / image_side)
+    return min(image_side, 2 * tile)
 
 
 def _enlarged(pixels: np.ndarray, side: int) -> Image.Image:

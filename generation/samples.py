@@ -48,7 +48,8 @@ def make_watch(folder, draw, judge, reference, distance, *, num_classes, each, f
         if parallel.is_main():
             path = pathlib.Path(folder) / 'samples' / f'step_{step:08d}.png'
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(sheet(images, min(num_classes, COLUMNS))).save(path)
+            shown = images[labels < COLUMNS]
+            Image.fromarray(sheet(shown, min(num_classes, COLUMNS))).save(path)
         probabilities, features = judge(images, labels)
         row = {
             'sample_copy_rate': copy_rate(images),

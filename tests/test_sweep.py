@@ -175,15 +175,19 @@ def test_a_file_that_another_job_replaces_leaves_the_pages(sweep, tmp_path, monk
     assert (workdir / 'report' / 'sweep.md').read_bytes() == before
 
 
-def test_a_damaged_file_keeps_no_other_run_from_being_done(sweep, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name, problem', [
+    ('predictions.npz', 'predictions.npz is damaged'), ('metrics.json', 'Expecting')])
+def test_a_damaged_file_keeps_no_other_run_from_being_done(
+    sweep, tmp_path, monkeypatch, name, problem
+):
     workdir = shutil.copytree(sweep[0], tmp_path / 'run', symlinks=True)
-    for path in (workdir / 'shared' / 'classifiers').rglob('predictions.npz'):
-        path.write_bytes(b'half')
+    for path in workdir.rglob(name):
+        path.write_bytes(b'{')
     said = []
     monkeypatch.setattr(sweeping, 'say', said.append)
     points = sweeps.read(str(sweep[0].parent / 'five.py'))
     assert sweeping.update_leaderboard(workdir, points) == []
-    assert 'left as it was: ' in said[0] and 'predictions.npz is damaged' in said[0]
+    assert 'left as it was: ' in said[0] and problem in said[0]
 
 
 def test_other_hardware_does_not_begin_a_sweep_anew(sweep, monkeypatch):

@@ -1,7 +1,7 @@
 """What makes an arm: the images its classifier sees and the fields of config.classifier it sets.
 
-All else is the same in every arm. A new arm is an entry of `ARMS`; a new control also one of
-`eval.results.CONTROLS`.
+All else is the same in every arm. A new arm is an entry of `ARMS` and `eval.wording.SEES`; a new
+control also one of `eval.results.CONTROLS`; docs/extend.md says what else may be due.
 """
 
 import dataclasses

@@ -7,9 +7,10 @@ import dataclasses
 
 import numpy as np
 
-from eval import predict
-from train import arms, classifier, loop, runs, synthesizing
-from train.progress import progress
+from eval import predict, results
+from eval.formats import percent
+from train import arms, classifier, loop, parallel, runs, synthesizing
+from train.progress import progress, say
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
@@ -27,6 +28,10 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
             'config.classifier.learning_rate'
         )
     predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
+    if parallel.is_main():
+        rows = results.read_log(folder / 'metrics.jsonl')
+        found = results.validation({arm: [rows]}, config.classifier.select)[arm]['accuracy']
+        say(f'  {arm} seed {seed}: {percent(found["mean"])}% of the validation images right')
 
 
 def train_classifier(folder, config, parts, synthetic, arm, seed):

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from configs import augmented, auto, sweeps
 from configs.check import check
-from configs.default import flat
+from configs.default import LISTS, flat
 from data import clusters, splits
 from eval.formats import plural
 from generation import synthesize
@@ -64,7 +64,7 @@ def examine(config, workdir, given, program):
         and name.startswith(('arms', 'data.', 'splits.'))
     }
     flags |= given | ({'data.on_bad_image': 'skip'} if parts.bad_images else {})
-    flags |= {name: ','.join(config[name]) for name in ('arms', 'trackers') if name in flags}
+    flags |= {name: ','.join(config[name]) for name in LISTS if name in flags}
     auto_config = pathlib.PurePath(program).parent / 'configs' / 'augmented.py'
     words = [program, f'--config={auto_config}:auto', f'--workdir={workdir}']
     say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())

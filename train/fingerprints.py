@@ -7,6 +7,7 @@ import ast
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -56,11 +57,18 @@ def read_code(folders):
     Not what an editor hides there, nor texts that lie beside a user's images.
     """
     texts = {}
-    for file in sorted(file for folder in folders for file in folder.rglob('[!.]*.*')):
+    for file in sorted(itertools.chain(*map(_shown, folders))):
         if file.suffix == '.py' or file.suffix in _TEXTS and file.parent.name == 'templates':
             text = file.read_text('utf-8')
             texts[file] = _bare(text) if file.suffix == '.py' else text
     return texts
+
+
+def _shown(folder):
+    """Its files, also deeper in it, but for what is hidden."""
+    for file in folder.rglob('*.*'):
+        if not any(part.startswith('.') for part in file.relative_to(folder).parts):
+            yield file
 
 
 def _bare(source):

@@ -87,10 +87,10 @@ def load(folder, steps=None):
         ValueError: it holds a classifier.
     """
     state = checkpoints.load(folder / 'checkpoints', steps)
-    if kept := state_lib.best(state):
-        return kept['params'], int(kept['step'])
     if 'ema' not in state:
         raise ValueError(f'{folder} holds no generator')
+    if kept := state_lib.best(state):
+        return kept['params'], int(kept['step'])
     return state['ema'], int(state['step'])
 
 

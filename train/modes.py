@@ -7,7 +7,7 @@ from eval import report, results, wording
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
-from train import checkpoints, disk, parallel, reuse, runs
+from train import checkpoints, disk, parallel, reuse, runs, stages
 from train.progress import say, show
 
 MODES = ('predict', 'evaluate', 'sample', 'export')
@@ -51,8 +51,11 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     run = runs.open_run(checkpoint)
     parallel.set_up(run.config.cpu_devices)
     say(f'On {parallel.describe()}')
+    one = '' if len(run.seeds) == run.config.classifier.seeds else f'_seed_{run.seeds[0]}'
+    on = '' if split == 'test' else f'_{split}'
     names = {
-        'predict': f'predictions_{run.arm}.csv', 'evaluate': f'evaluation_{run.arm}.json',
+        'predict': f'predictions_{run.arm}{one}.csv',
+        'evaluate': f'evaluation_{run.arm}{one}{on}.json',
         'sample': 'samples',
         'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
     }
@@ -95,12 +98,13 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
 
 def _say_if_worse(run):
     """Says so if the run's report found that its arm is worse than the baseline."""
-    pair = disk.read_json(run.folder / 'report' / 'metrics.json')
+    folder = stages.places(run.folder).get('report')  # of these very classifiers, or none
+    found = disk.read_json(folder / 'metrics.json') if folder else {}
     for key in ('differences', f'{run.arm}-original'):
-        found = pair.get(key)
-        pair = found if isinstance(found, dict) else {}
-    said = pair.get('verdict', '')
+        found = found.get(key)
+        found = found if isinstance(found, dict) else {}
+    said = found.get('verdict', '')
     if said.startswith('No, '):  # 'No difference ...' is none
-        said = wording.claimed(said, pair.get('doubts', ()))
+        said = wording.claimed(said, found.get('doubts', ()))
         say(f'  Its report says: {said} For original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')

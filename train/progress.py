@@ -34,7 +34,6 @@ def duration(seconds):
 
 def leave(status, message=None):
     """Ends the process at once, with a last line for the user if any; nothing is cleaned up."""
-    _console.show_cursor()  # which a bar has hidden
     if message:
         say(message)
     sys.stdout.flush()
@@ -62,6 +61,7 @@ def progress(label):
     with bars.Progress(
         *columns, console=_console, transient=True, speed_estimate_period=RECENT
     ) as bar:
+        _console.show_cursor()  # which the bar hides: Ctrl-C may end the process in it
         task = bar.add_task(label, total=None, values='')
 
         def update(done, total, **values):

@@ -1,6 +1,5 @@
 """What the stage `report` puts together, from the files of the stages before it."""
 
-import itertools
 import json
 
 import numpy as np
@@ -14,51 +13,30 @@ from train.progress import say, show
 SHOWN = 12  # rejected images of each reason
 
 
-def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders,
-          generator_folder, seconds, command):
-    """metrics.json, report.md, index.html and the figures.
+def write(folder, config, parts, synthetic, folders, seconds, command):
+    """metrics.json, report.md, index.html, the figures and predictions.csv.
 
     Args:
         config: whole and frozen. parts: the `Splits`.
-        synthetic, synthetic_folder, generator_folder: the synthetic `ImageSet` and the folders of
-            these stages; None in a run without them.
-        classifier_folders: {arm: [folder of each seed]}.
-        seconds: {stage: how long it took}.
+        synthetic: the synthetic `ImageSet`; None in a run without one.
+        folders: {stage: its folder}. seconds: {stage: how long it took}.
         command: that does the run again.
     """
-    counts = parts.train_counts
-    seconds = _by_topic(seconds)
-    synthetic_counts = summary = sheet = copies = rejected = None
-    curves = {arm: [results.read_log(f / 'metrics.jsonl') for f in fs]
-              for arm, fs in classifier_folders.items()}
-    made = [generator_folder, synthetic_folder, *itertools.chain(*classifier_folders.values())]
-    facts = provenance.facts() | stages.made_by(list(filter(None, made)))
-    validation = results.validation(curves, config.classifier.select)
-    training = results.training(curves)
-    if synthetic_folder:
-        synthetic_counts = np.bincount(synthetic.labels, minlength=len(counts))
-        summary = json.loads((synthetic_folder / 'quality.json').read_text('utf-8'))
-        if any(arms.ARMS[arm].mixed for arm in classifier_folders):
-            summary |= {
-                'share': classifying.synthetic_share(config.classifier, parts, synthetic),
-                'weight': config.classifier.synthetic_weight,
-                'until': config.classifier.synthetic_until,
-            }
-        sheet, copies = (synthetic_folder / name for name in ('contact_sheet.png', 'copies.png'))
-        copies = copies if copies.exists() else None  # no training image has a second to compare
-        rejected = _rejected_sheet(synthetic_folder, summary['rejected'])
-        curves['generator'] = [rows := results.read_log(generator_folder / 'metrics.jsonl')]
-        used = summary.get('generator_step', config.generator.steps)
-        summary['alarms'] = [row['alarm'] for row in rows if 'alarm' in row and row['step'] <= used]
-        summary['unseen'] = _unseen(classifier_folders, synthetic_counts, parts.class_names)
+    trained = {arm: [folders[arms.stage(arm, seed)] for seed in arms.seeds(config.classifier)]
+               for arm in config.arms}
+    predictions = {arm: [one / 'predictions.npz' for one in own] for arm, own in trained.items()}
+    logs = {arm: [_log(one) for one in own] for arm, own in trained.items()}
+    curves, drawn = dict(logs), {}
+    if synthetic is not None:
+        curves['generator'] = [_log(folders['generator'])]
+        drawn = _drawn(config, parts, synthetic, folders, *curves['generator'])
+    made = [one for stage, one in folders.items() if stage != 'data']
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
-        train_counts=counts, synthetic_counts=synthetic_counts,
+        train_counts=parts.train_counts,
         groups={'many': config.report.many, 'few': config.report.few},
-        predictions={arm: [f / 'predictions.npz' for f in fs]
-                     for arm, fs in classifier_folders.items()},
-        quality=summary, curves=curves, sheet=sheet, copies=copies, rejected=rejected,
-        training=training, validation=validation,
+        predictions=predictions, curves=curves, training=results.training(logs),
+        validation=results.validation(logs, config.classifier.select),
         clusters=clusters.find(
             parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test'),
         facts={
@@ -73,10 +51,39 @@ def write(folder, config, parts, synthetic, synthetic_folder, classifier_folders
             'unusable': len(parts.bad_images), 'ignored': len(parts.ignored),
             'ungrouped': _ungrouped(parts, config.splits.group_by),
             'controls': [arm for arm in results.CONTROLS if not arms.twin(config.classifier, arm)],
-            'seconds': seconds, 'command': command, 'config': config.to_dict(),
-            **facts,
+            'seconds': _by_topic(seconds), 'command': command, 'config': config.to_dict(),
+            **provenance.facts(), **stages.made_by(made),
         },
+        **drawn,
     )
+
+
+def _log(folder):
+    return results.read_log(folder / 'metrics.jsonl')
+
+
+def _drawn(config, parts, synthetic, folders, log):
+    """What `report.write` is given of the synthetic images; log: the generator's rows."""
+    folder, counts = folders['synthetic'], np.bincount(
+        synthetic.labels, minlength=len(parts.class_names))
+    quality = json.loads((folder / 'quality.json').read_text('utf-8'))
+    used = quality.get('generator_step', config.generator.steps)
+    quality |= {
+        'alarms': [row['alarm'] for row in log if 'alarm' in row and row['step'] <= used],
+        'unseen': _unseen(config.arms, counts, parts.class_names),
+    }
+    if any(arms.ARMS[arm].mixed for arm in config.arms):
+        quality |= {
+            'share': classifying.synthetic_share(config.classifier, parts, synthetic),
+            'weight': config.classifier.synthetic_weight,
+            'until': config.classifier.synthetic_until,
+        }
+    copies = folder / 'copies.png'
+    return {
+        'synthetic_counts': counts, 'quality': quality, 'sheet': folder / 'contact_sheet.png',
+        'copies': copies if copies.exists() else None,  # no training image has a second to compare
+        'rejected': _rejected_sheet(folder, quality['rejected']),
+    }
 
 
 def depends(config, trained):

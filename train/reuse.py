@@ -156,7 +156,8 @@ def evaluate(run, images=None, split='test', views=1):
         clusters.find(
             names, labels, config.splits.group_by, [] if images else parts.duplicates, split),
     )['arms'][run.arm]
-    scores |= {'images': len(labels), 'of': of, 'seen': seen}
+    scores |= {
+        'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views}
     if len(found) > 1:
         mean = metrics.summary(labels, found.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}

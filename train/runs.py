@@ -97,8 +97,6 @@ class Run:
     def _reopening(self):
         """A stage that turns out to lack its checkpoint is one that the run's command goes on with.
 
-        Raises:
-            lock.Held: the command is at work.
         """
         try:
             yield
@@ -111,7 +109,8 @@ class Run:
                 with lock.held(self.folder):
                     stages.reopen(lost)
 
-            processes.on_main(reopen)
+            with contextlib.suppress(OSError, lock.Held):  # a copy to be read only, or at work
+                processes.on_main(reopen)
             raise
 
     def digest(self, name):
@@ -144,7 +143,7 @@ def open_run(checkpoint, arm='augmented'):
             seeds = [path.name.removeprefix('seed_')]
         elif len(path.parts) >= 2 and path.parts[-2] == 'classifiers':
             folder, named = path.parents[1], path.name
-    checkpoints.require_readable(folder.resolve(), 'checkpoint')
+    checkpoints.require_readable(folder.resolve(), '--checkpoint')
     saved = folder / CONFIG
     if not saved.exists():
         sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
@@ -195,11 +194,11 @@ def refuse_leaks(config, folder):
         if not (start := config[part].init_from):
             continue
         here = cache.digests(folder)
-        for run in lineage(start):
+        for nth, run in enumerate(lineage(start)):
             there = cache.digests(run.stage('data'))
             learnt = there['train'] & (here['validation'] | here['test'])
             if leaked := len(learnt | there['validation'] & here['test']):
-                through = '' if run.folder == pathlib.Path(start) else f', through {run.folder},'
+                through = f', through {run.folder},' if nth else ''
                 raise ValueError(
                     f'config.{part}.init_from={start}{through} was trained with {leaked:,} of the '
                     'images that this run holds out for validation and test; start from a run of '

@@ -67,7 +67,7 @@ def update_leaderboard(workdir, points):
             say(f'Leaderboard: left as it was, {error.filename} is gone for the moment; the '
                 'same command brings it up to date')
             return []
-        except OSError as error:  # one run's file keeps no other run from being done
+        except (OSError, ValueError) as error:  # one run's file keeps no other from being done
             say(f'Leaderboard: left as it was: {error}')
             return []
         leaderboard.write(board)

@@ -26,6 +26,15 @@ def test_copies_of_one_picture_are_one():
     assert find(copies(0, 5), copies(2, 7, 11)).tolist() == [0, 1, 2, 3, 4, 0, 5, 2, 6, 7, 8, 2]
 
 
+def test_copies_that_were_moved_to_train_are_one_there():
+    moved = {'names': [f'train:{NAMES[3]}', f'validation:{NAMES[8]}'], 'pixels': 'equal',
+             'action': splits.MOVED}
+    assert clusters.find(NAMES, LABELS, '', [moved], 'train').tolist() == [
+        0, 1, 2, 3, 4, 5, 6, 7, 3, 8, 9, 10]
+    assert clusters.find(NAMES, LABELS, '', [moved], 'validation') is None
+    assert clusters.find(NAMES, LABELS, '', [moved | {'action': 'kept'}], 'train') is None
+
+
 def test_copies_tie_the_groups_that_they_are_of():
     persons = find(pattern='(.)_')
     assert persons.tolist() == [0] * 4 + [1] * 4 + [2] * 4

@@ -121,6 +121,14 @@ def test_threads_decode_no_more_pixels_at_once_than_one_image_may_have(monkeypat
     assert len(most) == len(sizes) and 900 < max(most) <= 1000
 
 
+def test_no_image_is_to_blame_where_memory_is_short(monkeypatch):
+    def fail(image, side):
+        raise MemoryError
+    monkeypatch.setattr(decode, '_to_square', fail)
+    with pytest.raises(MemoryError):
+        decoded(flat())
+
+
 def test_a_jpeg_is_not_decoded_smaller_than_it_will_be():
     """Pillow can decode a half or an eighth of a JPEG, which is faster and blurs."""
     rows, columns = np.mgrid[:256, :256]

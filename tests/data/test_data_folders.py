@@ -1,9 +1,12 @@
+import errno
+import functools
 import os
 import pathlib
 import re
 import sys
 import zipfile
 from concurrent import futures
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -106,7 +109,7 @@ def test_paths_that_cannot_be_read(tmp_path):
         open_folder(tmp_path / 'x.zip')
 
 
-def test_damaged_or_vanished_members_are_named(tmp_path):
+def test_damaged_or_vanished_members_are_named(tmp_path, monkeypatch):
     path = write_zip(tmp_path / 'set.zip', PETS)
     content = path.read_bytes()
     at = content.index(PETS['cat/1.png']) + 20
@@ -114,6 +117,11 @@ def test_damaged_or_vanished_members_are_named(tmp_path):
     with pytest.raises(decode.BadImage, match='cat/1.png: cannot be read .*CRC'):
         open_folder(path)[0][1]
     pool, _ = open_folder(write_tree(tmp_path / 'set', PETS))
+    for error in (MemoryError, functools.partial(OSError, errno.EMFILE, 'too many open files')):
+        monkeypatch.setattr(pathlib.Path, 'read_bytes', mock.Mock(side_effect=error()))
+        with pytest.raises((MemoryError, OSError)):  # of which no image is to blame
+            pool[0]
+    monkeypatch.undo()
     (tmp_path / 'set/cat/0.png').unlink()
     with pytest.raises(decode.BadImage, match='cat/0.png: cannot be read'):
         pool[0]

@@ -38,6 +38,9 @@ def test_sheet_enlarges_without_blur_and_shrinks_large_images():
     assert set(np.unique(tile)) == {0, 255}
     large = np.zeros((1, 512, 512, 3), np.uint8)
     assert opened(sheets.sheet(large, [0], large, [0], ['a'], k=1)).height < 200
+    between = np.repeat(np.indices((96, 96)).sum(0)[None, ..., None] % 2 * 255, 3, axis=-1)
+    page = np.asarray(opened(sheets.sheet(*2 * (between.astype(np.uint8), [0]), ['a'], k=1)))
+    assert (page[26:26 + 96, -98:-2] == between[0]).all()  # as it is, not some pixels twice
 
 
 def test_sheet_takes_rows_in_order_and_classes_without_images():

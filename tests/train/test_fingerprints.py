@@ -35,7 +35,7 @@ def test_comments_and_docstrings_are_no_code(tmp_path):
 
 def test_a_template_is_code(tmp_path):
     page, beside = tmp_path / 'templates' / 'page.html', tmp_path / 'images' / 'README.md'
-    for file in (page, beside, tmp_path / '.#page.py'):
+    for file in (page, beside, tmp_path / '.#page.py', tmp_path / '.saved' / 'page.py'):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b'\xe9 (')  # neither UTF-8 nor Python
     page.write_text('<p>1</p>')

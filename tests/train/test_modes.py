@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval import results
-from train import modes
+from train import disk, modes
 
 
 @pytest.mark.parametrize('mode, flag', [
@@ -35,6 +35,8 @@ def test_the_arm_that_the_report_advises_against_is_named(
     (tmp_path / 'report').mkdir()
     (tmp_path / 'report' / 'metrics.json').write_text(
         json.dumps({'differences': {'augmented-original': found}}), 'utf-8')
+    modes._say_if_worse(worse)  # its report is of an earlier config: other classifiers
+    disk.write_json(tmp_path / 'stages.json', {'report': 'report'})
     modes._say_if_worse(dataclasses.replace(worse, arm='original'))
     assert not heard.getvalue()
     modes._say_if_worse(worse)
@@ -56,6 +58,7 @@ def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
 def test_a_damaged_report_keeps_no_run_from_being_used(run, folder, tmp_path, text, heard):
     (tmp_path / 'report').mkdir()
     (tmp_path / 'report' / 'metrics.json').write_text(text, 'utf-8')
+    disk.write_json(tmp_path / 'stages.json', {'report': 'report'})
     modes._say_if_worse(dataclasses.replace(run, folder=tmp_path))
     assert not heard.getvalue()
 
@@ -65,7 +68,13 @@ def test_the_command_says_where_the_result_is(folder, forks, again, tmp_path):
     assert done.returncode == 0 and 'Accuracy' in done.stdout, done.stderr
     assert json.loads((tmp_path / 'e.json').read_text())['images'] == 898
     into = ['--mode=evaluate', f'--checkpoint={folder}', f'--out={tmp_path / "new"}/']
-    assert again(into).returncode == 0 and [*tmp_path.glob('new/evaluation_*.json')]
+    assert again(into).returncode == 0
+    one = ['--mode=evaluate', f'--checkpoint={folder}/classifiers/original/seed_0',
+           '--split=validation', f'--out={tmp_path / "new"}/']
+    assert again(one).returncode == 0
+    of_all, of_one = 'evaluation_augmented.json', 'evaluation_original_seed_0_validation.json'
+    assert {path.name for path in tmp_path.glob('new/*')} == {of_all, of_one}
+    assert json.loads((tmp_path / 'new' / of_one).read_text())['by'].endswith('seed 0')
     mistakes = (
         (['--mode=predict', f'--checkpoint={folder}'], '--images'),
         (['--mode=export'], '--checkpoint'),

@@ -45,5 +45,7 @@ def test_on_a_terminal_a_resumed_training_begins_where_it_was(monkeypatch):
         progress.bars, 'Progress', lambda *a, **k: made.append(Bar(*a, **k)) or made[0]
     )
     with progress.progress('generator') as update:
+        hidden, shown = (console.file.getvalue().rfind(f'\x1b[?25{end}') for end in 'lh')
+        assert hidden < shown  # the cursor, as Ctrl-C may end it here
         update(10_000, 13_000)
         assert made[0].tasks[0].completed == 10_000 and made[0].tasks[0].speed is None

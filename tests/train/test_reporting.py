@@ -65,8 +65,9 @@ def test_a_report_knows_which_test_images_belong_together(
               'action': 'kept: all in test'}
     parts = splits.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'), [copies])
     config = tiny_config(**{
-        'splits.group_by': '^.', 'classifier.select': 'best_validation_loss',
+        'arms': ('original',), 'splits.group_by': '^.', 'classifier.select': 'best_validation_loss',
     })
-    reporting.write(tmp_path, config, parts, None, None, {'original': [tmp_path]}, None, {}, '')
+    folders = {f'classifiers/original/seed_{seed}': tmp_path for seed in range(3)}
+    reporting.write(tmp_path, config, parts, None, folders, {}, '')
     assert given['clusters'].tolist() == [0, 1, 2, 3, 4, 2, 5, 6, 7, 8, 1, 1]
     assert given['validation']['original']['loss']['mean'] == 2  # of the best step, not the last
