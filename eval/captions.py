@@ -30,6 +30,14 @@ def pictures(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]
             'Confusions, all seeds together, classes from the largest training class down. '
             f'{sample}.'),
             f'Confusion matrices of {arms}: share of each true class predicted as each class.'),
+        'mistakes': ((
+            'Test images: those that one arm alone is right about, where the probability of the '
+            'class moved most, and the mistakes that an arm is surest of (often the label is '
+            'wrong, or the picture shows several classes). Below each its class, and the one that '
+            'it is taken for by the mean of an arm’s classifiers; beside each row how many there '
+            'are. predictions.csv lists every test image. What you change after a look at these '
+            'is no longer measured by them: for that, new test images are needed.'), (
+            'Sheet of test images, in rows: right by one arm alone, and the surest mistakes.')),
         'reliability': ((
             'Above: how often predictions of a confidence are right; below the dotted line they '
             'are surer than they should be. Below: how many of the predictions have it. All seeds '

@@ -15,7 +15,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from eval import captions, figures, generative, metrics, results, wording
+from data.splits import ImageSet
+from eval import captions, figures, generative, metrics, mistakes, results, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import BASELINE, METRICS
 
@@ -30,23 +31,25 @@ _FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 
 
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
-          groups: Mapping[str, int], predictions: Mapping[str, Sequence[Path]],
+          test: ImageSet, groups: Mapping[str, int], predictions: Mapping[str, Sequence[Path]],
           curves: Mapping[str, Sequence[list[dict]]], training: Mapping, facts: Mapping,
           synthetic_counts: np.ndarray | None = None, quality: Mapping | None = None,
           sheet: Path | None = None, copies: Path | None = None, rejected: bytes | None = None,
           validation: Mapping | None = None, clusters: np.ndarray | None = None) -> dict:
-    """Write index.html, report.md, metrics.json and *.png into `folder`; return the metrics.
+    """Write index.html, report.md, metrics.json, predictions.csv and *.png into `folder`.
 
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
-        groups: {'many': above, 'few': up to} in training images; predictions: arm -> one
-        predictions.npz a seed (`probabilities` float [N, C], `labels` int [N]), seeds in the same
-        order; quality: the synthesis stage's quality.json; curves: 'generator' or an arm ->
-        rows of each metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a
-        PNG of rejected ones; training, validation: what each arm reached there, by the functions
-        of these names in `results`; clusters: int [N], which test images belong together, see
-        `statistics`; facts: `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored`
-        (files), `ungrouped` (images in whose names nothing groups them), `controls` (that could be
-        run), `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        test: the test images, in the order of the predictions; groups: {'many': above, 'few': up
+        to} in training images; predictions: arm -> one predictions.npz a seed (`probabilities`
+        float [N, C], `labels` int [N]), seeds in the same order; quality: the synthesis stage's
+        quality.json, with what `reporting` adds; curves: 'generator' or an arm -> rows of each
+        metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of rejected
+        ones; training, validation: what each arm reached there, by the functions of these names in
+        `results`; clusters: int [N], which test images belong together, see `statistics`; facts:
+        `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored` (files), `ungrouped`
+        (images in whose names nothing groups them), `controls` (that could be run), `seconds`,
+        `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+    Returns: what metrics.json says.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
     start = time.monotonic()
@@ -66,12 +69,16 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
                                            'commit', 'date', 'command')}})
     for pair, difference in result['differences'].items():
         difference['doubts'] = wording.doubts(result, pair.split('-'))
+    folder.mkdir(parents=True, exist_ok=True)
+    mistakes.write_table(
+        folder / 'predictions.csv', test.names, class_names, labels, probabilities)
     probabilities = {arm: probabilities[arm] for arm in results.shown(result)}
+    wrong = mistakes.sheet(test.images, class_names, labels, probabilities)
     by_class = class_names, train_counts, synthetic_counts, result
     confusion = _confusion(labels, probabilities, len(class_names))
     pictures = (_class_pictures(*by_class, confusion) | _curves(curves)
                 | {'reliability': _reliability(labels, probabilities)}
-                | _given(sheet=sheet, copies=copies, rejected=rejected))
+                | _given(sheet=sheet, copies=copies, rejected=rejected, mistakes=wrong))
     if result['seconds']:
         result['seconds']['report'] = round(time.monotonic() - start, 1)
     _save(folder, result, pictures, _context(*by_class, confusion, facts))
@@ -121,7 +128,6 @@ def scores_table(title: str, scores: Mapping) -> Table:
 
 
 def _save(folder: Path, result: Mapping, pictures: Mapping[str, bytes], context: Mapping):
-    folder.mkdir(parents=True, exist_ok=True)
     for name, png in pictures.items():
         (folder / f'{name}.png').write_bytes(png)
     (folder / 'metrics.json').write_text(_json(result), 'utf-8')

@@ -1,6 +1,7 @@
 """Pages of images, real and synthetic: arrays in, PNG bytes out."""
 
 import io
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -77,22 +78,23 @@ def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float
 def named(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 64) -> bytes:
     """Images in named rows, each with a name of its own below it.
 
-    Args: rows: name, of several lines perhaps -> (name, uint8 [H, W, 3]) of each image.
+    Args: rows: name -> (name, uint8 [H, W, 3]) of each image; names of several lines perhaps.
     """
     side = _tile_side(max(max(pixels.shape[:2]) for row in rows.values() for _, pixels in row),
                       tile)
-    pitch, height, top = side + 6, side + 26, 8
+    lines = 1 + max(name.count('\n') for row in rows.values() for name, _ in row)
+    pitch, height, top = side + 6, side + 11 + 15 * lines, 8
     font, small = (ImageFont.truetype(FONT, size) for size in (14, 12))
     left = 16 + int(max(font.getlength(line) for name in rows for line in name.split('\n')))
     columns = max(map(len, rows.values()))
     page = Image.new('RGB', (left + columns * pitch, top + len(rows) * height), 'white')
     draw = ImageDraw.Draw(page)
-    for i, (heading, row) in enumerate(rows.items()):
-        y = top + i * height
+    for y, (heading, row) in zip(itertools.count(top, height), rows.items()):
         draw.text((8, y + side / 2), heading, 'black', font, anchor='lm')
         for x, (name, pixels) in zip(range(left, page.width, pitch), row):
             page.paste(_enlarged(pixels, side), (x, y))
-            draw.text((x, y + side + 3), _fitted(name, small, side), GREY, small)
+            for i, line in enumerate(name.split('\n')):
+                draw.text((x, y + side + 3 + 15 * i), _fitted(line, small, side), GREY, small)
     return _encoded(page)
 
 

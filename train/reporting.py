@@ -33,7 +33,7 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
     made = [one for stage, one in folders.items() if stage != 'data']
     report.write(
         folder, dataset=provenance.dataset_name(config.data), class_names=parts.class_names,
-        train_counts=parts.train_counts,
+        train_counts=parts.train_counts, test=parts.test,
         groups={'many': config.report.many, 'few': config.report.few},
         predictions=predictions, curves=curves, training=results.training(logs),
         validation=results.validation(logs, config.classifier.select),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from data import splits
 from eval import (
     captions,
     formats,
@@ -43,6 +44,8 @@ QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'far': 0, 'off_
            'guidance_interval': [0.0, 1.0], 'sampler': 'ddim', 'guidance_scale': 1.5,
            'thresholds': {'copy_ratio': 1 / 3}}
 LABELS = np.repeat([0, 1, 2], 30).astype(np.int32)
+TEST = splits.ImageSet(
+    np.zeros((90, 8, 8, 3), np.uint8), LABELS, tuple(f'{i}.png' for i in range(90)))
 GROUPS = {'many': 40, 'few': 25}
 VOID = {'meta', 'img', 'br'}
 
@@ -84,7 +87,7 @@ def arguments(folder, **arms):
         for s, path in enumerate(predictions[arm]):
             np.savez(path, probabilities=classify(LABELS, accuracy, [s, i]), labels=LABELS)
     return dict(dataset='toy & co', class_names=NAMES, train_counts=COUNTS, synthetic_counts=None,
-                groups=GROUPS, quality=None, curves={}, sheet=None, facts=FACTS,
+                test=TEST, groups=GROUPS, quality=None, curves={}, sheet=None, facts=FACTS,
                 predictions=predictions, training=knowing(**dict.fromkeys(arms, [1.0, 1.0])))
 
 
@@ -118,7 +121,7 @@ def test_page_is_whole_and_escaped(finished):
                  '--note="<i>"'):
         assert text in page.text  # as text: escaped once, and parsed back
     assert not {'b', 'i', 'script'} & page.tags
-    assert len(page.images) == 9 and all(image['alt'] for image in page.images)
+    assert len(page.images) == 10 and all(image['alt'] for image in page.images)
     assert all(image['src'].startswith('data:image/png;base64,') for image in page.images)
 
 
@@ -126,7 +129,8 @@ def test_markdown_and_figures(finished):
     folder, _ = finished
     stems = {path.stem for path in folder.glob('*.png')}
     assert stems == {'class_counts', 'sheet', 'copies', 'per_class_f1', 'confusion',
-                     'generator_curve', 'classifier_curves', 'reliability', 'rejected'}
+                     'generator_curve', 'classifier_curves', 'reliability', 'rejected',
+                     'mistakes'}
     markdown = (folder / 'report.md').read_text('utf-8')
     assert set(re.findall(r'\]\((\w+)\.png\)', markdown)) == stems
     assert '<b>' not in markdown and 'pipe\\|' in markdown
@@ -706,15 +710,15 @@ def test_the_sections_come_in_the_order_of_a_sceptic(finished):
     page = (finished[0] / 'index.html').read_text('utf-8')
     markdown = (finished[0] / 'report.md').read_text('utf-8')
     headings = ['Training data', 'Synthetic images: accepted and rejected', 'Scores', 'Differences',
-                'Accuracy by number of training images', 'Classes', 'Confusions', 'Calibration',
-                'Copies of training images', 'Likeness to real images', 'Training',
-                'How it was made']
+                'Accuracy by number of training images', 'Classes', 'Confusions', 'Mistakes',
+                'Calibration', 'Copies of training images', 'Likeness to real images',
+                'Training', 'How it was made']
     assert re.findall('<h[23]>(.*)</h[23]>', page) == headings
     assert re.findall('^##+ (.*)$', markdown, re.MULTILINE) == headings
     assert 'class="answer"' in page.split('<h2>')[0]
     pictures = re.findall(r'\((\w+)\.png\)', markdown)
     assert pictures == ['class_counts', 'sheet', 'rejected', 'per_class_f1', 'confusion',
-                        'reliability', 'copies', 'classifier_curves', 'generator_curve']
+                        'mistakes', 'reliability', 'copies', 'classifier_curves', 'generator_curve']
 
 
 def test_too_few_images_to_compare_are_a_sentence_and_no_table_of_dashes(tmp_path):
