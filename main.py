@@ -3,7 +3,7 @@
     python main.py --config=configs/augmented.py[:VARIANT] [--config.KEY=VALUE ...] [--workdir=DIR]
     python main.py --mode=doctor --config=configs/augmented.py:folder --config.data.train=IMAGES
     python main.py --config=configs/augmented.py --sweep=configs/sweeps/dose.py
-    python main.py --mode=predict|evaluate|sample|export --checkpoint=RUN_FOLDER ...
+    python main.py --mode=predict|evaluate|compare|sample|export --checkpoint=RUN_FOLDER ...
 
 docs/guide.md says which variants there are (:digits is the quickest, :auto is for images of your
 own), docs/config.md what each KEY does. The same command again does nothing, or goes on where it
@@ -72,7 +72,8 @@ _MODE = flags.DEFINE_enum(
     'mode', 'run', ['run', 'doctor', *modes.MODES],
     'run: the experiment. doctor: what is in the images, and what a run costs. Others need '
     '--checkpoint. predict: classify --images into the CSV '
-    '--out. evaluate: measure on --images or --split. sample: draw images into the folder --out. '
+    '--out. evaluate: measure on --images or --split. compare: set --predictions of other networks '
+    'beside the arms. sample: draw images into the folder --out. '
     'export: the classifier or the images, as --what says, to --out.',
 )
 _CHECKPOINT = flags.DEFINE_string(
@@ -82,6 +83,9 @@ _IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images, or o
 _OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
 _SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, "The run's, to evaluate on.")
 _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
+_PREDICTIONS = flags.DEFINE_list(
+    'predictions', [], 'CSV files with the columns file and class, of the test images, to compare.'
+)
 _CLASSES = flags.DEFINE_list('classes', [], 'Classes to sample; default all.')
 _COUNT = flags.DEFINE_integer('count', 8, 'Images of each class to sample.', 1)
 _SEED = flags.DEFINE_integer(
@@ -91,7 +95,7 @@ _SEED = flags.DEFINE_integer(
 _WHAT = flags.DEFINE_enum(
     'what', 'classifier', modes.EXPORTS,
     'What to export. classifier: one file, of StableHLO. tfds: the synthetic images as a set of '
-    'TensorFlow Datasets, in array_record.',
+    'TensorFlow Datasets, in array_record. splits: a CSV of which image is in which split.',
 )
 _GUIDANCE = flags.DEFINE_float('guidance', None, "The guidance scale; default the run's.")
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -229,7 +233,8 @@ def main(argv):
             with parallel.memory_errors('give it fewer images at a time'):
                 modes.use(
                     _MODE.value, _CHECKPOINT.value, out=_OUT.value, images=_IMAGES.value,
-                    split=_SPLIT.value, views=_VIEWS.value, classes=_CLASSES.value,
+                    split=_SPLIT.value, views=_VIEWS.value,
+                    predictions=_PREDICTIONS.value, classes=_CLASSES.value,
                     count=_COUNT.value, seed=_SEED.value, guidance=_GUIDANCE.value,
                     what=_WHAT.value,
                 )

@@ -14,12 +14,12 @@ SHOWN = 10  # images a row of the sheet
 
 def write_table(path: Path, names: Sequence[str], class_names: Sequence[str], labels: np.ndarray,
                 probabilities: Mapping[str, np.ndarray]):
-    """A CSV with a line a test image: file, class and, for each arm, what its classifiers' mean
+    """A CSV with a line a test image: file, label and, for each arm, what its classifiers' mean
     predicts, how probable that is to it, and how many of the classifiers are right.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C], one a classifier.
     """
-    header, columns = ['file', 'class'], [names, [class_names[label] for label in labels]]
+    header, columns = ['file', 'label'], [names, [class_names[label] for label in labels]]
     for arm, own in probabilities.items():
         mean = own.mean(axis=0)
         header += [arm, f'{arm}_probability', f'{arm}_right']

@@ -22,19 +22,22 @@ METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
 
 def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             class_names: Sequence[str], train_counts: np.ndarray,
-            groups: Mapping[str, int], clusters: np.ndarray | None = None) -> dict:
+            groups: Mapping[str, int], clusters: np.ndarray | None = None,
+            pairs: Sequence[tuple[str, str]] | None = None) -> dict:
     """Scores of every arm, and what separates the arms: `arms` and `differences`.
 
-    Differences are every other arm minus `original`, `augmented` minus each control, and `ON_TOP`.
+    Differences are those of `pairs` or, without them, every other arm minus `original`, `augmented`
+    minus each control, and `ON_TOP`.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
         groups: {'many': above, 'few': up to} in training images; clusters: see `statistics`.
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
-    pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
-    pairs += [ON_TOP] if set(ON_TOP) <= set(predicted) else []
+    if pairs is None:
+        pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
+        pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
+        pairs += [ON_TOP] if set(ON_TOP) <= set(predicted) else []
     return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks, clusters)
                      for arm, p in probabilities.items()},
             'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,

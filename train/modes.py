@@ -7,18 +7,18 @@ from eval import report, results, wording
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
-from train import checkpoints, disk, parallel, reuse, runs, stages
+from train import checkpoints, comparing, disk, parallel, reuse, runs, stages
 from train.progress import say, show
 
-MODES = ('predict', 'evaluate', 'sample', 'export')
-EXPORTS = ('classifier', 'tfds')
+MODES = ('predict', 'evaluate', 'compare', 'sample', 'export')
+EXPORTS = ('classifier', 'tfds', 'splits')
 # the modes that a flag of the command line is for; others would pass over it in silence
 FLAGS = {
     'config': ('run', 'doctor'), 'workdir': ('run', 'doctor'), 'rerun': ('run',),
     'sweep': ('run',), 'sweep_index': ('run',), 'sweep_list': ('run',), 'checkpoint': MODES,
     'out': MODES, 'images': ('predict', 'evaluate'), 'views': ('predict', 'evaluate'),
-    'split': ('evaluate',), 'classes': ('sample',), 'count': ('sample',), 'seed': ('sample',),
-    'guidance': ('sample',), 'what': ('export',),
+    'split': ('evaluate',), 'predictions': ('compare',), 'classes': ('sample',),
+    'count': ('sample',), 'seed': ('sample',), 'guidance': ('sample',), 'what': ('export',),
     **dict.fromkeys(
         ('distributed', 'coordinator_address', 'num_processes', 'process_id'), ('run',)),
 }
@@ -32,12 +32,14 @@ def check_flags(mode, given):
             raise ValueError(f'--{name} is for {modes}, and this is --mode={mode}')
 
 
-def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, guidance, what):
+def use(mode, checkpoint, *, out, images, split, views, predictions, classes, count, seed, guidance,
+        what):
     """Does what one of MODES says with a finished run, and says where the result is.
 
     Args:
         out: a path, or a folder to put a file into; None: in the run's folder.
-        what: of EXPORTS, to export. The others: see the functions of `train.reuse`.
+        predictions: paths of the files to compare. what: of EXPORTS, to export. The others: see the
+            functions of `train.reuse`.
 
     Raises:
         ValueError: what is asked for does not fit the mode or the run.
@@ -56,8 +58,9 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
     names = {
         'predict': f'predictions_{run.arm}{one}.csv',
         'evaluate': f'evaluation_{run.arm}{one}{on}.json',
-        'sample': 'samples',
-        'export': {'classifier': 'classifier.jaxexport', 'tfds': 'tfds'}[what],
+        'compare': 'comparison.json', 'sample': 'samples',
+        'export': {
+            'classifier': 'classifier.jaxexport', 'tfds': 'tfds', 'splits': 'splits.csv'}[what],
     }
     given = os.path.expanduser(out or run.folder / names[mode])
     out = pathlib.Path(given)
@@ -83,11 +86,22 @@ def use(mode, checkpoint, *, out, images, split, views, classes, count, seed, gu
         show(report.scores_table(run.words(), scores))
         disk.write_json(out, results.jsonable(scores))
         say(f'Per class: {out}')
+    elif mode == 'compare':
+        if not predictions:
+            raise ValueError('--mode=compare needs --predictions=FILE.csv, or several')
+        found = comparing.compare(run, predictions)
+        show(report.console_table(found))
+        for difference in found['differences'].values():
+            say(wording.claimed(difference['verdict'], difference['doubts']))
+        disk.write_json(out, results.jsonable(found))
+        say(f'Per class: {out}')
     elif mode == 'sample':
         which = 'all of them' if count <= COLUMNS else f'the first {COLUMNS} of each'
         total = reuse.sample(
             run, out, classes=classes, count=count, first_seed=seed, guidance=guidance)
         say(f'{total} images, not checked, in {out}/<class>; {which}: {out / "sheet.png"}')
+    elif what == 'splits':
+        say(f'{plural(comparing.write_listing(run, out), "image")}: {out}')
     elif what == 'tfds':
         total = export.write_tfds(run.stage('synthetic'), out, run.class_names())
         say(f"{total} images: tfds.data_source('synthetic', split='train', data_dir='{out}')")

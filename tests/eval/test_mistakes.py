@@ -29,7 +29,7 @@ def test_each_image_is_listed_with_what_the_mean_of_an_arm_says(tmp_path):
     with (tmp_path / 'p.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['file'] for row in rows] == list('abcde')
-    assert [row['class'] for row in rows] == [NAMES[label] for label in LABELS]
+    assert [row['label'] for row in rows] == [NAMES[label] for label in LABELS]
     for i, row in enumerate(rows):
         mean = seeds.mean(axis=0)[i]
         assert row['original'] == NAMES[mean.argmax()]

@@ -48,7 +48,7 @@ def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
     (tmp_path / 'there.json').write_text('before')
     (tmp_path / 'link.json').symlink_to(tmp_path / 'there.json')
     modes.use('evaluate', folder, out=tmp_path / 'link.json', images=None, split='test', views=1,
-              classes=[], count=1, seed=0, guidance=None, what='classifier')
+              predictions=[], classes=[], count=1, seed=0, guidance=None, what='classifier')
     assert (tmp_path / 'link.json').is_symlink()
     assert json.loads((tmp_path / 'there.json').read_text())['images'] == 898
 
