@@ -64,7 +64,8 @@ def shared(names, pattern):
     """What `pattern` finds in each name, a tuple, or None where that is nothing.
 
     Args:
-        names: of files, [N], of which <class>/<file> counts, however they are wrapped.
+        names: of files, [N], of which <class>/<file> counts, however they are wrapped, or as many
+            folders more as the pattern has slashes more.
         pattern: a regular expression; what counts is the parts in brackets or, without any, all
             that it finds.
 
@@ -77,10 +78,10 @@ def shared(names, pattern):
         raise ValueError(
             f'config.splits.group_by={pattern!r} is no regular expression: {error}'
         ) from error
-    result = []
+    result, parts = [], max(2, pattern.count('/') + 1)
     for name in names:
         name = unicodedata.normalize('NFC', name)  # macOS and others write an umlaut differently
-        match = search('/'.join(name.replace('\\', '/').split('/')[-2:]))
+        match = search('/'.join(name.replace('\\', '/').split('/')[-parts:]))
         found = match.groups() or (match.group(),) if match else ()
         result.append(found if any(found) else None)
     return result

@@ -35,7 +35,7 @@ def open_folder(root, image_size, class_names=None):
         FileNotFoundError: no such path.
         ValueError: no class folders, an empty one, or one that `class_names` lacks.
     """
-    root = _existing(root)
+    root = existing(root)
     classes, ignored = _class_files(root)
     if parts := _parts(root, classes, class_names, ignored):
         raise ValueError(_name_parts(root, parts))
@@ -52,19 +52,27 @@ def open_folder(root, image_size, class_names=None):
                 f'{root}: no images in the class folders {empty[:5]}; add some or remove them'
                 f'{_hint(root, empty, ignored)}'
             )
+    paths, labels = numbered(root, classes, class_names)
+    read = functools.partial(read_member, root, _version(root), paths)
+    return EncodedSource(class_names, labels, paths, image_size, read, ignored)
+
+
+def numbered(root, classes, class_names):
+    """(paths of {class: [path]}, their classes' numbers int32 [N]), class by class.
+
+    Raises:
+        ValueError, that names `root`: a class that `class_names` lacks.
+    """
     unknown = sorted(name for name in classes if classes[name] and name not in class_names)
     if unknown:
         raise ValueError(
             f'{root}: has classes that the training set lacks: {unknown[:5]}; that has '
-            f'{list(class_names[:5])}{" and more" if len(class_names) > 5 else ""}: rename these '
-            'folders, or take them out'
+            f'{list(class_names[:5])}{" and more" if len(class_names) > 5 else ""}: rename these, '
+            'or take them out'
         )
-    rows = [(k, path) for k, name in enumerate(class_names) for path in classes.get(name, ())]
-    labels, paths = zip(*rows, strict=True)
-    read = functools.partial(_read_member, root, _version(root), paths)
-    return EncodedSource(
-        class_names, np.array(labels, np.int32), paths, image_size, read, ignored
-    )
+    rows = [(path, k) for k, name in enumerate(class_names) for path in classes.get(name, ())]
+    paths, labels = zip(*rows, strict=True)
+    return paths, np.array(labels, np.int32)
 
 
 def _parts(root, classes, class_names, ignored):
@@ -131,7 +139,7 @@ def open_images(root, image_size):
         FileNotFoundError: no such path.
         ValueError: no image in it.
     """
-    root = _existing(root)
+    root = existing(root)
     if root.is_file() and is_image(root.name):
         root, found = root.parent, [root.name]
     else:
@@ -141,16 +149,17 @@ def open_images(root, image_size):
     if not paths:
         raise ValueError(f'{root}: no {" ".join(SUFFIXES)} files found')
     ignored = tuple(path for path in found if not is_image(path))
-    read = functools.partial(_read_member, root, _version(root), paths)
+    read = functools.partial(read_member, root, _version(root), paths)
     return EncodedSource(('',), np.zeros(len(paths), np.int32), paths, image_size, read, ignored)
 
 
-def _existing(root):
+def existing(root):
+    """The path of a directory or file, ~ expanded; FileNotFoundError where there is none."""
     root = pathlib.Path(os.path.expanduser(root))
     if not is_utf8(str(root)):  # a report could not name it
         raise ValueError(f'{str(root)!r} is not UTF-8; rename it')
     if not root.exists():
-        raise FileNotFoundError(f'no such directory or zip: {root}')
+        raise FileNotFoundError(f'no such directory or file: {root}')
     return root
 
 
@@ -279,8 +288,12 @@ def _unzip(archive, path):
         return member.read(archive.getinfo(path).file_size + 1)
 
 
-def _read_member(root, version, paths, i):
-    """The bytes of file `paths[i]` inside the directory or zip `root`."""
+def read_member(root, version, paths, i):
+    """The bytes of file `paths[i]` inside the directory or zip `root`; version: of the zip.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
     path = paths[i]
     try:
         turn = contextlib.nullcontext()

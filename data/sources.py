@@ -1,4 +1,4 @@
-"""Where labelled images come from: glyphs, digits, class folders or zips, TFDS."""
+"""Where labelled images come from: glyphs, digits, class folders, zips or tables, TFDS."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ import numpy as np
 from loky import cpu_count
 from PIL import Image
 
-from data import folders, glyphs, tfds
+from data import folders, glyphs, tables, tfds
 from data.decode import BadImage
 
 SOURCES = ('glyphs', 'digits', 'folder', 'tfds:<name>')
@@ -67,9 +67,9 @@ def open_source(name, *, image_size, train='', test='', seed=0):
     Args:
         name: 'glyphs', 'digits', 'folder' or 'tfds:<name>'.
         image_size: side S of the square images in pixels.
-        train: for 'folder' a directory or zip with one sub-folder per class; for TFDS the data
-            directory or one prepared set (empty: TFDS's own default).
-        test: for 'folder' an optional second tree of the same kind.
+        train: for 'folder' a directory or zip with one sub-folder per class, or a CSV of files and
+            classes; for TFDS the data directory or one prepared set (empty: TFDS's own default).
+        test: for 'folder' an optional second one of the same kinds.
         seed: which glyphs are drawn; other sources ignore it.
 
     Raises:
@@ -142,7 +142,16 @@ def _digits(image_size):
 def _open_folders(train, test, image_size):
     if not train:
         raise ValueError(
-            "config.data.train='' must be a directory or a zip: the source 'folder' reads it"
+            "config.data.train='' must be a directory, a zip or a CSV: the source 'folder' reads it"
         )
-    pool = folders.open_folder(train, image_size)
-    return pool, folders.open_folder(test, image_size, pool.class_names) if test else None
+    pool = open_labelled(train, image_size)
+    return pool, open_labelled(test, image_size, pool.class_names) if test else None
+
+
+def open_labelled(path, image_size, class_names=None):
+    """The images of class folders, of a zip of them, or those that a CSV names.
+
+    See `folders.open_folder` and `tables.open_table`.
+    """
+    open_as = tables.open_table if tables.is_table(path) else folders.open_folder
+    return open_as(path, image_size, class_names)

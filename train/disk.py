@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-from data import folders
+from data import folders, tables
 
 
 @contextlib.contextmanager
@@ -36,24 +36,34 @@ def read_json(path):
 def digest(path):
     """A digest of a file's bytes, or of the names, sizes and times of a folder's files.
 
-    Hidden ones are left out: a look at the folder makes some.
+    Hidden ones are left out: a look at the folder makes some. Of a table of images it is of its
+    bytes and of the files that it names.
     """
     path = pathlib.Path(os.path.expanduser(path))
     if path.is_file():
         with path.open('rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest()
+            own = hashlib.file_digest(file, 'sha256').hexdigest()
+        return f'{own} {_listed(path.parent, tables.files(path))}' if tables.is_table(path) else own
     found = folders.members(path) if path.is_dir() else ()  # the data stage says what is wrong
     files = sorted(
         pathlib.PurePath(p) for p in found if not p.endswith('/') and not folders.is_hidden(p)
     )
-    stats = [_stat(path / file) for file in files]
-    listing = [(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(files, stats, strict=True)]
+    return _listed(path, files)
+
+
+def _listed(folder, files):
+    """A digest of the names, sizes and times of files in a folder."""
+    listing = [(str(file), *_size_and_time(folder / file)) for file in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-def _stat(path):
-    """Of the file; of the link itself where it leads nowhere."""
-    return path.stat() if path.exists() else path.lstat()
+def _size_and_time(path):
+    """Of the file; of the link itself where it leads nowhere; nothing of what is not there."""
+    for look in (path.stat, path.lstat):
+        with contextlib.suppress(FileNotFoundError):
+            found = look()
+            return found.st_size, found.st_mtime_ns
+    return None, None
 
 
 def require_space(folder, size, files=0):

@@ -102,5 +102,5 @@ def dataset_name(data):
     path = pathlib.Path(data.train)
     if path.name in ('', '..'):
         path = path.resolve()
-    name = path.stem if path.suffix == '.zip' else path.name
+    name = path.stem if path.suffix in ('.zip', '.csv') else path.name
     return '/'.join([*path.parts[-2:-1], name]).lstrip('/')

@@ -111,7 +111,8 @@ def evaluate(run, images=None, split='test', views=1):
     """metrics.json's entry of one arm, on a split of the run or on class folders.
 
     Args:
-        images: a folder or zip with one sub-folder a class; None: the run's own `split`.
+        images: a folder or zip with one sub-folder a class, or a CSV of files and classes; None:
+            the run's own `split`.
     Returns:
         The entry, over the single classifiers; with `averaged`, of several: what their mean
         prediction, that of `write_predictions`, reaches.
@@ -122,7 +123,7 @@ def evaluate(run, images=None, split='test', views=1):
     parts, config, models = run.parts(), run.config, run.classifiers()
     of = str(images) if images else f'{split} split'
     if images:
-        source = folders.open_folder(images, config.data.image_size, parts.class_names)
+        source = sources.open_labelled(images, config.data.image_size, parts.class_names)
         preparing.say_ignored(source)
         known = cache.digests(run.stage('data'))
         learnt, read = known['train'] | known['validation'], _decoded

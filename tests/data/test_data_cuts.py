@@ -83,6 +83,9 @@ def test_groups_are_what_the_pattern_finds_the_same():
     assert cuts.group(files, '(.*/.*)_').tolist() == [0, 0, 1, 2]  # README's, of each class
     assert cuts.group(files, '/(.*)_').tolist() == [0, 0, 0, 1]  # and of all
     assert cuts.group(files, '^big_cat').tolist() == [0, 0, 1, 2]  # however classes are wrapped
+    sites = ['x/fox/north/1.png', 'fox/north/2.png', 'hare/north/1.png', 'fox/south/1.png']
+    assert cuts.group(sites, '(.*)/.*/').tolist() == [0, 0, 1, 0]  # three parts: the class
+    assert cuts.group(sites, '(north|south)/.*').tolist() == [0, 0, 0, 1]
     assert cuts.group(files, '(z)?').tolist() == [0, 1, 2, 3]  # finds nothing, everywhere
     with pytest.raises(ValueError, match='no regular expression: missing'):
         cuts.group(files, '(a')

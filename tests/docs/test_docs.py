@@ -33,7 +33,7 @@ def without_a_run(words):
     """(the words, changed so that nothing is run; status, and pattern of the one line said)."""
     words = [ELSEWHERE.sub(r'\1=', word) for word in words]
     if '--mode=doctor' in words or any(word.endswith(':auto') for word in words):  # look first
-        return words, 2, r'error: no such directory or zip: (path/to/images|\w+/train\.zip)\n'
+        return words, 2, r'error: no such directory or file: (path/to/images|\w+/train\.zip)\n'
     if any(word.startswith('--mode') for word in words):
         return [*words, '--checkpoint=/no/such'], 2, 'error: /no/such is no run: .*\n'
     if any(word.startswith('--sweep') for word in words):

@@ -27,6 +27,14 @@ def test_input_digests_notice_a_changed_image(tmp_path):
     seen.add(disk.digest(folder))
     assert len(seen) == 3
     assert disk.digest(folder) in seen
+    table = tmp_path / 'labels.csv'
+    table.write_text('file,class\ntrain/cat/b.png,cat\ngone.png,cat\n')
+    seen = {disk.digest(table)}
+    (folder / 'cat' / 'b.png').write_bytes(b'333')
+    seen.add(disk.digest(table))
+    table.write_text(table.read_text().replace('gone.png,cat', 'gone.png,dog'))
+    seen.add(disk.digest(table))
+    assert len(seen) == 3 and disk.digest(table) in seen
     archive = tmp_path / 'train.zip'
     archive.write_bytes(b'1')
     first = disk.digest(archive)

@@ -1,0 +1,96 @@
+"""Labels in a table: a CSV with the file and the class of each image, in any folders."""
+
+import csv
+import functools
+import unicodedata
+
+from data import folders
+from data.decode import EncodedSource
+
+FILE = 'file', 'filename', 'file_name', 'path', 'image'  # names of the column, in any case
+CLASS = 'class', 'class_name', 'label', 'category'
+
+
+def is_table(path):
+    """Whether a path is one of a table, by its name."""
+    return str(path).lower().endswith('.csv')
+
+
+def open_table(path, image_size, class_names=None):
+    """The images that a CSV names, read where they lie.
+
+    One column names the files, relative to the CSV's folder or absolute, one the classes; further
+    columns do not matter. They are told by their names, of FILE and CLASS.
+
+    Args:
+        path: of the CSV, with commas, semicolons or tabs.
+        image_size: side S of the square images in pixels.
+        class_names: the classes to number by; None takes those of the table in sorted order.
+
+    Raises:
+        FileNotFoundError: there is no such CSV.
+        ValueError: no such columns, no images, or a class that `class_names` lacks.
+    """
+    path = folders.existing(path)
+    labelled = _read(path)
+    ignored = tuple(file for file in labelled if not folders.is_image(file))
+    classes: dict[str, list[str]] = {}
+    for file, name in labelled.items():
+        if folders.is_image(file):
+            classes.setdefault(name, []).append(file)
+    if not classes:
+        raise ValueError(f'{path}: names no {" ".join(folders.SUFFIXES)} files')
+    first = next(iter(classes.values()))[0]
+    if not (path.parent / first).exists():
+        raise ValueError(
+            f'{path}: there is no {path.parent / first}; its paths begin at its own folder'
+        )
+    class_names = class_names or tuple(sorted(classes))
+    files, labels = folders.numbered(path, classes, class_names)
+    read = functools.partial(folders.read_member, path.parent, None, files)
+    return EncodedSource(class_names, labels, files, image_size, read, ignored)
+
+
+def files(path):
+    """The paths of all files that a table names, as it names them."""
+    return list(_read(path))
+
+
+def _read(path):
+    """{file: class} in the order of the table."""
+    found: dict[str, str] = {}
+    with path.open(newline='', encoding='utf-8-sig') as table:
+        head = table.readline()
+        delimiter = max(',;\t', key=head.count)
+        table.seek(0)
+        rows = csv.DictReader(table, delimiter=delimiter)
+        try:
+            columns = _columns(rows.fieldnames or ())
+            for row in rows:
+                file, name = (unicodedata.normalize('NFC', (row[column] or '').strip())
+                              for column in columns)
+                if not file or not name:
+                    raise ValueError(f'an empty {columns[0] if not file else columns[1]}')
+                file = file.replace('\\', '/')  # as programs of Windows write them
+                if found.setdefault(file, name) != name:
+                    raise ValueError(f'{file} is {name} here and {found[file]} before')
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f'{path}, line {rows.line_num}: {error}') from None
+    return found
+
+
+def _columns(header):
+    """The columns of the files and of the classes."""
+    found = []
+    for names in FILE, CLASS:
+        own = [column for column in header if column.strip().lower() in names]
+        if len(own) != 1:
+            raise ValueError(
+                f'needs one column called {" or ".join(names)}, and has {", ".join(header)}')
+        found += own
+    if parts := [column for column in header if column.strip().lower() == 'split']:
+        raise ValueError(
+            f'has a column {parts[0]}: make a table of each part and name them as '
+            '--config.data.train and --config.data.test, so that none is read for another'
+        )
+    return found
