@@ -13,10 +13,12 @@ from rich.text import Text
 from configs import augmented, auto, sweeps
 from configs.check import check
 from configs.default import LISTS, flat
-from data import clusters, splits
+from data import clusters, sources, splits
+from data.decode import BadImage
+from eval import sheets
 from eval.formats import plural
 from generation import synthesize
-from train import classifier, flops, generator, parallel, preparing
+from train import classifier, disk, flops, generator, parallel, preparing
 from train.arms import ARMS
 from train.progress import progress, say, show
 
@@ -27,6 +29,8 @@ RARE = 10  # images of a class, below which a classifier hardly ever names it
 TIMED = 5  # steps
 GAIN = 8  # points of accuracy, as much as synthetic images gave any photographs, rounded up
 SEEDS = 5  # of the expected times, unless the user says otherwise
+SIDES = 16, 32, 64, 128  # pixels, of the images in a picture of how they look
+PICTURED = 8  # images in it
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 
@@ -47,6 +51,7 @@ def examine(config, workdir, given, program):
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
     _show_counts(parts, found, config.splits.group_by, cut=not config.data.test)
     _show_trouble(parts)
+    _picture_sizes(config, found.side, pathlib.Path(f'{workdir}_sizes.png'))
     flips = [f'{model}.augment_flip' for model in auto.MODELS]
     if not found.grey and any(given.get(name, True) for name in flips):
         unmirrored = ' '.join(f'--config.{name}=False' for name in flips)
@@ -130,6 +135,28 @@ def _show_trouble(parts):
         )
     for line in preparing.warnings(parts):
         say(line)
+
+
+def _picture_sizes(config, side, path):
+    """A PNG of some images, of the rarest classes first, at each of SIDES up to the files' own."""
+    rows, sides = {}, [size for size in SIDES if size <= side]
+    if config.data.source != 'folder' or len(sides) < 2:
+        return
+    for size in sides:
+        sized = ml_collections.ConfigDict(config.to_dict())
+        sized.data.image_size = size
+        source, _ = preparing.open_source(sized)
+        order = np.argsort(np.bincount(source.labels), kind='stable')
+        of_class = [np.flatnonzero(source.labels == label) for label in order]
+        chosen = [of_class[i % len(order)][i // len(order) % len(of_class[i % len(order)])]
+                  for i in range(PICTURED)]
+        rows[f'{size} pixels'] = [(source.class_names[item['label']], item['image'])
+                                  for item in sources.read(source, chosen)
+                                  if not isinstance(item, BadImage)]
+    with disk.atomic_write(path) as aside:
+        aside.write_bytes(sheets.named(rows, tile=96))
+    say(f'How some look at {", ".join(map(str, sides[:-1]))} and {sides[-1]} pixels: {path}. '
+        'Where you cannot tell classes apart, a classifier of that size hardly will')
 
 
 def _show_costs(parts, found, arms, given):

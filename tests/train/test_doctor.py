@@ -10,6 +10,11 @@ from configs import augmented
 from train import doctor
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the picture lies, beside the run's folder
+
+
 def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monkeypatch):
     monkeypatch.setattr(doctor, 'PRESETS', ('folder', 'auto'))
     measured = {'generator': (1e-9, 0.0), 'classifier': (2e-9, 0.0)}
@@ -22,6 +27,8 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     assert ':folder' in said and ':auto' in said
     assert '1 class has under 10 training images' in said
     assert '2 classes have under 10 test images' in said and ':folder128' not in said
+    with Image.open('runs/my x_sizes.png') as picture:
+        assert picture.width > 8 * 96 and 2 * 96 < picture.height < 300  # at 16 and 32 pixels
     assert said.splitlines()[-1].strip().endswith(
         "python main.py --config=configs/augmented.py:auto '--workdir=runs/my x' "
         '--config.data.train=images.zip --config.data.on_bad_image=skip'
