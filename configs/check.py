@@ -212,6 +212,11 @@ def _check_splits(config):
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
         )
     cuts.group((), config.splits.group_by)
+    if cuts.parse_fold(config.splits.fold) and config.data.test:
+        raise ValueError(
+            f'config.splits.fold={config.splits.fold!r} cuts the test set from the training '
+            'images; leave config.data.test empty'
+        )
     if config.splits.group_by and config.data.source != 'folder':
         raise ValueError(
             f'config.splits.group_by={config.splits.group_by!r} goes by the names of files, and '

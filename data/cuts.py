@@ -2,21 +2,29 @@
 
 import re
 import unicodedata
+import warnings
 
 import numpy as np
 
 
 def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalance, seed,
-                groups=None):
+                groups=None, fold=''):
     """{split: row numbers}, before duplicates are parted; see `splits.prepare`.
 
     The rows of a given test set count in `test_source`. `groups`: see `group`, of all of `labels`
     and then of the given test set, whose groups leave the pool; None: each row is on its own.
+    `fold`: see `parse_fold`; its part is the test set, whatever `test_fraction` says.
 
     Raises:
         ValueError: fractions, classes or groups leave nothing to cut.
     """
-    if test_source is None and not test_fraction > 0:
+    of_folds = parse_fold(fold)
+    if of_folds and test_source is not None:
+        raise ValueError(
+            f'config.splits.fold={fold!r} cuts the test set from the training images, and this set '
+            'has one of its own'
+        )
+    if test_source is None and not (of_folds or test_fraction > 0):
         raise ValueError('without a test set, test_fraction must be above 0')
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
     labels = np.asarray(labels)
@@ -27,7 +35,10 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
         return grouped_cut(labels[rows], groups[rows], fraction, seed)
 
     pool = np.arange(len(labels))
-    if test_source is None:
+    if of_folds:
+        part, parts = of_folds
+        pool, test = fold_cut(labels, groups, part, parts, seeds[0])
+    elif test_source is None:
         pool, test = cut(pool, test_fraction, seeds[0])
     else:
         test = np.arange(len(test_source))
@@ -137,6 +148,46 @@ def grouped_cut(labels, groups, fraction, seed):
         if fraction > 0 and np.any(left[k] == held[k]):
             take(i)
     return _parted(len(labels), taken)
+
+
+def parse_fold(text):
+    """(k, n) of 'k/n', which names part k of n, from 0; None of ''.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r'(\d+)/(\d+)', text)
+    if not found or not int(found[1]) < int(found[2]) or int(found[2]) < 2:
+        raise ValueError(
+            f"config.splits.fold={text!r} must be '' or a part and their number, '0/5' to '4/5'"
+        )
+    return int(found[1]), int(found[2])
+
+
+def fold_cut(labels, groups, fold, folds, seed):
+    """As `stratified_cut`: part `fold` of `folds` is cut, and each row is in one of them.
+
+    Rows of a group stay together. A row that is its class's only one is never cut.
+
+    Raises:
+        ValueError: no class has as many rows as there are folds, or there are fewer groups.
+    """
+    from sklearn import model_selection  # a second to import, and few runs need it
+
+    with warnings.catch_warnings():  # of classes with fewer rows than there are folds
+        warnings.simplefilter('ignore')
+        if groups is None:
+            cutter = model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
+        else:
+            cutter = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        try:
+            _, cut = list(cutter.split(labels, labels, groups))[fold]
+        except ValueError as error:
+            raise ValueError(f'config.splits.fold={fold}/{folds}: {error}') from error
+    lone = np.bincount(labels) == 1
+    return _parted(len(labels), [cut[~lone[labels[cut]]]])
 
 
 def _parted(count, taken):

@@ -128,6 +128,7 @@ def prepare(
     validation_fraction,
     imbalance='',
     seed=0,
+    fold='',
     on_bad_image='error',
     duplicate_correlation=1.0,
     group_by='',
@@ -148,6 +149,7 @@ def prepare(
             its own.
         progress: called as progress(images done, images in all).
         seed: of the cuts, and of which images a long tail keeps.
+        fold: which part is the test set, instead of a test_fraction; see `cuts.parse_fold`.
         folder: where the decoded images are put, for sets larger than memory; None: memory.
     Returns:
         A `Splits`.
@@ -162,7 +164,7 @@ def prepare(
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
     rows = cuts.choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed,
-        groups(train_source, test_source, group_by),
+        groups(train_source, test_source, group_by), fold,
     )
     total, done = sum(map(len, rows.values())), itertools.count(1)
     step = progress and (lambda: progress(next(done), total))

@@ -8,7 +8,7 @@ import numpy as np
 
 from configs import auto
 from data import cache, clusters
-from eval import results, statistics
+from eval import folds, results, statistics
 from eval.results import BASELINE
 from train import fingerprints
 from train.arms import stage
@@ -69,8 +69,9 @@ def apart(found: Sequence[Mapping]) -> bool:
 def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
     """Why none of the runs is the best, in a sentence or two; '' where one is."""
     again = "the sweep's command does these again (of other hardware, in another folder)."
-    if replicates(points):
-        said = 'The runs differ in seeds only, so none is the best.'
+    if replicates(points) or folds.are(points):
+        said = ('The runs differ in seeds only, so none is the best.' if replicates(points) else
+                'The runs are the folds of one set, so none is the best.')
         if not alike(found):
             return (f'{said} Some were made with other settings, images, code or hardware than the '
                     f'rest, so nothing is said of all together; {again}')
@@ -88,16 +89,22 @@ def unranked(found: Sequence[Mapping], points: Sequence[Mapping]) -> str:
 
 
 def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
-    """What replicates say together.
+    """What replicates, or all folds of a set, say together.
 
     Returns: {'differences': {pair of arms: {column: what `statistics.over_runs` says}},
         'same_images': whether all runs have the same test images, so that the intervals know how
-        these vary}; {} if no pair is in every finished run, and while some of the runs still are of
-        other settings than the rest, as when a sweep is being done again, or share seeds of
-        classifiers. A group of classes counts if every run has it, and with the same test images
-        the same classes in it, and if any run has a difference there.
+        these vary}; of folds {'differences', 'folds': what `folds.pool` says}. {} if no pair is in
+        every finished run, and while some of the runs still are of other settings than the rest, as
+        when a sweep is being done again, or share seeds of classifiers. A group of classes counts
+        if every run has it, and with the same test images the same classes in it, and if any run
+        has a difference there.
     """
-    if len(found) < 2 or not (replicates(points) and alike(found) and apart(found)):
+    if len(found) < 2 or not (alike(found) and apart(found)):
+        return {}
+    if folds.are(points) and len(found) == len(points):
+        pooled = folds.pool(found, _predictions, _clusters)
+        return {'differences': pooled['differences'], 'folds': pooled} if pooled else {}
+    if not replicates(points):
         return {}
     runs = [row['differences'] for row in found]
     pairs = [pair for pair in runs[0] if all(pair in run for run in runs)]

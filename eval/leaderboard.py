@@ -97,14 +97,15 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
                   for name, scores in metrics['validation'].items()}
         synthetic = metrics['synthetic'] or {}
         dtypes, code = stages.computed(places)
-        classes = metrics['arms'][arm]['per_class'].values()
+        names, classes = zip(*metrics['arms'][arm]['per_class'].items(), strict=True)
+        counts = np.array([row['train_count'] for row in classes])
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
             'inputs': stages.inputs(places['data']), 'dtypes': dtypes, 'code': code,
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
-            'masks': group_masks(np.array([row['train_count'] for row in classes]),
-                                 **metrics['groups']),
+            'class_names': names, 'train_counts': counts, 'groups': metrics['groups'],
+            'masks': group_masks(counts, **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
@@ -152,7 +153,9 @@ def console_table(board: Board) -> Table:
                       f'{row["validation_loss"]:.4f}', *_cells(row['difference']))
     if board.together:
         table.add_section()
-        table.add_row('all', 'Their mean, with its\ninterval over runs:')
+        said = ('On all images:' if 'folds' in board.together else
+                'Their mean, with its\ninterval over runs:')
+        table.add_row('all', said)
     for pair, difference in board.together.get('differences', {}).items():
         table.add_row('', pair.replace('-', ' - '), '', *_cells(difference))
     if board.tuned:
@@ -169,12 +172,15 @@ def _answer(pooled):
     """The sentence on the claim over all runs; '' if they say nothing of it."""
     if not (difference := pooled.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
         return ''
+    if 'folds' in pooled:
+        return difference['verdict']
     return results.verdict(difference, CLAIM, BASELINE)
 
 
 def _doubts(board):
-    """{why a run's answer is no claim yet: 'all runs', or which}; runs together add up seeds."""
-    together = sum(row['seeds'] for row in board.rows) if board.together else 0
+    """{why a run's answer is no claim yet: 'all runs', or which}; replicates add up seeds."""
+    adds_up = board.together and 'folds' not in board.together
+    together = sum(row['seeds'] for row in board.rows) if adds_up else 0
     doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['doubts']
               for row in board.rows}
     reasons = dict.fromkeys(itertools.chain(*doubts.values()))

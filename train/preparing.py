@@ -141,7 +141,7 @@ def read_splits(config, **options):
         parts = splits.prepare(
             train, test, test_fraction=config.splits.test_fraction,
             validation_fraction=config.splits.validation_fraction, imbalance=config.data.imbalance,
-            seed=config.splits.seed, on_bad_image=config.data.on_bad_image,
+            seed=config.splits.seed, fold=config.splits.fold, on_bad_image=config.data.on_bad_image,
             duplicate_correlation=config.splits.duplicate_correlation,
             group_by=config.splits.group_by, **options,
         )
@@ -223,7 +223,7 @@ def facts(config):
     chosen = cuts.choose_rows(
         source.labels, test, config.splits.test_fraction, config.splits.validation_fraction,
         config.data.imbalance, config.splits.seed,
-        splits.groups(source, test, config.splits.group_by),
+        splits.groups(source, test, config.splits.group_by), config.splits.fold,
     )
     counts = np.bincount(source.labels[chosen['train']], minlength=len(source.class_names))
     rows = np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(int)

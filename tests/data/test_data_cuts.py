@@ -143,3 +143,30 @@ def test_rows_of_a_group_are_in_one_split():
     assert sorted(np.concatenate(list(rows.values()))) == list(range(180))
     parts = [set(groups[part]) for part in rows.values()]
     assert sum(map(len, parts)) == 45 and all(parts)
+
+
+@pytest.mark.parametrize('grouped', [False, True])
+def test_each_row_is_in_one_fold_and_each_class_in_every_one(grouped):
+    labels = np.repeat([0, 1, 2], [50, 20, 1])
+    groups = np.arange(71) // 2 if grouped else None
+    cuts_of = [cuts.choose_rows(labels, None, 0.0, 0.1, '', 3, groups, f'{k}/5') for k in range(5)]
+    tested = np.concatenate([rows['test'] for rows in cuts_of])
+    assert sorted(tested) == list(range(70))  # but for the only one of its class
+    for rows in cuts_of:
+        assert sorted(np.concatenate(list(rows.values()))) == list(range(71))
+        counts = np.bincount(labels[rows['test']], minlength=3)
+        assert abs(counts[0] - 10) <= 2 * grouped and abs(counts[1] - 4) <= 2 * grouped
+        if grouped:
+            assert not {*groups[rows['test']]} & {*groups[rows['train']]}
+    other = cuts.choose_rows(labels, None, 0.0, 0.1, '', 4, groups, '0/5')['test']
+    assert other.tolist() != cuts_of[0]['test'].tolist()  # of another seed
+
+
+@pytest.mark.parametrize('fold, said', [
+    ('5/5', "'0/5' to '4/5'"), ('1', 'must be'), ('0/1', 'must be'),
+    ('0/9', 'config.splits.fold=0/9: n_splits=9 cannot be greater')])
+def test_a_fold_that_cannot_be_cut_is_refused(fold, said):
+    with pytest.raises(ValueError, match=said):
+        cuts.choose_rows(np.repeat([0, 1], 8), None, 0.3, 0.1, '', 0, None, fold)
+    with pytest.raises(ValueError, match='has one of its own'):
+        cuts.choose_rows(np.repeat([0, 1], 8), np.zeros(4), 0.3, 0.1, '', 0, None, '0/5')

@@ -1,0 +1,81 @@
+"""What the folds of one set say together: every image is a test image of one of them.
+
+Of one split of a small set most images are never tested, and of a rare class hardly any. Each fold
+trains all anew, so an image is classified by networks that have not seen it.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data import cuts
+from eval import results
+
+FIELD = 'splits.fold'
+
+
+def are(points: Sequence[Mapping]) -> bool:
+    """Whether the runs of a sweep are all folds of a set, and differ in seeds besides at most.
+
+    Not in the seed of the split, of which the folds are parts.
+    """
+    if len(points) < 2 or not all(point.get(FIELD) for point in points):
+        return False
+    others = {name for name in itertools.chain(*points) if name != FIELD}
+    found = sorted(cuts.parse_fold(point[FIELD]) for point in points)
+    return found == [(fold, len(points)) for fold in range(len(points))] and all(
+        name.endswith('seed') and name != 'splits.seed' for name in others)
+
+
+def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
+    """The comparison on the test images of all folds, or {} where it cannot be made.
+
+    Seeds are combined over the folds in their order: what is compared is what as many trainings of
+    each arm say of all images. That the training images of two folds are mostly the same makes
+    trainings more alike than those on other images would be, of which the intervals know nothing.
+
+    Args:
+        found: `leaderboard.rows` of all folds.
+        predictions: (row, arm) -> the files of its predictions, one a seed.
+        belonging: row -> which of its test images belong together, see `statistics`, or None.
+    Returns:
+        `arms` and `differences` as of `results.compare`, the columns of groups of classes within
+        each difference, too, and of every column `std` between folds; `test_images`.
+    """
+    first = found[0]
+    arms = [arm for arm in first['scores'] if all(arm in row['scores'] for row in found)]
+    if len({row['seeds'] for row in found}) > 1 or len(arms) < 2:
+        return {}
+    read = [results.read({arm: predictions(row, arm) for arm in arms}, first['classes'])
+            for row in found]
+    labels = np.concatenate([own for own, _ in read])
+    together = {arm: np.concatenate([own[arm] for _, own in read], axis=1) for arm in arms}
+    clusters = _joined([belonging(row) for row in found], [len(own) for own, _ in read])
+    counts = np.mean([row['train_counts'] for row in found], axis=0).round().astype(int)
+    whole = results.compare(
+        labels, together, first['class_names'], counts, first['groups'], clusters)
+    for pair, entry in whole['differences'].items():
+        runs = [row['differences'].get(pair, {}) for row in found]
+        entry |= {group: own['accuracy'] for group, own in entry['groups'].items()}
+        for key, column in entry.items():
+            if isinstance(column, dict) and 'ci95' in column:
+                means = [run[key]['mean'] for run in runs if key in run]
+                entry[key] = column | {'std': _spread(means)}
+    return {**whole, 'test_images': len(labels)}
+
+
+def _joined(clusters, sizes):
+    """The clusters of one fold after those of another; None if all images are on their own."""
+    if all(own is None for own in clusters):
+        return None
+    found, start = [], 0
+    for own, size in zip(clusters, sizes, strict=True):
+        own = np.arange(size) if own is None else own
+        found.append(own + start)
+        start += own.max() + 1
+    return np.concatenate(found)
+
+
+def _spread(values):
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
