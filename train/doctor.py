@@ -110,7 +110,8 @@ def _show_counts(parts, found, group_by, cut):
         f'{least:.0f} points will hardly be told from chance'
     )
     if least > GAIN:
-        more = ', or hold out more of them (--config.splits.test_fraction=0.5)' if cut else ''
+        more = (', hold out more of them (--config.splits.test_fraction=0.5) or test each once, in '
+                'five runs (--sweep=configs/sweeps/folds.py)') if cut else ''
         say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect '
             f'to hear that they cannot be told from chance: find more test images{more}')
 

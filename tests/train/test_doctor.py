@@ -70,7 +70,7 @@ def test_what_a_run_does_to_photographs_is_said(tmp_path, heard, monkeypatch, pa
     assert ('see config.splits.group_by' in said) == (not pattern)
     assert ('20 images in 4 groups' in said) == bool(pattern)
     assert (f'group_by={pattern}' in said or f"group_by='{pattern}'" in said) == bool(pattern)
-    assert 'or hold out more of them' in said
+    assert 'hold out more of them' in said
     heard.truncate(0)
     given = {f'{part}.augment_flip': False for part in ('generator', 'judge', 'classifier')}
     config.data.test, config.splits.group_by = str(tmp_path / 'test'), ''
