@@ -79,7 +79,9 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_string(
     'checkpoint', None, "A run's folder, or in it classifiers/<arm>[/seed_<n>]."
 )
-_IMAGES = flags.DEFINE_string('images', None, 'A folder or a zip of images, or one of them.')
+_IMAGES = flags.DEFINE_string(
+    'images', None, 'A folder or a zip of images, or one of them; for evaluate also a CSV.'
+)
 _OUT = flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
 _SPLIT = flags.DEFINE_enum('split', 'test', splits.SPLITS, "The run's, to evaluate on.")
 _VIEWS = flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)

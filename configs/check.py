@@ -212,10 +212,11 @@ def _check_splits(config):
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
         )
     cuts.group((), config.splits.group_by)
-    if cuts.parse_fold(config.splits.fold) and config.data.test:
+    given = config.data.test or config.data.source == 'glyphs'
+    if cuts.parse_fold(config.splits.fold) and given:
         raise ValueError(
             f'config.splits.fold={config.splits.fold!r} cuts the test set from the training '
-            'images; leave config.data.test empty'
+            'images, and this set has one of its own (config.data.test, glyphs)'
         )
     if config.splits.group_by and config.data.source != 'folder':
         raise ValueError(

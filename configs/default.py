@@ -25,7 +25,7 @@ def get_config():
     c.data = ml_collections.ConfigDict()
     c.data.source = 'glyphs'  # glyphs | digits | folder | tfds:<name>
     c.data.train = ''  # folder: a directory or .zip of class folders, a .csv; tfds: data directory
-    c.data.test = ''  # folder: a second tree, held out; '' cuts the test set from train
+    c.data.test = ''  # folder: a second one, held out; '' cuts the test set from train
     c.data.image_size = 16  # pixels; larger images are scaled and cropped, smaller ones enlarged
     c.data.seed = 0  # of the images that `glyphs` draws
     c.data.imbalance = ''  # '' | 'exp:100' (imbalance factor) | 'range:12-60' (images a class)

@@ -89,7 +89,8 @@ def shared(names, pattern):
         raise ValueError(
             f'config.splits.group_by={pattern!r} is no regular expression: {error}'
         ) from error
-    result, parts = [], max(2, pattern.count('/') + 1)
+    of_path = re.sub(r'\[\^?\]?[^\]]*\]', '', pattern).count('/') + 1  # not those in [^/]
+    result, parts = [], max(2, of_path)
     for name in names:
         name = unicodedata.normalize('NFC', name)  # macOS and others write an umlaut differently
         match = search('/'.join(name.replace('\\', '/').split('/')[-parts:]))
@@ -169,7 +170,8 @@ def parse_fold(text):
 def fold_cut(labels, groups, fold, folds, seed):
     """As `stratified_cut`: part `fold` of `folds` is cut, and each row is in one of them.
 
-    Rows of a group stay together. A row that is its class's only one is never cut.
+    Rows of a group stay together. Where no row of a class would be kept, its smallest group is,
+    which then is in no part.
 
     Raises:
         ValueError: no class has as many rows as there are folds, or there are fewer groups.
@@ -186,8 +188,14 @@ def fold_cut(labels, groups, fold, folds, seed):
             _, cut = list(cutter.split(labels, labels, groups))[fold]
         except ValueError as error:
             raise ValueError(f'config.splits.fold={fold}/{folds}: {error}') from error
-    lone = np.bincount(labels) == 1
-    return _parted(len(labels), [cut[~lone[labels[cut]]]])
+    groups = np.arange(len(labels)) if groups is None else groups
+    is_cut = np.isin(np.arange(len(labels)), cut)
+    for k in np.unique(labels):
+        own = np.flatnonzero(labels == k)
+        if is_cut[own].all():
+            smallest = min(np.unique(groups[own]), key=lambda group: (groups == group).sum())
+            is_cut[groups == smallest] = False
+    return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
 def _parted(count, taken):

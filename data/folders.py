@@ -250,6 +250,14 @@ def _raise(error):
     raise error
 
 
+def is_there(path):
+    """Whether there is a file of that name, which may be none that a system allows."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _can_be_read(path):
     """Not so a pipe, which would block its reader for ever; a link that leads nowhere is an error
     of the file's own."""
@@ -299,6 +307,8 @@ def read_member(root, version, paths, i):
         turn = contextlib.nullcontext()
         if root.is_dir():
             size, read = (root / path).stat().st_size, (root / path).read_bytes
+            if not (root / path).is_file():
+                raise ValueError('no file')  # but a pipe, which would block its reader for ever
         else:
             archive, turn = _archive(root, os.getpid(), version)
             size, read = archive.getinfo(path).file_size, functools.partial(_unzip, archive, path)

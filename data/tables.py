@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import itertools
 import unicodedata
 
 from data import folders
@@ -9,6 +10,9 @@ from data.decode import EncodedSource
 
 FILE = 'file', 'filename', 'file_name', 'path', 'image'  # names of the column, in any case
 CLASS = 'class', 'class_name', 'label', 'category'
+
+
+LOOKED = 100  # files of which one must be there, or the paths are wrong
 
 
 def is_table(path):
@@ -40,15 +44,24 @@ def open_table(path, image_size, class_names=None):
             classes.setdefault(name, []).append(file)
     if not classes:
         raise ValueError(f'{path}: names no {" ".join(folders.SUFFIXES)} files')
-    first = next(iter(classes.values()))[0]
-    if not (path.parent / first).exists():
+    if not _stands(path, labelled):
         raise ValueError(
-            f'{path}: there is no {path.parent / first}; its paths begin at its own folder'
+            f'{path}: there is no {path.parent / next(iter(labelled))}; its paths begin at its own '
+            'folder'
         )
     class_names = class_names or tuple(sorted(classes))
     files, labels = folders.numbered(path, classes, class_names)
     read = functools.partial(folders.read_member, path.parent, None, files)
     return EncodedSource(class_names, labels, files, image_size, read, ignored)
+
+
+def is_gone(path):
+    """Whether a table, or what it names, is there no more."""
+    return not path.exists() or not _stands(path, _read(path))
+
+
+def _stands(path, listed):
+    return any(folders.is_there(path.parent / file) for file in itertools.islice(listed, LOOKED))
 
 
 def files(path):
@@ -59,24 +72,40 @@ def files(path):
 def _read(path):
     """{file: class} in the order of the table."""
     found: dict[str, str] = {}
-    with path.open(newline='', encoding='utf-8-sig') as table:
-        head = table.readline()
-        delimiter = max(',;\t', key=head.count)
-        table.seek(0)
-        rows = csv.DictReader(table, delimiter=delimiter)
-        try:
-            columns = _columns(rows.fieldnames or ())
-            for row in rows:
-                file, name = (unicodedata.normalize('NFC', (row[column] or '').strip())
-                              for column in columns)
-                if not file or not name:
-                    raise ValueError(f'an empty {columns[0] if not file else columns[1]}')
-                file = file.replace('\\', '/')  # as programs of Windows write them
-                if found.setdefault(file, name) != name:
-                    raise ValueError(f'{file} is {name} here and {found[file]} before')
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f'{path}, line {rows.line_num}: {error}') from None
+    for line, (file, name) in read_rows(path, _columns):
+        if not file or not name:
+            raise ValueError(f'{path}, line {line}: an empty {"class" if file else "file"}')
+        file = file.replace('\\', '/')  # as programs of Windows write them
+        name = unicodedata.normalize('NFC', name.strip())  # as of folders
+        if found.setdefault(file, name) != name:
+            raise ValueError(f'{path}, line {line}: {file} is {name} here and {found[file]} before')
     return found
+
+
+def read_rows(path, columns):
+    """(number of its line, the cells of some columns) of each row of a CSV.
+
+    Args: columns: its header -> the columns that are wanted; may raise ValueError.
+
+    Raises:
+        ValueError, with path and line: it cannot be read, or of `columns`.
+    """
+    line = 1
+    with path.open(newline='', encoding='utf-8-sig') as table:
+        try:
+            head = table.readline()
+            table.seek(0)
+            rows = csv.DictReader(table, delimiter=max(',;\t', key=head.count))
+            wanted = columns(rows.fieldnames or ())
+            for row in rows:
+                line = rows.line_num
+                if row.get(None):
+                    raise ValueError('more cells than columns; put names with commas in quotes')
+                yield line, [row[one] or '' for one in wanted]
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path} is not in UTF-8 ({error}); save it as CSV UTF-8') from None
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f'{path}, line {line}: {error}') from None
 
 
 def _columns(header):

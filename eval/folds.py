@@ -41,7 +41,8 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
         belonging: row -> which of its test images belong together, see `statistics`, or None.
     Returns:
         `arms` and `differences` as of `results.compare`, the columns of groups of classes within
-        each difference, too, and of every column `std` between folds; `test_images`.
+        each difference, too, and `std` between folds where all have one of the same classes; what
+        else `eval.wording` asks of metrics.json.
     """
     first = found[0]
     arms = [arm for arm in first['scores'] if all(arm in row['scores'] for row in found)]
@@ -51,21 +52,28 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
             for row in found]
     labels = np.concatenate([own for own, _ in read])
     together = {arm: np.concatenate([own[arm] for _, own in read], axis=1) for arm in arms}
-    clusters = _joined([belonging(row) for row in found], [len(own) for own, _ in read])
+    clusters = join_clusters([belonging(row) for row in found], [len(own) for own, _ in read])
     counts = np.mean([row['train_counts'] for row in found], axis=0).round().astype(int)
     whole = results.compare(
         labels, together, first['class_names'], counts, first['groups'], clusters)
+    same = all(np.array_equal(row['masks'][group], first['masks'][group])
+               for row in found for group in first['masks'])
     for pair, entry in whole['differences'].items():
-        runs = [row['differences'].get(pair, {}) for row in found]
+        runs = [row['differences'][pair] for row in found]
         entry |= {group: own['accuracy'] for group, own in entry['groups'].items()}
-        for key, column in entry.items():
-            if isinstance(column, dict) and 'ci95' in column:
-                means = [run[key]['mean'] for run in runs if key in run]
-                entry[key] = column | {'std': _spread(means)}
-    return {**whole, 'test_images': len(labels)}
+        for key in (*results.DECIDING, *(entry['groups'] if same else ())):
+            if all(key in run for run in runs):
+                std = np.std([run[key]['mean'] for run in runs], ddof=1)
+                entry[key] = entry[key] | {'std': float(std)}
+    training = {arm: {'accuracy': {'per_seed': [
+        share for row in found for share in row['training'][arm]['accuracy']['per_seed']]}}
+        for arm in arms}
+    return {**whole, 'test_images': len(labels), 'seeds': first['seeds'], 'training': training,
+            'groups': first['groups'], 'controls': first['controls'],
+            'test_clusters': None if clusters is None else len(np.unique(clusters))}
 
 
-def _joined(clusters, sizes):
+def join_clusters(clusters, sizes):
     """The clusters of one fold after those of another; None if all images are on their own."""
     if all(own is None for own in clusters):
         return None
@@ -77,5 +85,3 @@ def _joined(clusters, sizes):
     return np.concatenate(found)
 
 
-def _spread(values):
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

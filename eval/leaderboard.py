@@ -105,6 +105,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'inputs': stages.inputs(places['data']), 'dtypes': dtypes, 'code': code,
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'class_names': names, 'train_counts': counts, 'groups': metrics['groups'],
+            'training': metrics['training'], 'controls': metrics.get('controls'),
             'masks': group_masks(counts, **metrics['groups']),
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
@@ -124,7 +125,8 @@ def write(board: Board) -> None:
     fields = list(dict.fromkeys(itertools.chain(*board.points)))
     context = {'rows': board.rows, 'planned': len(board.points), 'differences': DIFFERENCES,
                'unranked': unranked(board.rows, board.points),
-               'together': board.together, 'answer': _answer(board.together),
+               'together': board.together, 'answer': answer(board),
+               'pair': results.asked(whole) if (whole := board.together.get('folds')) else [],
                'tuned': board.tuned, 'fields': ', '.join(fields),
                'doubts': _doubts(board),
                'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
@@ -168,19 +170,20 @@ def console_table(board: Board) -> Table:
     return table
 
 
-def _answer(pooled):
-    """The sentence on the claim over all runs; '' if they say nothing of it."""
-    if not (difference := pooled.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
+def answer(board: Board) -> str:
+    """What is to be said over all runs; '' if they say nothing."""
+    if whole := board.together.get('folds'):
+        return f'{wording.answer(whole)} {wording.caution(whole)}'.rstrip()
+    if not (difference := board.together.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
         return ''
-    if 'folds' in pooled:
-        return difference['verdict']
     return results.verdict(difference, CLAIM, BASELINE)
 
 
 def _doubts(board):
     """{why a run's answer is no claim yet: 'all runs', or which}; replicates add up seeds."""
-    adds_up = board.together and 'folds' not in board.together
-    together = sum(row['seeds'] for row in board.rows) if adds_up else 0
+    if 'folds' in board.together:  # whose answer begins with them
+        return {}
+    together = sum(row['seeds'] for row in board.rows) if board.together else 0
     doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['doubts']
               for row in board.rows}
     reasons = dict.fromkeys(itertools.chain(*doubts.values()))

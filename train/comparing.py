@@ -8,8 +8,8 @@ import unicodedata
 
 import numpy as np
 
-from data import clusters, splits
-from eval import results, wording
+from data import clusters, splits, tables
+from eval import folds, mistakes, results, wording
 from train import arms, disk
 
 GIVEN = 'given'  # what is compared with the arms, among them
@@ -17,77 +17,102 @@ COLUMNS = 'split', 'file', 'label'
 
 
 def write_listing(run, out):
-    """A CSV of the run's images, a line each: COLUMNS; returns how many there are."""
-    parts, total = run.parts(), 0
+    """A CSV of a `Run`'s images, a line each: COLUMNS, of folds behind `fold`; how many lines."""
+    several, total = len(run.each()) > 1, 0
     with (
         disk.atomic_write(pathlib.Path(out)) as aside,
         aside.open('w', newline='', encoding='utf-8') as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for split in splits.SPLITS:
-            one = getattr(parts, split)
-            for name, label in zip(one.names, one.labels, strict=True):
-                writer.writerow([split, name, parts.class_names[label]])
-                total += 1
+        writer.writerow([*['fold'] * several, *COLUMNS])
+        for fold, one in enumerate(run.each()):
+            parts = one.parts()
+            for split in splits.SPLITS:
+                images = getattr(parts, split)
+                for name, label in zip(images.names, images.labels, strict=True):
+                    line = split, name, parts.class_names[label]
+                    writer.writerow([fold, *line] if several else line)
+                    total += 1
     return total
 
 
-def compare(run, paths):
-    """What metrics.json says of arms and differences, of `GIVEN` and each arm of the run.
+def compare(run, paths, table=None):
+    """What metrics.json says of arms and differences, of `GIVEN` and each arm of a run or of all
+    folds of a set.
 
     As many classifiers of each arm are compared as there are files, one of another training each.
 
     Args:
+        run: a `runs.Run`, or `runs.Folds`.
         paths: CSV files with the columns `file` and `class`, such as `reuse.write_predictions`
             makes: the class that is predicted of each test image of the run, as its report and
             `write_listing` name it. Images of other splits may be among them.
+        table: where `mistakes.write_table` lists all test images; None: nowhere.
 
     Raises:
-        ValueError: more files than the run has seeds, or one that does not fit.
+        ValueError: more files than the run has seeds, one twice, or one that does not fit.
         OSError: one cannot be read.
     """
-    parts, config, seeds = run.parts(), run.config, arms.seeds(run.config.classifier)
-    if len(paths) > len(seeds):
+    config, seeds = run.config, run.config.classifier.seeds
+    if len(paths) > seeds:
         raise ValueError(
-            f'--predictions names {len(paths)} files, and {run.folder} has {len(seeds)} '
-            'classifiers an arm; give at most as many'
+            f'--predictions names {len(paths)} files, and {run.folder} has {seeds} classifiers an '
+            'arm; give at most as many'
         )
-    names = parts.class_names
-    given = np.stack([_one_hot(path, parts.test, names) for path in paths])
-    labels, probabilities = results.read(
-        {arm: [run.stage(arms.stage(arm, seed)) / 'predictions.npz' for seed in seeds[: len(paths)]]
-         for arm in config.arms}, len(names))
-    found = results.compare(
-        labels, probabilities | {GIVEN: given}, names, parts.train_counts,
+    if len(run.seeds) < seeds:
+        raise ValueError('--checkpoint names one classifier; name the run, or an arm of it')
+    paths = [pathlib.Path(path).expanduser() for path in paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError('--predictions names a file twice; each must be of another training')
+    given = {path: _predicted(path) for path in paths}
+    labels, probabilities, belonging, names = [], [], [], []
+    for one in run.each():
+        parts = one.parts()
+        own, found = results.read(
+            {arm: [one.stage(arms.stage(arm, seed)) / 'predictions.npz'
+                   for seed in arms.seeds(one.config.classifier)[: len(paths)]]
+             for arm in config.arms}, len(parts.class_names))
+        found[GIVEN] = np.stack([
+            _one_hot(path, given[path], parts.test, parts.class_names) for path in paths])
+        labels.append(own)
+        probabilities.append(found)
+        names += parts.test.names
+        belonging.append(clusters.find(
+            parts.test.names, own, config.splits.group_by, parts.duplicates, 'test'))
+    counts = np.mean([one.parts().train_counts for one in run.each()], axis=0).round().astype(int)
+    whole = {arm: np.concatenate([found[arm] for found in probabilities], axis=1)
+             for arm in probabilities[0]}
+    truth, class_names = np.concatenate(labels), run.class_names()
+    said = results.compare(
+        truth, whole, class_names, counts,
         {'many': config.report.many, 'few': config.report.few},
-        clusters.find(
-            parts.test.names, labels, config.splits.group_by, parts.duplicates, 'test'),
+        folds.join_clusters(belonging, list(map(len, labels))),
         pairs=[(GIVEN, arm) for arm in config.arms],
     )
     for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
-        del found['arms'][GIVEN][key]
-    for difference in found['differences'].values():
+        del said['arms'][GIVEN][key]
+    for difference in said['differences'].values():
         difference['doubts'] = wording.few_seeds(len(paths))
-    facts = {'test_images': len(labels), 'seeds': len(paths), 'files': list(map(str, paths))}
-    return facts | found
+    if table:
+        mistakes.write_table(table, names, class_names, truth, whole)
+    facts = {'test_images': len(truth), 'seeds': len(paths), 'files': list(map(str, paths))}
+    return facts | said
 
 
-def _one_hot(path, test, class_names):
-    """The classes that a file predicts of the test images, as probabilities float [N, C]."""
-    number = {_composed(name): k for k, name in enumerate(class_names)}
+def _predicted(path):
+    """{name of an image: the class that is predicted of it}."""
     predicted: dict[str, str] = {}
-    with pathlib.Path(path).expanduser().open(newline='', encoding='utf-8-sig') as file:
-        rows = csv.DictReader(file)
-        try:
-            if not {'file', 'class'} <= {*(rows.fieldnames or ())}:
-                raise ValueError('needs the columns file and class (the predicted one)')
-            for row in rows:
-                name, label = _composed(row['file'] or ''), _composed(row['class'] or '')
-                if predicted.setdefault(name, label) != label:
-                    raise ValueError(f'has {name} twice, as {predicted[name]} and as {label}')
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f'{path}, line {rows.line_num}: {error}') from None
+    for line, cells in tables.read_rows(path, _columns):
+        name, label = map(_composed, cells)
+        if predicted.setdefault(name, label) != label:
+            raise ValueError(
+                f'{path}, line {line}: {name} is {label} here and {predicted[name]} before')
+    return predicted
+
+
+def _one_hot(path, predicted, test, class_names):
+    """What is predicted of the test images, as probabilities float [N, C]."""
+    number = {_composed(name): k for k, name in enumerate(class_names)}
     lacking = [name for name in test.names if not predicted.get(_composed(name))]
     if lacking:
         raise ValueError(
@@ -99,6 +124,12 @@ def _one_hot(path, test, class_names):
         raise ValueError(
             f'{path}: the run has no class {unknown[0]!r}; it has {", ".join(class_names)}')
     return np.eye(len(class_names))[[number[label] for label in found]]
+
+
+def _columns(header):
+    if not {'file', 'class'} <= {*header}:
+        raise ValueError('needs the columns file and class (the predicted one)')
+    return 'file', 'class'
 
 
 def _composed(text):

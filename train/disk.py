@@ -60,7 +60,7 @@ def _listed(folder, files):
 def _size_and_time(path):
     """Of the file; of the link itself where it leads nowhere; nothing of what is not there."""
     for look in (path.stat, path.lstat):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError, ValueError):  # also of names that no system allows
             found = look()
             return found.st_size, found.st_mtime_ns
     return None, None

@@ -1,5 +1,7 @@
 """What is in these images, what is wrong with them, what will it cost, and what to run next."""
 
+import dataclasses
+import os
 import pathlib
 import time
 
@@ -30,7 +32,7 @@ TIMED = 5  # steps
 GAIN = 8  # points of accuracy, as much as synthetic images gave any photographs, rounded up
 SEEDS = 5  # of the expected times, unless the user says otherwise
 SIDES = 16, 32, 64, 128  # pixels, of the images in a picture of how they look
-PICTURED = 8  # images in it
+PICTURED = 12  # images in it
 LONGEST = 7 * 24 * 60  # minutes of a run that anyone would wait for
 
 
@@ -49,9 +51,10 @@ def examine(config, workdir, given, program):
     found = preparing.facts(config)
     with progress('images') as update:
         parts = preparing.read_splits(ml_collections.FrozenConfigDict(config), progress=update)
-    _show_counts(parts, found, config.splits.group_by, cut=not config.data.test)
+    few = _show_counts(parts, found, config.splits, cut=not config.data.test)
     _show_trouble(parts)
-    _picture_sizes(config, found.side, pathlib.Path(f'{workdir}_sizes.png'))
+    beside = pathlib.Path(os.path.expanduser(workdir))
+    _picture_sizes(config, found.side, beside.with_name(f'{beside.name}_sizes.png'))
     flips = [f'{model}.augment_flip' for model in auto.MODELS]
     if not found.grey and any(given.get(name, True) for name in flips):
         unmirrored = ' '.join(f'--config.{name}=False' for name in flips)
@@ -73,9 +76,18 @@ def examine(config, workdir, given, program):
     auto_config = pathlib.PurePath(program).parent / 'configs' / 'augmented.py'
     words = [program, f'--config={auto_config}:auto', f'--workdir={workdir}']
     say(f'Next:\n  {sweeps.command(words, sweeps.flags(flags))}'.rstrip())
+    if few:
+        words[2:] = [f'--workdir={workdir}-folds']
+        say('or, with every image tested once, in five runs that take five times as long:\n'
+            f'  {sweeps.command(words, sweeps.flags(flags))} '
+            f'--sweep={auto_config.parent / "sweeps" / "folds.py"}')
 
 
-def _show_counts(parts, found, group_by, cut):
+def _show_counts(parts, found, asked, cut):
+    """Says how many images there are; whether others could be held out, as these show too little.
+
+    Args: asked: config.splits. cut: whether the test set is cut by it.
+    """
     counts, order = parts.train_counts, np.argsort(parts.train_counts, kind='stable')
     table = Table(box=box.SIMPLE_HEAD, title='Images')
     for name in ('', 'Train', 'Validation', 'Test'):
@@ -101,7 +113,7 @@ def _show_counts(parts, found, group_by, cut):
         say(f'  {plural(hardly, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
     groups = clusters.find(
-        parts.test.names, parts.test.labels, group_by, parts.duplicates, 'test')
+        parts.test.names, parts.test.labels, asked.group_by, parts.duplicates, 'test')
     known = len(parts.test if groups is None else np.unique(groups))
     least = 100 / known**0.5
     of = '' if groups is None else f' of {plural(known, "group")}'
@@ -109,11 +121,15 @@ def _show_counts(parts, found, group_by, cut):
         f'  {plural(len(parts.test), "test image")}{of}: a difference of less than '
         f'{least:.0f} points will hardly be told from chance'
     )
+    share = len(parts.validation) / (len(parts.train) + len(parts.validation))
+    if share > 2 * asked.validation_fraction:
+        say(f'  {share:.0%} of those that are not for the test are for validation, as what belongs '
+            'together stays together')
     if least > GAIN:
-        more = (', hold out more of them (--config.splits.test_fraction=0.5) or test each once, in '
-                'five runs (--sweep=configs/sweeps/folds.py)') if cut else ''
+        more = ', or hold out more of them (--config.splits.test_fraction=0.5)' if cut else ''
         say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect '
             f'to hear that they cannot be told from chance: find more test images{more}')
+    return cut and least > GAIN
 
 
 def _show_trouble(parts):
@@ -143,19 +159,25 @@ def _picture_sizes(config, side, path):
     rows, sides = {}, [size for size in SIDES if size <= side]
     if config.data.source != 'folder' or len(sides) < 2:
         return
+    source, _ = preparing.open_source(config)
+    order = np.argsort(np.bincount(source.labels), kind='stable')
+    each = max(2, -(-PICTURED // len(order)))
+    chosen = np.concatenate([  # of a class spread over its images, which lie in the order of names
+        own[np.linspace(0, len(own) - 1, min(each, len(own))).astype(int)]
+        for own in (np.flatnonzero(source.labels == label) for label in order)])[:PICTURED]
     for size in sides:
-        sized = ml_collections.ConfigDict(config.to_dict())
-        sized.data.image_size = size
-        source, _ = preparing.open_source(sized)
-        order = np.argsort(np.bincount(source.labels), kind='stable')
-        of_class = [np.flatnonzero(source.labels == label) for label in order]
-        chosen = [of_class[i % len(order)][i // len(order) % len(of_class[i % len(order)])]
-                  for i in range(PICTURED)]
+        sized = dataclasses.replace(source, image_size=size)
         rows[f'{size} pixels'] = [(source.class_names[item['label']], item['image'])
-                                  for item in sources.read(source, chosen)
+                                  for item in sources.read(sized, chosen)
                                   if not isinstance(item, BadImage)]
-    with disk.atomic_write(path) as aside:
-        aside.write_bytes(sheets.named(rows, tile=96))
+    if not all(rows.values()):
+        return  # none of them can be used, as is said above
+    try:
+        with disk.atomic_write(path) as aside:
+            aside.write_bytes(sheets.named(rows, tile=96))
+    except OSError as error:
+        say(f'No picture of them at several sizes: {error}')
+        return
     say(f'How some look at {", ".join(map(str, sides[:-1]))} and {sides[-1]} pixels: {path}. '
         'Where you cannot tell classes apart, a classifier of that size hardly will')
 

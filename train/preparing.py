@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from configs import auto
-from data import cache, cuts, folders, sources, splits
+from data import cache, cuts, folders, sources, splits, tables
 from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from eval.formats import plural, some
@@ -100,7 +100,8 @@ def input_digests(data, workdir):
     config, digests = provenance.saved(workdir).get('config', {}), []
     known = stages.inputs(stages.places(workdir).get('data', workdir / 'data')) or []
     for i, path in enumerate(sources.paths(data.source, train=data.train, test=data.test)):
-        gone = not pathlib.Path(os.path.expanduser(path)).exists()
+        place = pathlib.Path(os.path.expanduser(path))
+        gone = tables.is_gone(place) if tables.is_table(place) else not place.exists()
         if gone and known[i:] and config.get('data') == provenance.plain(data):
             say(f'data: {path} is gone; what was read of it before stands')
             digests.append(known[i])
@@ -182,10 +183,12 @@ def _say_groups(train, test, pattern):
             f'{train.names[0]} and {train.names[-1]}; it should in those of images that belong '
             'together'
         )
+    shared = cuts.shared(train.names, pattern)
+    first = next(i for i, found in enumerate(shared) if found is not None)
     say(f'  {len(groups):,} images in {len(sizes):,} groups that share what config.splits.group_by '
-        f'finds in their names, the largest of {largest:,}')
-    lone = [name for name, found in zip(train.names, cuts.shared(train.names, pattern))
-            if found is None]
+        f'finds in their names, the largest of {largest:,}; in {train.names[first]} it finds '
+        f'{" and ".join(map(str, shared[first]))}')
+    lone = [name for name, found in zip(train.names, shared) if found is None]
     if lone:
         say(f'  in {plural(len(lone), "name")} of these, as {lone[0]}, it finds nothing: each such '
             'image counts as a group of its own')

@@ -29,6 +29,10 @@ class Run:
     arm: str
     seeds: tuple[int, ...]
 
+    def each(self):
+        """The runs that it is: itself, or of `Folds` each."""
+        return (self,)
+
     def stage(self, name):
         """The folder of a finished stage.
 
@@ -127,8 +131,38 @@ class Run:
         return f'{self.folder}, arm {self.arm}, {which}'
 
 
+@dataclasses.dataclass(frozen=True)
+class Folds(Run):
+    """The folds of one set, which a sweep has made: all classifiers of an arm.
+
+    Attributes:
+        folder: the sweep's. config: the first fold's. runs: the `Run` of each.
+    """
+
+    runs: tuple[Run, ...]
+
+    def each(self):
+        return self.runs
+
+    def stage(self, name):
+        if name == 'data':  # whose classes are those of all
+            return self.runs[0].stage(name)
+        raise ValueError(f'{self.folder} holds several runs; name one, as {self.runs[0].folder}')
+
+    def parts(self):
+        return self.stage('splits')  # of which each has its own
+
+    def classifiers(self):
+        return [one for run in self.runs for one in run.classifiers()]
+
+    def words(self):
+        return f'{self.folder}, arm {self.arm}, the mean of {len(self.runs)} folds'
+
+
 def open_run(checkpoint, arm='augmented'):
     """The `Run` that a path names: a run's folder, or in it classifiers/<arm>[/seed_<n>].
+
+    Of a sweep of all folds of a set, the `Folds`.
 
     Of an arm all seeds are meant; of a run those of `arm` or, without it, of `original`.
 
@@ -145,6 +179,8 @@ def open_run(checkpoint, arm='augmented'):
             folder, named = path.parents[1], path.name
     checkpoints.require_readable(folder.resolve(), '--checkpoint')
     saved = folder / CONFIG
+    if not saved.exists() and (found := _open_folds(folder, named, arm)):
+        return found
     if not saved.exists():
         sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
         raise ValueError(
@@ -166,6 +202,29 @@ def open_run(checkpoint, arm='augmented'):
             f'{checkpoint}: the run has no {path.name}, but seed_{trained[0]} to seed_{trained[-1]}'
         )
     return Run(folder, config, arm, tuple(map(int, seeds)))
+
+
+def _open_folds(folder, named, arm):
+    """The `Folds` in a sweep's folder, or None where its runs are none."""
+    from eval import across, folds, leaderboard  # slow to import, and few paths are of a sweep
+
+    places = sorted(path.parent for path in folder.glob(f'points/*/{CONFIG}'))
+    within = pathlib.PurePath('classifiers', named) if named else ''
+    try:
+        runs = tuple(open_run(place / within, arm) for place in places)
+    except ValueError:
+        return None
+    fields = folds.FIELD, 'generator.seed', 'synthesis.seed', 'classifier.seed'
+    points = [{name: default.flat(run.config)[name] for name in fields} for run in runs]
+    if not folds.are(points):
+        return None
+    rows = leaderboard.rows(folder, points)
+    if len(rows) < len(points) or not (across.alike(rows) and across.apart(rows)):
+        raise ValueError(
+            f'{folder}: not all of its folds are done, by the same settings, code and images; give '
+            'the command of the sweep again'
+        )
+    return Folds(folder, runs[0].config, runs[0].arm, runs[0].seeds, runs)
 
 
 def lineage(checkpoint):

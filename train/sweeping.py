@@ -36,7 +36,10 @@ def run_all(run, configs, points, chosen, workdir, command):
             failed.append(str(i))
         processes.on_main(lambda: tables.extend(update_leaderboard(workdir, points)))
     if tables:  # in process 0
-        show(tables[-1])
+        table, answer = tables[-1]
+        show(table)
+        if answer:
+            say(answer)
     say(f'Leaderboard: {workdir / "report" / "sweep.html"}')
     if failed:
         say(f'Failed, as said above: run {", ".join(failed)}')
@@ -59,7 +62,8 @@ def refuse_other_hardware(folder, config):
 
 
 def update_leaderboard(workdir, points):
-    """Writes the sweep's pages, one of its jobs at a time: [the table], or [] if it cannot."""
+    """Writes the sweep's pages, one of its jobs at a time: [(its table, what is to be said of all
+    runs together)], or [] if it cannot."""
     with lock.turn(workdir / 'leaderboard.lock', lambda holder: None):
         try:
             board = leaderboard.read(workdir, points)
@@ -71,4 +75,4 @@ def update_leaderboard(workdir, points):
             say(f'Leaderboard: left as it was: {error}')
             return []
         leaderboard.write(board)
-    return [leaderboard.console_table(board)]
+    return [(leaderboard.console_table(board), leaderboard.answer(board))]

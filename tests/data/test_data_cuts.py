@@ -86,6 +86,8 @@ def test_groups_are_what_the_pattern_finds_the_same():
     sites = ['x/fox/north/1.png', 'fox/north/2.png', 'hare/north/1.png', 'fox/south/1.png']
     assert cuts.group(sites, '(.*)/.*/').tolist() == [0, 0, 1, 0]  # three parts: the class
     assert cuts.group(sites, '(north|south)/.*').tolist() == [0, 0, 0, 1]
+    wrapped = ['photos/cat/p1_x.jpg', 'photos/dog/p1_y.jpg']
+    assert cuts.group(wrapped, '^[^/]+/([^_]+)_').tolist() == [0, 0]  # of one slash
     assert cuts.group(files, '(z)?').tolist() == [0, 1, 2, 3]  # finds nothing, everywhere
     with pytest.raises(ValueError, match='no regular expression: missing'):
         cuts.group(files, '(a')
@@ -160,6 +162,21 @@ def test_each_row_is_in_one_fold_and_each_class_in_every_one(grouped):
             assert not {*groups[rows['test']]} & {*groups[rows['train']]}
     other = cuts.choose_rows(labels, None, 0.0, 0.1, '', 4, groups, '0/5')['test']
     assert other.tolist() != cuts_of[0]['test'].tolist()  # of another seed
+
+
+@pytest.mark.parametrize('sites', [1, 2, 3])
+def test_every_fold_leaves_images_of_every_class_to_train_on(sites):
+    labels = np.repeat([0, 1, 2], [200, 150, 18])
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        groups = np.concatenate([rng.integers(12, size=350), 12 + np.arange(18) % sites])
+        tested = []
+        for fold in range(5):
+            kept, cut = cuts.fold_cut(labels, groups, fold, 5, seed)
+            assert {*labels[kept]} == {0, 1, 2} and not {*groups[kept]} & {*groups[cut]}
+            tested += cut.tolist()
+        assert len(tested) == len({*tested}) >= 350 + 18 - 18 // sites
+        assert sites > 1 or 2 not in labels[tested]  # of one site nothing could be learnt
 
 
 @pytest.mark.parametrize('fold, said', [

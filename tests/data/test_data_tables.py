@@ -77,3 +77,10 @@ def test_an_image_that_is_gone_is_named(root):
     with pytest.raises(decode.BadImage, match='b/2/2.png: cannot be read'):
         found[found.names.index('b/2/2.png')]
     assert tables.files(path) == list(FILES)
+
+
+def test_another_encoding_is_said_with_the_file(root):
+    path = table(root)
+    path.write_bytes('file,class\na/1/0.png,f\xfcchse\n'.encode('latin-1'))
+    with pytest.raises(ValueError, match='labels.csv is not in UTF-8 .*; save it as CSV UTF-8'):
+        open_table(path)

@@ -30,11 +30,23 @@ def test_the_folds_of_a_sweep_are_compared_on_all_their_images(tmp_path):
     assert difference['few']['mean'] == pytest.approx(0.08)
     text = pages(tmp_path, POINTS)
     for page in (text['html'], text['md']):
-        assert f'3 folds together. {difference["verdict"]}' in page
+        assert '3 folds together. Not yet a claim (1 seed). As it stands: ' in page
+        assert difference['verdict'][1:] in page and 'No control was run' in page
         assert 'on all 600 images' in page and 'folds of one set, so none is the best' in page
-        assert 'Not yet a claim: 1 seed (all runs' in page  # three folds are no three trainings
     assert text['md'].count('\n| a | 60 | 150 | ') == 1  # a class: images a fold, test images
     assert '+8.0' in console(tmp_path, POINTS).split('On all images')[1]
+
+
+def test_what_is_said_first_of_folds_is_what_a_report_would_say(tmp_path):
+    arms = {'original': (25, 28, 22), 'classical': (30, 29, 28), 'augmented': (31, 30, 29)}
+    runs(tmp_path, POINTS, arms)
+    text = pages(tmp_path, POINTS)
+    for page in (text['html'], text['md']):
+        assert 'The strongest control is classical' in page
+    classes = text['md'].split('By class')[1]
+    assert 'F1 original | F1 augmented' in classes  # and not of the first pair, classical
+    runs(tmp_path / 'two', POINTS, {arm: arms[arm] for arm in ('original', 'classical')})
+    assert 'nothing is said of them' in pages(tmp_path / 'two', POINTS)['md']
 
 
 def test_a_fold_that_is_not_finished_leaves_nothing_to_say(tmp_path):
@@ -65,6 +77,6 @@ def test_the_sweep_that_comes_along_is_one():
 
 
 def test_what_belongs_together_in_one_fold_is_not_what_does_in_another():
-    both = folds._joined([np.array([0, 0, 1]), None, np.array([0, 1, 1])], [3, 2, 3])
+    both = folds.join_clusters([np.array([0, 0, 1]), None, np.array([0, 1, 1])], [3, 2, 3])
     assert both.tolist() == [0, 0, 1, 2, 3, 4, 5, 5]
-    assert folds._joined([None, None], [2, 2]) is None
+    assert folds.join_clusters([None, None], [2, 2]) is None

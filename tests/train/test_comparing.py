@@ -1,10 +1,15 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from train import arms, comparing
+from benchmarks import small_run
+from eval import across, leaderboard
+from train import arms, comparing, runs
+
+POINTS = [{'splits.fold': f'{fold}/2', 'classifier.seed': 100 * fold} for fold in range(2)]
 
 
 def write(path, names, classes, header='file,class'):
@@ -59,7 +64,7 @@ def test_a_file_that_does_not_fit_is_named(run, tmp_path, test_set):
     mistakes = {
         'no prediction of 1 of the 898 test images': (names[1:], classes[1:]),
         "no class 'z'; it has 0, 1": (names, ['z', *classes[1:]]),
-        f'line 900: has {names[0]} twice, as {classes[0]} and as z': (
+        f'line 900: {names[0]} is z here and {classes[0]} before': (
             [*names, names[0]], [*classes, 'z']),
     }
     for said, rows in mistakes.items():
@@ -68,6 +73,8 @@ def test_a_file_that_does_not_fit_is_named(run, tmp_path, test_set):
             comparing.compare(run, [path])
     with pytest.raises(ValueError, match='line 1: needs the columns file and class'):
         comparing.compare(run, [write(tmp_path / 'p.csv', names, classes, 'file,label')])
+    with pytest.raises(ValueError, match='names a file twice'):
+        comparing.compare(run, [tmp_path / 'p.csv'] * 2)
     count = run.config.classifier.seeds
     with pytest.raises(ValueError, match=f'has {count} classifiers an arm'):
         comparing.compare(run, [tmp_path / 'p.csv'] * (count + 1))
@@ -84,3 +91,51 @@ def test_the_command_compares(folder, again, tmp_path, test_set):
     assert json.loads((tmp_path / 'c.json').read_text())['files'] == [str(path)]
     done = again(['--mode=compare', f'--checkpoint={folder}'])
     assert done.returncode == 2 and 'needs --predictions' in done.stderr
+
+
+@pytest.fixture(scope='module')
+def sweep(tmp_path_factory, again):
+    """A finished sweep of two folds."""
+    home = tmp_path_factory.mktemp('folds')
+    (home / 'two.py').write_text(f'def get_sweep():\n    return {POINTS}\n')
+    arguments = small_run.arguments(home / 'run', classifier__seeds=1, data__imbalance='')
+    done = again([*arguments, '--config.arms=original,augmented', f'--sweep={home / "two.py"}'])
+    assert done.returncode == 0 and 'As it stands: ' in done.stdout, done.stderr
+    assert done.stdout.count('% of the validation images right') == 4
+    return home / 'run'
+
+
+def test_folds_are_compared_on_all_their_images(sweep, tmp_path):
+    whole = runs.open_run(sweep)
+    assert len(whole.each()) == 2 and len(whole.classifiers()) == 2
+    tests = [one.parts().test for one in whole.each()]
+    names = [name for test in tests for name in test.names]
+    classes = [whole.class_names()[k] for test in tests for k in test.labels]
+    assert len({*names}) == len(names) == 1797
+    path = write(tmp_path / 'all.csv', names, classes)
+    found = comparing.compare(whole, [path], tmp_path / 'table.csv')
+    assert found['test_images'] == 1797 and found['arms']['given']['accuracy']['mean'] == 1
+    pooled = across.together(leaderboard.rows(sweep, POINTS), POINTS)['folds']
+    for arm in ('original', 'augmented'):
+        assert found['arms'][arm]['accuracy'] == pooled['arms'][arm]['accuracy']
+    with (tmp_path / 'table.csv').open(newline='') as file:
+        assert sum(row['given_right'] == '1' for row in csv.DictReader(file)) == 1797
+    assert comparing.write_listing(whole, tmp_path / 'splits.csv') == 2 * 1797
+    with (tmp_path / 'splits.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row['file'] for row in rows if row['split'] == 'test') == sorted(names)
+    assert {row['fold'] for row in rows} == {'0', '1'}
+
+
+def test_what_one_run_is_needed_for_is_refused_of_folds(sweep, tmp_path):
+    whole = runs.open_run(sweep / 'classifiers' / 'original')
+    assert whole.arm == 'original' and 'mean of 2 folds' in whole.words()
+    for use in (whole.parts, whole.generator):
+        with pytest.raises(ValueError, match='holds several runs; name one, as .*points/000'):
+            use()
+    copied = shutil.copytree(sweep, tmp_path / 'copy', symlinks=True)
+    config = json.loads((copied / 'points/001/config.json').read_text())
+    config['config']['classifier']['dropout'] = 0.125
+    (copied / 'points/001/config.json').write_text(json.dumps(config))
+    with pytest.raises(ValueError, match='not all of its folds are done, by the same settings'):
+        runs.open_run(copied)

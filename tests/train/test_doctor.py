@@ -29,10 +29,11 @@ def test_it_says_what_is_wrong_what_it_costs_and_what_to_run(config, heard, monk
     assert '2 classes have under 10 test images' in said and ':folder128' not in said
     with Image.open('runs/my x_sizes.png') as picture:
         assert picture.width > 8 * 96 and 2 * 96 < picture.height < 300  # at 16 and 32 pixels
-    assert said.splitlines()[-1].strip().endswith(
-        "python main.py --config=configs/augmented.py:auto '--workdir=runs/my x' "
-        '--config.data.train=images.zip --config.data.on_bad_image=skip'
-    )
+    command = ("python main.py --config=configs/augmented.py:auto '--workdir=runs/my x%s' "
+               '--config.data.train=images.zip --config.data.on_bad_image=skip%s')
+    folds = ' --sweep=configs/sweeps/folds.py'
+    assert said.splitlines()[-3].endswith(command % ('', ''))
+    assert said.splitlines()[-1].endswith(command % ('-folds', folds))  # as it is a small set
 
 
 @pytest.mark.parametrize('bits, said', [(12, True), (16, False)])

@@ -189,3 +189,11 @@ def test_stages_of_another_run_are_not_touched(folder, tmp_path):
     (copy / 'stages.json').write_text(json.dumps({stage: str(folder / stage)}), 'utf-8')
     with pytest.raises(ValueError, match=f'no finished {stage}'):
         runs.open_run(copy, 'original').classifiers()
+
+
+def test_classifiers_are_trained_seed_by_seed(folder):
+    """So that a run cut short has whole pairs of arms."""
+    with open(f'{folder}/stages.json') as file:
+        trained = [name for name in json.load(file) if name.startswith('classifiers/')]
+    arms = runs.open_run(folder).config.arms
+    assert trained == [f'classifiers/{arm}/seed_{seed}' for seed in range(2) for arm in arms]
