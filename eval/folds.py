@@ -48,11 +48,9 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
     arms = [arm for arm in first['scores'] if all(arm in row['scores'] for row in found)]
     if len({row['seeds'] for row in found}) > 1 or len(arms) < 2:
         return {}
-    read = [results.read({arm: predictions(row, arm) for arm in arms}, first['classes'])
-            for row in found]
-    labels = np.concatenate([own for own, _ in read])
-    together = {arm: np.concatenate([own[arm] for _, own in read], axis=1) for arm in arms}
-    clusters = join_clusters([belonging(row) for row in found], [len(own) for own, _ in read])
+    labels, together, clusters = concatenate([
+        (*results.read({arm: predictions(row, arm) for arm in arms}, first['classes']),
+         belonging(row)) for row in found])
     counts = np.mean([row['train_counts'] for row in found], axis=0).round().astype(int)
     whole = results.compare(
         labels, together, first['class_names'], counts, first['groups'], clusters)
@@ -73,7 +71,17 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
             'test_clusters': None if clusters is None else len(np.unique(clusters))}
 
 
-def join_clusters(clusters, sizes):
+def concatenate(runs):
+    """(labels [N], {arm: probabilities [S, N, C]}, clusters [N] or None) of the test images of all
+    runs, each of which is such a triple; see `statistics` for clusters.
+    """
+    labels, probabilities, clusters = zip(*runs, strict=True)
+    whole = {arm: np.concatenate([own[arm] for own in probabilities], axis=1)
+             for arm in probabilities[0]}
+    return np.concatenate(labels), whole, _joined(clusters, list(map(len, labels)))
+
+
+def _joined(clusters, sizes):
     """The clusters of one fold after those of another; None if all images are on their own."""
     if all(own is None for own in clusters):
         return None

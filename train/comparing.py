@@ -53,50 +53,53 @@ def compare(run, paths, table=None):
         ValueError: more files than the run has seeds, one twice, or one that does not fit.
         OSError: one cannot be read.
     """
-    config, seeds = run.config, run.config.classifier.seeds
+    paths = [pathlib.Path(path).expanduser() for path in paths]
+    _check(run, paths)
+    given = {path: _predicted(path) for path in paths}
+    parts = [one.parts() for one in run.each()]
+    labels, probabilities, belonging = folds.concatenate(
+        [_of_run(one, own, given) for one, own in zip(run.each(), parts, strict=True)])
+    counts = np.mean([own.train_counts for own in parts], axis=0).round().astype(int)
+    names, groups = run.class_names(), run.config.report
+    found = results.compare(
+        labels, probabilities, names, counts, {'many': groups.many, 'few': groups.few}, belonging,
+        pairs=[(GIVEN, arm) for arm in run.config.arms],
+    )
+    for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
+        del found['arms'][GIVEN][key]
+    for difference in found['differences'].values():
+        difference['doubts'] = wording.few_seeds(len(paths))
+    if table:
+        files = [name for own in parts for name in own.test.names]
+        mistakes.write_table(table, files, names, labels, probabilities)
+    facts = {'test_images': len(labels), 'seeds': len(paths), 'files': list(map(str, paths))}
+    return facts | found
+
+
+def _check(run, paths):
+    """Raises ValueError if the run has no such classifiers, or a file is named twice."""
+    seeds = run.config.classifier.seeds
+    if len(run.seeds) < seeds:
+        raise ValueError('--checkpoint names one classifier; name the run, or an arm of it')
     if len(paths) > seeds:
         raise ValueError(
             f'--predictions names {len(paths)} files, and {run.folder} has {seeds} classifiers an '
             'arm; give at most as many'
         )
-    if len(run.seeds) < seeds:
-        raise ValueError('--checkpoint names one classifier; name the run, or an arm of it')
-    paths = [pathlib.Path(path).expanduser() for path in paths]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError('--predictions names a file twice; each must be of another training')
-    given = {path: _predicted(path) for path in paths}
-    labels, probabilities, belonging, names = [], [], [], []
-    for one in run.each():
-        parts = one.parts()
-        own, found = results.read(
-            {arm: [one.stage(arms.stage(arm, seed)) / 'predictions.npz'
-                   for seed in arms.seeds(one.config.classifier)[: len(paths)]]
-             for arm in config.arms}, len(parts.class_names))
-        found[GIVEN] = np.stack([
-            _one_hot(path, given[path], parts.test, parts.class_names) for path in paths])
-        labels.append(own)
-        probabilities.append(found)
-        names += parts.test.names
-        belonging.append(clusters.find(
-            parts.test.names, own, config.splits.group_by, parts.duplicates, 'test'))
-    counts = np.mean([one.parts().train_counts for one in run.each()], axis=0).round().astype(int)
-    whole = {arm: np.concatenate([found[arm] for found in probabilities], axis=1)
-             for arm in probabilities[0]}
-    truth, class_names = np.concatenate(labels), run.class_names()
-    said = results.compare(
-        truth, whole, class_names, counts,
-        {'many': config.report.many, 'few': config.report.few},
-        folds.join_clusters(belonging, list(map(len, labels))),
-        pairs=[(GIVEN, arm) for arm in config.arms],
-    )
-    for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
-        del said['arms'][GIVEN][key]
-    for difference in said['differences'].values():
-        difference['doubts'] = wording.few_seeds(len(paths))
-    if table:
-        mistakes.write_table(table, names, class_names, truth, whole)
-    facts = {'test_images': len(truth), 'seeds': len(paths), 'files': list(map(str, paths))}
-    return facts | said
+
+
+def _of_run(run, parts, given):
+    """What `folds.concatenate` takes of one run: its first classifiers of each arm, and `given`."""
+    seeds = arms.seeds(run.config.classifier)[: len(given)]
+    labels, found = results.read(
+        {arm: [run.stage(arms.stage(arm, seed)) / 'predictions.npz' for seed in seeds]
+         for arm in run.config.arms}, len(parts.class_names))
+    found[GIVEN] = np.stack([
+        _one_hot(path, classes, parts.test, parts.class_names) for path, classes in given.items()])
+    return labels, found, clusters.find(
+        parts.test.names, labels, run.config.splits.group_by, parts.duplicates, 'test')
 
 
 def _predicted(path):

@@ -77,6 +77,6 @@ def test_the_sweep_that_comes_along_is_one():
 
 
 def test_what_belongs_together_in_one_fold_is_not_what_does_in_another():
-    both = folds.join_clusters([np.array([0, 0, 1]), None, np.array([0, 1, 1])], [3, 2, 3])
+    both = folds._joined([np.array([0, 0, 1]), None, np.array([0, 1, 1])], [3, 2, 3])
     assert both.tolist() == [0, 0, 1, 2, 3, 4, 5, 5]
-    assert folds.join_clusters([None, None], [2, 2]) is None
+    assert folds._joined([None, None], [2, 2]) is None
