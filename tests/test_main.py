@@ -352,7 +352,7 @@ MISTAKES = {
     'missing folder': (
         ['--config.data.source=folder', '--config.data.train=/no/such/place'], '/no/such/place'
     ),
-    'no folder': (['--config.data.source=folder'], "data.train='' must be a directory or a zip"),
+    'no folder': (['--config.data.source=folder'], "data.train='' must be a directory, a zip"),
     'stray argument': (['extra'], "'extra'"),
     'arms that are no names': (['--config.arms=1'], "config.arms=('1',)"),
     'batch': (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import augmented, default
+from data import splits
 from eval import collect, formats, report
 
 NAMES = ['a', 'b', 'c']
@@ -32,9 +33,11 @@ def finish(folder, arms=('original', 'augmented', 'oversampled')):
             path = folder / f'{arm}_{seed}.npz'
             np.savez(path, probabilities=np.eye(3)[guess], labels=labels)
             predictions.setdefault(arm, []).append(path)
+    images = np.zeros((60, 8, 8, 3), np.uint8)
+    test = splits.ImageSet(images, labels, tuple(map(str, range(60))))
     report.write(
         folder / 'report', dataset='folder', class_names=NAMES, train_counts=[50, 30, 20],
-        synthetic_counts=None, groups={'many': 40, 'few': 10}, predictions=predictions,
+        test=test, synthetic_counts=None, groups={'many': 40, 'few': 10}, predictions=predictions,
         quality={'made': 1234, 'accepted': 56, 'rejected': {}}, curves={}, sheet=None,
         training=dict.fromkeys(arms, {'accuracy': {'mean': 1.0, 'per_seed': [1.0, 1.0]}}),
         facts={'seeds': [0, 1], 'steps': 1500, 'seconds': {'data': 6.0, 'generator': 60.0},
