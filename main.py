@@ -267,6 +267,8 @@ def main(argv):
         workdir = pathlib.Path(os.path.expanduser(_WORKDIR.value or f'runs/{name}'))
         command = sweeps.command(sys.argv)
         with guard.mistakes():  # a ValueError is the user's until something is computed
+            # process 0's word: others of NFS would keep in mind for a while what is not there yet
+            processes.on_main(lambda: place.check(workdir, configs, bool(_SWEEP.value)))
             for line in preparing.choose_settings(configs, points, given):
                 say(line)
             configs = [ml_collections.FrozenConfigDict(one) for one in configs]
@@ -274,8 +276,6 @@ def main(argv):
             for index, one in enumerate(configs):
                 with sweeps.naming(index if _SWEEP.value else None):
                     check(one, parallel.device_count())
-            # process 0's word: others of NFS would keep in mind for a while what is not there yet
-            processes.on_main(lambda: place.check(workdir, configs, bool(_SWEEP.value)))
         with guard.refusals():
             if _SWEEP.value:
                 sweeping.run_all(run, configs, points, chosen, workdir, command)

@@ -394,6 +394,8 @@ WHOLE_COMMANDS = {
     'config file of an older package': (
         ['--config=older.py'], "older.py, line 5: AttributeError: module 'numpy' has no"),
     'no config': ([], '--config'),
+    'auto looks at no image first': (
+        [CONFIG.replace(':digits', ':auto'), '--config.data.train=.'], 'lies in the images .'),
     'unknown variant': ([f'{CONFIG}x'], "':digitsx'"),
     'missing config file': (['--config=/no/such.py'], '/no/such.py'),
 }
