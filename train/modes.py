@@ -89,12 +89,13 @@ def use(mode, checkpoint, *, out, images, split, views, predictions, classes, co
     elif mode == 'compare':
         if not predictions:
             raise ValueError('--mode=compare needs --predictions=FILE.csv, or several')
-        found = comparing.compare(run, predictions, out.with_suffix('.csv'))
+        table = out.with_name(f'{out.name.removesuffix(".json")}.csv')
+        found = comparing.compare(run, predictions, table)
         show(report.console_table(found))
         for difference in found['differences'].values():
             say(wording.claimed(difference['verdict'], difference['doubts']))
         disk.write_json(out, results.jsonable(found))
-        say(f'Per class: {out}; of each test image: {out.with_suffix(".csv")}')
+        say(f'Per class: {out}; of each test image: {table}')
     elif mode == 'sample':
         which = 'all of them' if count <= COLUMNS else f'the first {COLUMNS} of each'
         total = reuse.sample(
