@@ -57,7 +57,7 @@ def open_table(path, image_size, class_names=None):
 
 def is_gone(path):
     """Whether a table, or what it names, is there no more."""
-    return not path.exists() or not _stands(path, _read(path))
+    return not path.exists() or not _stands(path, (file for _, file, _ in _cells(path)))
 
 
 def _stands(path, listed):
@@ -72,14 +72,18 @@ def files(path):
 def _read(path):
     """{file: class} in the order of the table."""
     found: dict[str, str] = {}
-    for line, (file, name) in read_rows(path, _columns):
+    for line, file, name in _cells(path):
         if not file or not name:
             raise ValueError(f'{path}, line {line}: an empty {"class" if file else "file"}')
-        file = file.replace('\\', '/')  # as programs of Windows write them
-        name = unicodedata.normalize('NFC', name.strip())  # as of folders
         if found.setdefault(file, name) != name:
             raise ValueError(f'{path}, line {line}: {file} is {name} here and {found[file]} before')
     return found
+
+
+def _cells(path):
+    """(line, file, class) of each row, as they are written for Windows and macOS, too."""
+    for line, (file, name) in read_rows(path, _columns):
+        yield line, file.replace('\\', '/'), unicodedata.normalize('NFC', name.strip())
 
 
 def read_rows(path, columns):

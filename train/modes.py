@@ -90,7 +90,8 @@ def use(mode, checkpoint, *, out, images, split, views, predictions, classes, co
         if not predictions:
             raise ValueError('--mode=compare needs --predictions=FILE.csv, or several')
         table = out.with_name(f'{out.name.removesuffix(".json")}.csv')
-        found = comparing.compare(run, predictions, table)
+        with disk.atomic_write(table) as aside:
+            found = comparing.compare(run, predictions, aside)
         show(report.console_table(found))
         for difference in found['differences'].values():
             say(wording.claimed(difference['verdict'], difference['doubts']))

@@ -100,7 +100,6 @@ class Run:
     @contextlib.contextmanager
     def _reopening(self):
         """A stage that turns out to lack its checkpoint is one that the run's command goes on with.
-
         """
         try:
             yield
@@ -179,9 +178,9 @@ def open_run(checkpoint, arm='augmented'):
             folder, named = path.parents[1], path.name
     checkpoints.require_readable(folder.resolve(), '--checkpoint')
     saved = folder / CONFIG
-    if not saved.exists() and (found := _open_folds(folder, named, arm)):
-        return found
     if not saved.exists():
+        if found := _open_folds(folder, named, arm):
+            return found
         sweep = ', one of those in points/' if (folder / 'points').is_dir() else ''
         raise ValueError(
             f'{checkpoint} is no run: {saved} is missing; name the folder of a run{sweep}, '
@@ -206,9 +205,11 @@ def open_run(checkpoint, arm='augmented'):
 
 def _open_folds(folder, named, arm):
     """The `Folds` in a sweep's folder, or None where its runs are none."""
+    places = sorted(path.parent for path in folder.glob(f'points/*/{CONFIG}'))
+    if not places:
+        return None
     from eval import across, folds, leaderboard  # slow to import, and few paths are of a sweep
 
-    places = sorted(path.parent for path in folder.glob(f'points/*/{CONFIG}'))
     within = pathlib.PurePath('classifiers', named) if named else ''
     try:
         runs = tuple(open_run(place / within, arm) for place in places)

@@ -86,9 +86,10 @@ def test_the_command_compares(folder, again, tmp_path, test_set):
     assert done.returncode == 0 and (tmp_path / 'splits.csv').exists(), done.stderr
     path = write(tmp_path / 'all.csv', *test_set)
     done = again(['--mode=compare', f'--checkpoint={folder}', f'--predictions={path}',
-                  f'--out={tmp_path / "c.json"}'])
+                  f'--out={tmp_path / "new" / "c.json"}'])
     assert done.returncode == 0 and 'yes, given is better than original' in done.stdout, done.stderr
-    assert json.loads((tmp_path / 'c.json').read_text())['files'] == [str(path)]
+    assert json.loads((tmp_path / 'new' / 'c.json').read_text())['files'] == [str(path)]
+    assert (tmp_path / 'new' / 'c.csv').exists()
     done = again(['--mode=compare', f'--checkpoint={folder}'])
     assert done.returncode == 2 and 'needs --predictions' in done.stderr
 
