@@ -75,15 +75,18 @@ def read(path):
     return points
 
 
-def choose(path, index):
+def choose(path, index, listed=False):
     """(the runs of the sweep at `path`, the numbers of those to do); ([{}], None) without one.
+
+    Args:
+        index: that of the one to do, or None. listed: whether they are only to be listed.
 
     Raises:
         ValueError: there is no such run.
     """
     if path is None:
-        if index is not None:
-            raise ValueError('--sweep_index needs --sweep')
+        if index is not None or listed:
+            raise ValueError(f'--{"sweep_list" if listed else "sweep_index"} needs --sweep')
         return [{}], None
     points = read(path)
     if index is None:

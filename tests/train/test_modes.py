@@ -47,8 +47,8 @@ def test_the_arm_that_the_report_advises_against_is_named(
 def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
     (tmp_path / 'there.json').write_text('before')
     (tmp_path / 'link.json').symlink_to(tmp_path / 'there.json')
-    modes.use('evaluate', folder, out=tmp_path / 'link.json', images=None, split='test', views=1,
-              predictions=[], classes=[], count=1, seed=0, guidance=None, what='classifier')
+    options = {'images': None, 'split': 'test', 'views': 1}
+    modes.use('evaluate', folder, tmp_path / 'link.json', options)
     assert (tmp_path / 'link.json').is_symlink()
     assert json.loads((tmp_path / 'there.json').read_text())['images'] == 898
 
