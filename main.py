@@ -153,28 +153,29 @@ def run(config, workdir, command, rerun=False, shared=None):
         return synthetic_folder and synthesizing.read_synthetic(synthetic_folder)
 
     refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
+    tested = len(parts.test) > 0
+    train = classifying.train_and_test_classifier if tested else classifying.train_classifier
     classifiers = []
     for (arm, seed), depends in trained.items():
         _, classifier = stage.run(
             arms.stage(arm, seed),
-            lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
-                out, config, parts, synthetic(), arm, seed),
+            lambda out, arm=arm, seed=seed: train(out, config, parts, synthetic(), arm, seed),
             after=[drawn if arms.ARMS[arm].synthetic else images], **depends,
         )
         classifiers.append(classifier)
 
-    folder, _ = stage.run(
-        'report',
-        lambda out: reporting.write(
-            out, config, parts, synthetic(), stage.folders, stage.seconds, command),
-        after=[data, drawn, *classifiers], cheap=True, alone=True,
-        **reporting.depends(config, trained),
-    )
+    if tested:
+        stage.run(
+            'report',
+            lambda out: reporting.write(
+                out, config, parts, synthetic(), stage.folders, stage.seconds, command),
+            after=[data, drawn, *classifiers], cheap=True, alone=True,
+            **reporting.depends(config, trained),
+        )
     processes.on_main(stage.close)
-    reporting.tell(folder)
     if not stage.worked:
         say('Nothing to do: this run was complete.')
-    say(f'Report: {folder / "index.html"}')
+    reporting.tell(config, workdir, stage.folders)
 
 
 def synthesize(stage, config, parts, plan, images, copies):

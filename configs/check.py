@@ -180,7 +180,8 @@ def _divisible(name, size, devices):
 def _check_arms(config):
     arms = tuple(config.arms)
     unknown = [arm for arm in arms if arm not in ARMS]
-    if unknown or 'original' not in arms or len(set(arms)) != len(arms):
+    lacking = 'original' not in arms if is_tested(config) else not arms
+    if unknown or lacking or len(set(arms)) != len(arms):
         raise ValueError(
             f"config.arms={arms} must name 'original', the baseline, and may name each of "
             f'{", ".join(ARMS)} once' + (f'; unknown: {", ".join(unknown)}' if unknown else '')
@@ -204,6 +205,12 @@ def _check_arms(config):
             f'config.classifier.seed={config.classifier.seed} is too large: with '
             f'config.classifier.seeds={config.classifier.seeds} all must be below {JUDGE_SEED:,}'
         )
+
+
+def is_tested(config):
+    """Whether images are held out to measure on; else models are trained to be used, no more."""
+    cut = config.splits.test_fraction > 0 or config.splits.fold
+    return bool(cut or config.data.test or config.data.source not in ('folder', 'digits'))
 
 
 def _check_splits(config):

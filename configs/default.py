@@ -33,7 +33,7 @@ def get_config():
 
     c.splits = ml_collections.ConfigDict()
     c.splits.seed = 0  # which images are held out
-    c.splits.test_fraction = 0.3  # of each class, where no test set is given
+    c.splits.test_fraction = 0.3  # of each class, without a test set; 0: none, nothing is measured
     c.splits.fold = ''  # '0/5': instead, the first of five parts; see configs/sweeps/folds.py
     c.splits.validation_fraction = 0.1  # of each class of the training images
     # folder: regular expression; images in whose <class>/<file> it finds the same stay in one split

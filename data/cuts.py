@@ -24,8 +24,6 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
             f'config.splits.fold={fold!r} cuts the test set from the training images, and this set '
             'has one of its own'
         )
-    if test_source is None and not (of_folds or test_fraction > 0):
-        raise ValueError('without a test set, test_fraction must be above 0')
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
     labels = np.asarray(labels)
 

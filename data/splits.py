@@ -94,8 +94,9 @@ class Splits:
 
     @property
     def untested(self):
-        """Names of the classes that have no test image."""
-        return [self.class_names[label] for label in _lacking(self.test, self.class_names)]
+        """Names of the classes that have no test image, where others have."""
+        lacking = _lacking(self.test, self.class_names) if len(self.test) else ()
+        return [self.class_names[label] for label in lacking]
 
     @property
     def untested_for_copies(self):
@@ -139,7 +140,7 @@ def prepare(
 
     Args:
         train_source, test_source: see `data.sources.Source`; test_source may be None.
-        test_fraction: part of each class, in (0, 1); ignored when there is a test_source.
+        test_fraction: part of each class, in [0, 1); ignored when there is a test_source.
         validation_fraction: part of each class of the remaining pool, in [0, 1).
         imbalance: see `cuts.long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
@@ -157,7 +158,7 @@ def prepare(
     Raises:
         BadImage: with on_bad_image='error', an image cannot be used.
         ValueError: an argument out of its range, fewer than two classes, a class without training
-            images, or no test image.
+            images, or no test image where there was to be one.
         OSError: `folder` has no room.
     """
     if on_bad_image not in ('error', 'skip'):
@@ -178,7 +179,8 @@ def prepare(
     sets, records = part_duplicates(
         sets, class_names, test_source is not None, duplicate_correlation, grouped=bool(group_by)
     )
-    _check(sets, class_names, missing_hint(records, bad or [], group_by))
+    tested = test_source is not None or fold or test_fraction > 0
+    _check(sets, class_names, tested, missing_hint(records, bad or [], group_by))
     ignored = [name for source in (train_source, test_source)
                for name in getattr(source, 'ignored', ())]
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [],
@@ -336,13 +338,13 @@ def _regroup(sets, leave, join):
     return {split: one if len(one) else empty for split, one in result.items()}
 
 
-def _check(sets, class_names, hint):
+def _check(sets, class_names, tested, hint):
     if missing := [class_names[label] for label in _lacking(sets['train'], class_names)]:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
             f'lower the split fractions or remove the class{hint}'
         )
-    if not len(sets['test']):
+    if tested and not len(sets['test']):
         raise ValueError(f'no test image is left; give a test set, or more images a class{hint}')
 
 

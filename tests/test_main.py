@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 
 from benchmarks import small_run
 from benchmarks.small_run import CONFIG
+from data import cache
 from train import disk, lock, place
 from train.arms import ARMS
 
@@ -201,6 +203,29 @@ def test_again_does_nothing_and_more_arms_train_their_classifiers_only(finished,
     assert config['report'] == {'many': 7, 'few': 5}
 
 
+def test_without_test_images_models_are_made_and_nothing_is_measured(env, again, tmp_path):
+    flags = small_run.arguments(
+        tmp_path / 'run', splits__test_fraction=0.0, arms=('augmented', 'classical'))
+    done = again(flags)
+    assert done.returncode == 0, done.stderr
+    assert f'--mode=predict --checkpoint={tmp_path / "run"}\n' in done.stdout
+    assert re.search(r'augmented: [0-9.]+% of the validation images right', done.stdout)
+    parts = cache.load(tmp_path / 'run' / 'data')
+    assert not len(parts.test) and not parts.untested and parts.train_counts.min() > 0
+    assert not list(tmp_path.rglob('predictions.npz')) and not (tmp_path / 'run/report').exists()
+    images = next((tmp_path / 'run' / 'synthetic' / 'images').iterdir())
+    for mode, said in {
+        f'predict --images={images}': '0 of them unusable',
+        'evaluate': 'error: test split: the run has no such images',
+        'compare --predictions=a.csv': 'has no test images to compare on\n',
+    }.items():
+        used = again([*f'--mode={mode}'.split(), f'--checkpoint={tmp_path / "run"}'])
+        assert said in used.stdout + used.stderr
+    assert 'Nothing to do' in again(flags).stdout
+    swept = again([*flags, '--sweep=configs/sweeps/dose.py', f'--workdir={tmp_path / "sweep"}'])
+    assert 'test_fraction=0 leaves a sweep nothing to compare' in swept.stderr
+
+
 def test_the_same_training_from_another_seed_is_another_report(finished, again, tmp_path):
     workdir = tmp_path / 'run'
     shutil.copytree(finished[0], workdir)
@@ -366,6 +391,8 @@ MISTAKES = {
     'image size': (['--config.data.image_size=15'], 'config.data.image_size=15'),
     'imbalance': (['--config.data.imbalance=some'], "'some'"),
     'devices': (['--config.cpu_devices=100000'], 'cpu_devices=100000 must be 0 to 1024'),
+    'no baseline': (['--config.arms=classical'], "must name 'original', the baseline"),
+    'no arm': (['--config.arms=', '--config.splits.test_fraction=0'], 'config.arms=() must name'),
     'no share': (['--config.splits.test_fraction=30'], 'splits.test_fraction=30'),
     'among the images': (
         ['--config.data.source=folder', '--config.data.train=.', '--workdir=here/run'],

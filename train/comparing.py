@@ -8,6 +8,7 @@ import unicodedata
 
 import numpy as np
 
+from configs.check import is_tested
 from data import clusters, splits, tables
 from eval import folds, mistakes, results, wording
 from train import arms, disk
@@ -79,6 +80,8 @@ def compare(run, paths, table=None):
 def _check(run, paths):
     """Raises ValueError if the run has no such classifiers, or a file is named twice."""
     seeds = run.config.classifier.seeds
+    if not is_tested(run.config):
+        raise ValueError(f'{run.folder} has no test images to compare on')
     if len(run.seeds) < seeds:
         raise ValueError('--checkpoint names one classifier; name the run, or an arm of it')
     if len(paths) > seeds:

@@ -114,6 +114,13 @@ def _show_counts(parts, found, asked, cut):
             'nothing can be said')
     groups = clusters.find(
         parts.test.names, parts.test.labels, asked.group_by, parts.duplicates, 'test')
+    share = len(parts.validation) / (len(parts.train) + len(parts.validation))
+    if share > 2 * asked.validation_fraction:
+        say(f'  {share:.0%} of those that are not for the test are for validation, as what belongs '
+            'together stays together')
+    if not len(parts.test):
+        say('  No test images (config.splits.test_fraction=0): nothing will be measured')
+        return False
     known = len(parts.test if groups is None else np.unique(groups))
     least = 100 / known**0.5
     of = '' if groups is None else f' of {plural(known, "group")}'
@@ -121,10 +128,6 @@ def _show_counts(parts, found, asked, cut):
         f'  {plural(len(parts.test), "test image")}{of}: a difference of less than '
         f'{least:.0f} points will hardly be told from chance'
     )
-    share = len(parts.validation) / (len(parts.train) + len(parts.validation))
-    if share > 2 * asked.validation_fraction:
-        say(f'  {share:.0%} of those that are not for the test are for validation, as what belongs '
-            'together stays together')
     if least > GAIN:
         more = ', or hold out more of them (--config.splits.test_fraction=0.5)' if cut else ''
         say(f'  Of gains like those of the photographs in README.md, up to {GAIN} points, expect '

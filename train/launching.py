@@ -10,7 +10,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from configs import sweeps
-from configs.check import check, require_fields
+from configs.check import check, is_tested, require_fields
 from configs.default import LISTS, absolute
 from train import parallel, place, preparing, processes, provenance
 from train.progress import say
@@ -75,4 +75,6 @@ def checked(configs, points, given, workdir, sweep):
     for index, one in enumerate(configs):
         with sweeps.naming(index if sweep else None):
             check(one, parallel.device_count())
+            if sweep and not is_tested(one):
+                raise ValueError('config.splits.test_fraction=0 leaves a sweep nothing to compare')
     return configs

@@ -6,6 +6,7 @@ import numpy as np
 
 from data import clusters, cuts, splits
 from eval import report, results, sheets, wording
+from eval.formats import percent
 from generation import export
 from train import arms, classifying, provenance, stages
 from train.progress import say, show
@@ -22,8 +23,7 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
         folders: {stage: its folder}. seconds: {stage: how long it took}.
         command: that does the run again.
     """
-    trained = {arm: [folders[arms.stage(arm, seed)] for seed in arms.seeds(config.classifier)]
-               for arm in config.arms}
+    trained = _trained(config, folders)
     predictions = {arm: [one / 'predictions.npz' for one in own] for arm, own in trained.items()}
     logs = {arm: [_log(one) for one in own] for arm, own in trained.items()}
     curves, drawn = dict(logs), {}
@@ -56,6 +56,11 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
         },
         **drawn,
     )
+
+
+def _trained(config, folders):
+    return {arm: [folders[arms.stage(arm, seed)] for seed in arms.seeds(config.classifier)]
+            for arm in config.arms}
 
 
 def _log(folder):
@@ -98,12 +103,26 @@ def depends(config, trained):
     }
 
 
-def tell(folder):
-    """Prints the comparison and the answer of a report that was written."""
-    metrics = json.loads((folder / 'metrics.json').read_text('utf-8'))
+def tell(config, workdir, folders):
+    """Prints what a finished run has to say: the comparison and the answer of its report or,
+    without test images, what its classifiers reach on validation images.
+    """
+    if 'report' not in folders:
+        _tell_untested(config, workdir, folders)
+        return
+    metrics = json.loads((folders['report'] / 'metrics.json').read_text('utf-8'))
     show(report.console_table(metrics))
     for sentence in filter(None, (wording.answer(metrics), wording.caution(metrics))):
         say(sentence)
+    say(f'Report: {folders["report"] / "index.html"}')
+
+
+def _tell_untested(config, workdir, folders):
+    logs = {arm: [_log(one) for one in own] for arm, own in _trained(config, folders).items()}
+    for arm, found in results.validation(logs, config.classifier.select).items():
+        say(f'{arm}: {percent(found["accuracy"]["mean"])}% of the validation images right')
+    say('No image was held out to test on (config.splits.test_fraction=0), so nothing is compared. '
+        f'To use the classifiers: --mode=predict --checkpoint={workdir}')
 
 
 def _ungrouped(parts, pattern):

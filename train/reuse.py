@@ -142,6 +142,8 @@ def evaluate(run, images=None, split='test', views=1):
                 names += image_set.names
             if learnt:
                 seen += sum(digest(image) in learnt for image in image_set.images)
+    if not len(source):
+        raise ValueError(f'{of}: the run has no such images; give --images')
     if not predicted:
         raise ValueError(f'{of}: of its {len(source)} images none can be used')
     found, labels = np.concatenate(predicted, axis=1), np.concatenate(labelled)

@@ -163,7 +163,8 @@ def open_run(checkpoint, arm='augmented'):
 
     Of a sweep of all folds of a set, the `Folds`.
 
-    Of an arm all seeds are meant; of a run those of `arm` or, without it, of `original`.
+    Of an arm all seeds are meant; of a run those of `arm` or, without it, of `original`, or else of
+    its first.
 
     Raises:
         ValueError: it is neither.
@@ -187,7 +188,7 @@ def open_run(checkpoint, arm='augmented'):
             'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
     config = _read(saved)
-    arm = named or (arm if arm in config.arms else 'original')
+    arm = named or next(one for one in (arm, 'original', *config.arms) if one in config.arms)
     if arm not in config.arms:
         left = '; its last command left it out: give it with --config.arms again'
         there = (folder / 'classifiers' / arm).is_dir()

@@ -79,8 +79,6 @@ def test_no_validation_gives_an_empty_set_of_the_same_shape():
 
 
 def test_prepare_refuses_what_cannot_work():
-    with pytest.raises(ValueError, match='test_fraction'):
-        prepare(fake(LABELS), test_fraction=0)
     with pytest.raises(ValueError, match='needs two'):
         prepare(fake([0, 0, 0]))
     with pytest.raises(ValueError, match=r"no training image left: .'e'."):
@@ -262,6 +260,16 @@ def test_near_copies_that_are_most_of_a_class_do_not_repeat_each_other():
     images[3:12] = random_images(12, seed=2)[3:]
     few = prepare(fake(np.repeat([0, 1], 12), images=images), duplicate_correlation=0.99)
     assert few.repeats.sum() == 2 and not few.untested_for_copies
+
+
+def test_no_image_need_be_held_out_to_test_on():
+    for group_by in ('', '[0-9]$'):
+        result = prepare(fake(np.repeat([0, 1], 20)), test_fraction=0.0, group_by=group_by)
+        assert len(result.test) == 0 and len(result.train) + len(result.validation) == 40
+        assert result.test.images.shape[1:] == result.train.images.shape[1:]
+        assert result.untested == result.untested_for_copies == []
+    fold = prepare(fake(np.repeat([0, 1], 20)), test_fraction=0.0, fold='0/4')
+    assert len(fold.test) == 10
 
 
 def test_a_class_of_unusable_images_alone_is_refused_with_the_first_one():

@@ -77,6 +77,10 @@ def test_what_a_run_does_to_photographs_is_said(tmp_path, heard, monkeypatch, pa
     config.data.test, config.splits.group_by = str(tmp_path / 'test'), ''
     doctor.examine(config, 'runs/mine', given, 'main.py')
     assert 'mirrors' not in heard.getvalue() and 'or hold out' not in heard.getvalue()
+    config.data.test, config.splits.test_fraction = '', 0.0
+    doctor.examine(config, 'runs/mine', given | {'splits.test_fraction': 0.0}, 'main.py')
+    assert 'No test images' in heard.getvalue()
+    assert '--config.splits.test_fraction=0.0' in heard.getvalue().splitlines()[-1]
 
 
 def costs(heard, config, monkeypatch, *presets, **given):
