@@ -16,6 +16,8 @@ def save(parts, folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = {'class_names': parts.class_names, 'counts': {}, 'images': {}}
+    if any(getattr(parts, split).groups for split in SPLITS):
+        listed['groups'] = {split: getattr(parts, split).groups for split in SPLITS}
     for split in SPLITS:
         one = getattr(parts, split)
         listed['images'][split] = store.save(folder, split, one.images)
@@ -38,7 +40,8 @@ def _if_any(folder, name):
 
 
 def listing(folder):
-    """The splits.json that `save` wrote: {split: [[name, digest, label] of each image]}, more.
+    """The splits.json that `save` wrote: {split: [[name, digest, label] of each image], 'groups':
+    {split: [group of each image]} if there are any}, and more.
 
     Raises:
         FileNotFoundError: there is none. ValueError: it is damaged.
@@ -76,7 +79,8 @@ def load(folder):
                 raise ValueError(f'{split} has {len(images)} images and {len(names)} names')
             if not all(0 <= label < len(listed['class_names']) for label in labels):
                 raise ValueError(f'{split} has labels of no class')
-            sets[split] = ImageSet(images, np.array(labels, np.int32), names)
+            groups = tuple(listed.get('groups', {}).get(split, ()))
+            sets[split] = ImageSet(images, np.array(labels, np.int32), names, groups)
         bad_images, ignored = (_if_any(folder, name) for name in _IF_ANY)
         return Splits(
             **sets,

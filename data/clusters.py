@@ -6,19 +6,19 @@ import scipy  # its parts are imported when they are first used
 from data import cuts, splits
 
 
-def find(names, labels, pattern, copies, split):
-    """Which images belong together, by their names or as copies of each other.
+def find(names, labels, pattern, copies, split, given=()):
+    """Which images belong together, by their names or groups, or as copies of each other.
 
     What `eval.statistics.bootstrap_interval` takes as `clusters`.
 
     Args:
-        names, labels: of the split's images, [N]; pattern: see `cuts.shared`.
+        names, labels: of the split's images, [N]; pattern, given: see `cuts.shared`.
         copies: the records of `Splits.duplicates`; see `splits.is_one_picture`.
         split: whose images these are: of 'train', 'validation', 'test'.
     Returns:
         int [N] below the number of clusters; None where each image is on its own.
     """
-    groups, first, links = cuts.group(names, pattern), {}, []
+    groups, first, links = cuts.group(names, pattern, given), {}, []
     if groups is not None:
         links += [(row, first.setdefault(group, row)) for row, group in enumerate(groups)]
     counts = np.bincount(labels)

@@ -54,23 +54,25 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
     return {'train': pool[kept], 'validation': pool[held_out], 'test': test}
 
 
-def group(names, pattern):
-    """Which images belong together, int [N]: those in whose names `pattern` finds the same.
+def group(names, pattern, given=()):
+    """Which images belong together, int [N]: those that have the same in common.
 
-    Args: as of `shared`. A name in which it finds nothing is a group of its own. '': returns None.
+    Args: as of `shared`. What has nothing in common with others is a group of its own. Without a
+        pattern and groups: returns None.
 
     Raises:
         ValueError: `pattern` is no regular expression.
     """
-    if not pattern:
+    if not (pattern or given):
         return None
     number: dict[tuple | int, int] = {}
     return np.array([number.setdefault(i if found is None else found, len(number))
-                     for i, found in enumerate(shared(names, pattern))], np.int64)
+                     for i, found in enumerate(shared(names, pattern, given))], np.int64)
 
 
-def shared(names, pattern):
-    """What `pattern` finds in each name, a tuple, or None where that is nothing.
+def shared(names, pattern, given=()):
+    """What each image may have in common with others, a tuple, or None where that is nothing: the
+    group that a table has `given` it, [N], or else what `pattern` finds in its name.
 
     Args:
         names: of files, [N], of which <class>/<file> counts, however they are wrapped, or as many
@@ -81,6 +83,8 @@ def shared(names, pattern):
     Raises:
         ValueError: `pattern` is no regular expression.
     """
+    if given:
+        return [(own,) if own else None for own in given]
     try:
         search = re.compile(unicodedata.normalize('NFC', pattern)).search
     except re.error as error:

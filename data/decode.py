@@ -60,7 +60,8 @@ class EncodedSource:
     """A source of encoded images; `read(i)` fetches the bytes of image i.
 
     `ignored` names the files that are no part of the set, and not left behind by a system: of other
-    formats, nested deeper, or images in a hidden folder.
+    formats, nested deeper, or images in a hidden folder. `groups` is what each image belongs to, ''
+    where that is nothing; empty where it is not known.
     """
 
     class_names: tuple[str, ...]
@@ -69,6 +70,7 @@ class EncodedSource:
     image_size: int
     read: Callable[[int], bytes]
     ignored: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.labels)

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from data import cuts, duplicates, sources, store
+from data import cuts, duplicates, sources, store, tables
 from data.decode import BadImage
 
 SPLITS = ('train', 'validation', 'test')
@@ -17,7 +17,8 @@ NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files.
+    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files; where they
+    have any, the groups that they belong to, '' of none.
 
     The images are an array or, of a set that lies on disk, `store.Rows` of one, of which
     `np.asarray` brings all to memory.
@@ -29,11 +30,13 @@ class ImageSet:
     images: np.ndarray | store.Rows
     labels: np.ndarray
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self):
         shape, dtype = self.images.shape, self.images.dtype
         if (dtype != np.uint8 or shape[1:] != (*shape[1:2] * 2, 3)
-                or not shape[0] == len(self.labels) == len(self.names)):
+                or not shape[0] == len(self.labels) == len(self.names)
+                or len(self.groups) not in (0, shape[0])):
             raise ValueError(
                 f'need images uint8 [N, S, S, 3], a label and a name for each, got {dtype} '
                 f'{list(shape)}, {len(self.labels)} labels and {len(self.names)} names'
@@ -44,8 +47,10 @@ class ImageSet:
 
     def take(self, rows):
         """The images at `rows` (indices or a slice), as a new set."""
-        names = tuple(self.names[row] for row in np.arange(len(self))[rows])
-        return ImageSet(store.pick(self.images, rows), self.labels[rows], names)
+        numbers = np.arange(len(self))[rows]
+        names, groups = (tuple(own[i] for i in numbers) if own else ()
+                         for own in (self.names, self.groups))
+        return ImageSet(store.pick(self.images, rows), self.labels[rows], names, groups)
 
     def some(self, count):
         """`count` of the images, always the same, in order; the set itself if it has no more."""
@@ -163,9 +168,10 @@ def prepare(
     """
     if on_bad_image not in ('error', 'skip'):
         raise ValueError(f"on_bad_image is 'error' or 'skip', not {on_bad_image!r}")
+    belonging = groups(train_source, test_source, group_by)
     rows = cuts.choose_rows(
         train_source.labels, test_source, test_fraction, validation_fraction, imbalance, seed,
-        groups(train_source, test_source, group_by), fold,
+        belonging, fold,
     )
     total, done = sum(map(len, rows.values())), itertools.count(1)
     step = progress and (lambda: progress(next(done), total))
@@ -177,10 +183,12 @@ def prepare(
         sets |= _decode(test_source, given, step, bad, place('test_images.npy'))
     class_names = tuple(train_source.class_names)
     sets, records = part_duplicates(
-        sets, class_names, test_source is not None, duplicate_correlation, grouped=bool(group_by)
+        sets, class_names, test_source is not None, duplicate_correlation,
+        grouped=belonging is not None,
     )
     tested = test_source is not None or fold or test_fraction > 0
-    _check(sets, class_names, tested, missing_hint(records, bad or [], group_by))
+    kept_by = keeper(train_source, group_by)
+    _check(sets, class_names, tested, missing_hint(records, bad or [], kept_by))
     ignored = [name for source in (train_source, test_source)
                for name in getattr(source, 'ignored', ())]
     return Splits(**sets, class_names=class_names, duplicates=records, bad_images=bad or [],
@@ -191,18 +199,31 @@ def groups(train_source, test_source, group_by):
     """`cuts.group` of all images, those of the test source last, if there is one.
 
     Raises:
-        ValueError: `group_by` is no regular expression, or the images have no names.
+        ValueError: `group_by` is no regular expression, the images have no names, or groups too.
     """
-    if not group_by:
-        return None
-    given = [train_source] if test_source is None else [train_source, test_source]
-    names = [name for source in given for name in getattr(source, 'names', ())]
-    if len(names) < sum(map(len, given)):
+    sources = [train_source] if test_source is None else [train_source, test_source]
+    given = [getattr(source, 'groups', ()) for source in sources]
+    names = [name for source in sources for name in getattr(source, 'names', ())]
+    if any(given):
+        if group_by:
+            raise ValueError(
+                f'config.splits.group_by={group_by!r} goes by the names of files, and a table has '
+                f'a column {tables.GROUP}; leave it empty, or call the column something else'
+            )
+        given = [own or [''] * len(source) for own, source in zip(given, sources, strict=True)]
+    elif group_by and len(names) < sum(map(len, sources)):
         raise ValueError(
             f'config.splits.group_by={group_by!r} goes by the names of files, and these images '
             'have none; leave it empty'
         )
-    return cuts.group(names, group_by)
+    return cuts.group(names, group_by, list(itertools.chain(*given)))
+
+
+def keeper(images, group_by):
+    """What keeps groups of a source's or an `ImageSet`'s images together, in words; '': nothing."""
+    if getattr(images, 'groups', ()):
+        return f'the column {tables.GROUP} of the table'
+    return f'config.splits.group_by={group_by!r}' if group_by else ''
 
 
 def _decode(source, rows, progress, bad_images, path):
@@ -213,7 +234,8 @@ def _decode(source, rows, progress, bad_images, path):
         bad_images: a list that takes {'name', 'error'} of each unusable image; None raises.
         path: of the file that holds them all; None: memory.
     """
-    names, label_of, split_of = [], [], []
+    names, groups, label_of, split_of = [], [], [], []
+    given = getattr(source, 'groups', ())
     out = store.Writer(path, sum(map(len, rows.values())))
     owners = (split for split, numbers in rows.items() for _ in numbers)
     items = sources.read(source, np.concatenate(list(rows.values())))
@@ -225,6 +247,8 @@ def _decode(source, rows, progress, bad_images, path):
         else:
             out.add(item['image'])
             names.append(item['name'])
+            if given:
+                groups.append(given[item['index']])
             label_of.append(item['label'])
             split_of.append(split)
         if progress:
@@ -232,7 +256,9 @@ def _decode(source, rows, progress, bad_images, path):
     images, labels, splits = out.finish(), np.array(label_of, np.int32), np.array(split_of, object)
     found = {split: np.flatnonzero(splits == split) for split in rows}
     return {
-        split: ImageSet(store.Rows(images, at), labels[at], tuple(names[i] for i in at))
+        split: ImageSet(
+            store.Rows(images, at), labels[at], tuple(names[i] for i in at),
+            tuple(groups[i] for i in at) if groups else ())
         for split, at in found.items()
     }
 
@@ -240,8 +266,8 @@ def _decode(source, rows, progress, bad_images, path):
 def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
     """No picture in two splits: (the new {split: ImageSet}, a record of every group of copies).
 
-    When we cut the splits, all copies go to train. If they were `grouped` by name they cannot, as
-    what they belong to lies elsewhere: those of one split stay, train or else test, and the others
+    When we cut the splits, all copies go to train. If they were `grouped` they cannot, as what they
+    belong to lies elsewhere: those of one split stay, train or else test, and the others
     leave. A given test set stays as it is: its copies leave the training pool.
     """
     leave, join = ({split: [] for split in SPLITS} for _ in range(2))
@@ -303,10 +329,10 @@ def near_parted(records):
     return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
 
 
-def missing_hint(records, bad_images, group_by):
-    """For a message on missing images: what keeps them together, how many are unusable or were
-    taken out as copies."""
-    hint = f'; config.splits.group_by={group_by!r} keeps groups in one split' if group_by else ''
+def missing_hint(records, bad_images, kept_by):
+    """For a message on missing images: what keeps them together, a `keeper`, and how many are
+    unusable or were taken out as copies."""
+    hint = f'; {kept_by} keeps groups in one split' if kept_by else ''
     if bad_images:
         first = bad_images[0]
         hint += (f'; unusable images: {len(bad_images)}, the first {first["name"]}: '
@@ -333,6 +359,7 @@ def _regroup(sets, leave, join):
             store.concatenate([part.images for part in parts]),
             np.concatenate([part.labels for part in parts]),
             tuple(name for part in parts for name in part.names),
+            tuple(group for part in parts for group in part.groups),
         )
     empty = result['train'].take(slice(0))  # an empty split has the shape of the others
     return {split: one if len(one) else empty for split, one in result.items()}

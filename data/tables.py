@@ -10,7 +10,7 @@ from data.decode import EncodedSource
 
 FILE = 'file', 'filename', 'file_name', 'path', 'image'  # names of the column, in any case
 CLASS = 'class', 'class_name', 'label', 'category'
-
+GROUP = 'group'  # what no two splits may share, such as a patient
 
 LOOKED = 100  # files of which one must be there, or the paths are wrong
 
@@ -23,8 +23,9 @@ def is_table(path):
 def open_table(path, image_size, class_names=None):
     """The images that a CSV names, read where they lie.
 
-    One column names the files, relative to the CSV's folder or absolute, one the classes; further
-    columns do not matter. They are told by their names, of FILE and CLASS.
+    One column names the files, relative to the CSV's folder or absolute, one the classes, and one
+    may name groups of images; further columns do not matter. They are told by their names, of FILE,
+    CLASS and GROUP.
 
     Args:
         path: of the CSV, with commas, semicolons or tabs.
@@ -39,7 +40,7 @@ def open_table(path, image_size, class_names=None):
     labelled = _read(path)
     ignored = tuple(file for file in labelled if not folders.is_image(file))
     classes: dict[str, list[str]] = {}
-    for file, name in labelled.items():
+    for file, (name, _) in labelled.items():
         if folders.is_image(file):
             classes.setdefault(name, []).append(file)
     if not classes:
@@ -52,12 +53,14 @@ def open_table(path, image_size, class_names=None):
     class_names = class_names or tuple(sorted(classes))
     files, labels = folders.numbered(path, classes, class_names)
     read = functools.partial(folders.read_member, path.parent, None, files)
-    return EncodedSource(class_names, labels, files, image_size, read, ignored)
+    groups = tuple(labelled[file][1] for file in files)
+    return EncodedSource(
+        class_names, labels, files, image_size, read, ignored, groups if any(groups) else ())
 
 
 def is_gone(path):
     """Whether a table, or what it names, is there no more."""
-    return not path.exists() or not _stands(path, (file for _, file, _ in _cells(path)))
+    return not path.exists() or not _stands(path, (file for _, file, *_ in _cells(path)))
 
 
 def _stands(path, listed):
@@ -70,20 +73,22 @@ def files(path):
 
 
 def _read(path):
-    """{file: class} in the order of the table."""
-    found: dict[str, str] = {}
-    for line, file, name in _cells(path):
-        if not file or not name:
+    """{file: (class, group)} in the order of the table."""
+    found: dict[str, tuple[str, str]] = {}
+    for line, file, *own in _cells(path):
+        if not file or not own[0]:
             raise ValueError(f'{path}, line {line}: an empty {"class" if file else "file"}')
-        if found.setdefault(file, name) != name:
-            raise ValueError(f'{path}, line {line}: {file} is {name} here and {found[file]} before')
+        for here, before in zip(own, found.setdefault(file, tuple(own))):
+            if here != before:
+                raise ValueError(f'{path}, line {line}: {file} is {here} here and {before} before')
     return found
 
 
 def _cells(path):
-    """(line, file, class) of each row, as they are written for Windows and macOS, too."""
-    for line, (file, name) in read_rows(path, _columns):
-        yield line, file.replace('\\', '/'), unicodedata.normalize('NFC', name.strip())
+    """(line, file, class, group) of each row, as they are written for Windows and macOS, too."""
+    for line, (file, *own) in read_rows(path, _columns):
+        name, group = (unicodedata.normalize('NFC', cell.strip()) for cell in (*own, '')[:2])
+        yield line, file.replace('\\', '/'), name, group
 
 
 def read_rows(path, columns):
@@ -113,11 +118,11 @@ def read_rows(path, columns):
 
 
 def _columns(header):
-    """The columns of the files and of the classes."""
+    """The columns of the files, of the classes and, if there is one, of the groups."""
     found = []
-    for names in FILE, CLASS:
+    for names in FILE, CLASS, (GROUP,):
         own = [column for column in header if column.strip().lower() in names]
-        if len(own) != 1:
+        if len(own) != 1 and (own or GROUP not in names):
             raise ValueError(
                 f'needs one column called {" or ".join(names)}, and has {", ".join(header)}')
         found += own

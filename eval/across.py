@@ -144,9 +144,11 @@ def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
     folder = row['places']['data']
-    names, _, labels = zip(*cache.listing(folder)['test'])
+    listed = cache.listing(folder)
+    names, _, labels = zip(*listed['test'])
     copies = json.loads((folder / 'duplicates.json').read_text('utf-8'))
-    return clusters.find(names, np.array(labels), pattern, copies, 'test')
+    groups = listed.get('groups', {}).get('test', ())
+    return clusters.find(names, np.array(labels), pattern, copies, 'test', groups)
 
 
 def _images_errors(found, pairs):

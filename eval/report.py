@@ -46,9 +46,10 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of rejected
         ones; training, validation: what each arm reached there, by the functions of these names in
         `results`; clusters: int [N], which test images belong together, see `statistics`; facts:
-        `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored` (files), `ungrouped`
-        (images in whose names nothing groups them), `controls` (that could be run), `seconds`,
-        `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored` (files), `grouped_by`
+        (what says which images belong together), `ungrouped` (images of which it says nothing),
+        `controls` (that could be run), `seconds`, `hardware`, `versions`, `commit`, `date`,
+        `command`, `config`.
     Returns: what metrics.json says.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -64,9 +65,9 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'test_clusters': None if clusters is None else len(np.unique(clusters)),
         **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
         'synthetic': quality, 'validation': validation, 'training': training,
-        **{key: facts.get(key) for key in ('duplicates', 'unusable', 'ignored', 'ungrouped',
-                                           'controls', 'seconds', 'hardware', 'versions',
-                                           'commit', 'date', 'command')}})
+        **{key: facts.get(key) for key in (
+            'duplicates', 'unusable', 'ignored', 'grouped_by', 'ungrouped', 'controls', 'seconds',
+            'hardware', 'versions', 'commit', 'date', 'command')}})
     for pair, difference in result['differences'].items():
         difference['doubts'] = wording.doubts(result, pair.split('-'))
     folder.mkdir(parents=True, exist_ok=True)

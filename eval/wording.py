@@ -313,8 +313,9 @@ def _together(result: Mapping) -> str:
     if not count:
         return ''
     if (alone := result.get('ungrouped')) is not None:  # it was asked for
-        but = f', but for {alone:,} in whose names it finds nothing' if alone else ''
-        said = f'Images that belong together (config.splits.group_by{but}) lie in one split. '
+        but = f', but for {alone:,} of which it says nothing' if alone else ''
+        by = result.get('grouped_by') or 'config.splits.group_by'
+        said = f'Images that belong together (by {by}{but}) lie in one split. '
     return (f'{said}With copies, and what else belongs together, taken as one the '
             f'{result["test_images"]:,} test images are {count:,}, which is what the intervals go '
             'by; the exact tests take images for independent, and their p may be too small.')

@@ -102,7 +102,8 @@ def _of_run(run, parts, given):
     found[GIVEN] = np.stack([
         _one_hot(path, classes, parts.test, parts.class_names) for path, classes in given.items()])
     return labels, found, clusters.find(
-        parts.test.names, labels, run.config.splits.group_by, parts.duplicates, 'test')
+        parts.test.names, labels, run.config.splits.group_by, parts.duplicates, 'test',
+        parts.test.groups)
 
 
 def _predicted(path):

@@ -60,7 +60,7 @@ def examine(config, workdir, given, program):
         unmirrored = ' '.join(f'--config.{name}=False' for name in flips)
         say('A run mirrors images with colour, in every arm: where a mirrored one is of another '
             f'class, or of none (text, left hands), add {unmirrored}')
-    if not config.splits.group_by:
+    if not splits.keeper(parts.train, config.splits.group_by):
         say('Are there several images of one person, object or day? They must lie in one split: '
             'see config.splits.group_by')
     with parallel.memory_errors():
@@ -113,7 +113,8 @@ def _show_counts(parts, found, asked, cut):
         say(f'  {plural(hardly, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
     groups = clusters.find(
-        parts.test.names, parts.test.labels, asked.group_by, parts.duplicates, 'test')
+        parts.test.names, parts.test.labels, asked.group_by, parts.duplicates, 'test',
+        parts.test.groups)
     share = len(parts.validation) / (len(parts.train) + len(parts.validation))
     if share > 2 * asked.validation_fraction:
         say(f'  {share:.0%} of those that are not for the test are for validation, as what belongs '

@@ -136,7 +136,7 @@ def read_splits(config, **options):
         )
     for source in (train, test):
         say_ignored(source)
-    if config.splits.group_by:
+    if splits.keeper(train, config.splits.group_by):
         _say_groups(train, test, config.splits.group_by)
     try:
         parts = splits.prepare(
@@ -152,7 +152,8 @@ def read_splits(config, **options):
             'such images out; --mode=doctor lists them'
         ) from error
     if not len(parts.validation):
-        one = 'a group of images (config.splits.group_by)' if config.splits.group_by else 'an image'
+        by = splits.keeper(train, config.splits.group_by)
+        one = f'a group of images (by {by})' if by else 'an image'
         raise ValueError(
             f'no class has {one} to spare for validation; give 3 or more a class, or 2 and a '
             f'config.data.test{_why_missing(parts, config)}'
@@ -167,31 +168,31 @@ def read_splits(config, **options):
 
 
 def _why_missing(parts, config):
-    return splits.missing_hint(parts.duplicates, parts.bad_images, config.splits.group_by)
+    return splits.missing_hint(parts.duplicates, parts.bad_images,
+                               splits.keeper(parts.train, config.splits.group_by))
 
 
 def _say_groups(train, test, pattern):
     """How many groups the images are; refuses a pattern that makes none, or one of all."""
-    both = splits.groups(train, test, pattern)
+    both, by = splits.groups(train, test, pattern), splits.keeper(train, pattern)
     groups, tested = both[: len(train)], both[len(train) :]
     _, sizes = np.unique(groups, return_counts=True)
     largest = max(sizes)
-    if len(np.unique(both)) == len(both) or largest == len(groups):
-        what = 'all names' if largest == len(groups) else 'no two names'
+    none = bool(pattern) and len(np.unique(both)) == len(both)  # a table may have such a column
+    if none or largest == len(groups):
+        what = 'all images' if largest == len(groups) else 'no two images'
         raise ValueError(
-            f'config.splits.group_by={pattern!r} finds the same in {what}, such as '
-            f'{train.names[0]} and {train.names[-1]}; it should in those of images that belong '
-            'together'
+            f'{by} puts {what} together, such as {train.names[0]} and {train.names[-1]}; it should '
+            'those of one person, object or day'
         )
-    shared = cuts.shared(train.names, pattern)
+    shared = cuts.shared(train.names, pattern, getattr(train, 'groups', ()))
     first = next(i for i, found in enumerate(shared) if found is not None)
-    say(f'  {len(groups):,} images in {len(sizes):,} groups that share what config.splits.group_by '
-        f'finds in their names, the largest of {largest:,}; in {train.names[first]} it finds '
-        f'{" and ".join(map(str, shared[first]))}')
+    say(f'  {len(groups):,} images in {len(sizes):,} groups by {by}, the largest of {largest:,}; '
+        f'{train.names[first]} is of {" and ".join(map(str, shared[first]))}')
     lone = [name for name, found in zip(train.names, shared) if found is None]
     if lone:
-        say(f'  in {plural(len(lone), "name")} of these, as {lone[0]}, it finds nothing: each such '
-            'image counts as a group of its own')
+        say(f'  {plural(len(lone), "image")} of these, as {lone[0]}, are of none: each counts as a '
+            'group of its own')
     of_class = np.unique(np.stack([train.labels, groups]), axis=1)[0]
     alone = np.flatnonzero(np.bincount(of_class, minlength=len(train.class_names)) == 1)
     if len(alone) and test is None:

@@ -38,7 +38,8 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
         predictions=predictions, curves=curves, training=results.training(logs),
         validation=results.validation(logs, config.classifier.select),
         clusters=clusters.find(
-            parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test'),
+            parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test',
+            parts.test.groups),
         facts={
             'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
             'select': config.classifier.select,
@@ -50,6 +51,7 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
             },
             'unusable': len(parts.bad_images), 'ignored': len(parts.ignored),
             'ungrouped': _ungrouped(parts, config.splits.group_by),
+            'grouped_by': splits.keeper(parts.train, config.splits.group_by) or None,
             'controls': [arm for arm in results.CONTROLS if not arms.twin(config.classifier, arm)],
             'seconds': _by_topic(seconds), 'command': command, 'config': config.to_dict(),
             **provenance.facts(), **stages.made_by(made),
@@ -126,9 +128,11 @@ def _tell_untested(config, workdir, folders):
 
 
 def _ungrouped(parts, pattern):
-    """How many images have names in which `pattern` finds nothing; None without one."""
-    names = [name for split in splits.SPLITS for name in getattr(parts, split).names]
-    return cuts.shared(names, pattern).count(None) if pattern else None
+    """How many images are of no group; None where there are none."""
+    if not splits.keeper(parts.train, pattern):
+        return None
+    sets = [getattr(parts, split) for split in splits.SPLITS]
+    return sum(cuts.shared(one.names, pattern, one.groups).count(None) for one in sets)
 
 
 def _unseen(used, synthetic_counts, class_names):

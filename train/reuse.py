@@ -100,10 +100,12 @@ def _decoded(source, rows):
     found = list(sources.read(source, rows))
     bad = [(item.name, item.reason) for item in found if isinstance(item, BadImage)]
     items = [item for item in found if not isinstance(item, BadImage)]
+    groups = getattr(source, 'groups', ())
     return splits.ImageSet(
         np.stack([item['image'] for item in items]) if items else np.zeros((0, 1, 1, 3), np.uint8),
         np.array([item['label'] for item in items], np.int32),
         tuple(item['name'] for item in items),
+        tuple(groups[item['index']] for item in items) if groups else (),
     ), bad
 
 
@@ -130,7 +132,7 @@ def evaluate(run, images=None, split='test', views=1):
     else:
         source = getattr(parts, split)
         learnt, read = set(), lambda whole, rows: (whole.take(rows), [])
-    predicted, labelled, names, bad, seen = [], [], [], [], 0
+    predicted, labelled, names, groups, bad, seen = [], [], [], [], [], 0
     with progress('images') as update:
         for image_set, unusable in _in_chunks(source, read, update):
             bad += unusable
@@ -140,6 +142,7 @@ def evaluate(run, images=None, split='test', views=1):
                 predicted.append(probabilities(run, models, image_set, views))
                 labelled.append(image_set.labels)
                 names += image_set.names
+                groups += image_set.groups
             if learnt:
                 seen += sum(digest(image) in learnt for image in image_set.images)
     if not len(source):
@@ -153,11 +156,12 @@ def evaluate(run, images=None, split='test', views=1):
     if seen:
         say(f'  {seen:,} of the {len(labels):,} images are training or validation images of '
             'this run: the scores are too good')
-    groups = {'many': config.report.many, 'few': config.report.few}
+    bounds = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
-        labels, {run.arm: found}, parts.class_names, parts.train_counts, groups,
+        labels, {run.arm: found}, parts.class_names, parts.train_counts, bounds,
         clusters.find(
-            names, labels, config.splits.group_by, [] if images else parts.duplicates, split),
+            names, labels, config.splits.group_by, [] if images else parts.duplicates, split,
+            groups),
     )['arms'][run.arm]
     scores |= {
         'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views}

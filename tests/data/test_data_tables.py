@@ -41,6 +41,15 @@ def test_columns_are_found_by_name_whatever_stands_beside_them(root, header, row
     assert dict(zip(found.names, (found.class_names[k] for k in found.labels))) == CLASSES
 
 
+def test_a_column_may_say_what_belongs_together(root):
+    rows = [f'{name},{label},{" Ann" if "a/1" in name else ""}' for name, label in CLASSES.items()]
+    found = open_table(table(root, rows, 'file,class,Group'))
+    assert [own == 'Ann' for own in found.groups] == ['a/1' in name for name in found.names]
+    assert open_table(table(root)).groups == ()
+    nothing = [f'{name},{label},' for name, label in CLASSES.items()]
+    assert open_table(table(root, nothing, 'file,class,group')).groups == ()
+
+
 def test_paths_may_lead_elsewhere_and_come_from_windows(root):
     rows = [f'{root}/a/1/0.png,fox', 'a\\1\\1.png,hare', '../photos/b/2/0.png,fox', 'notes.txt,fox',
             'a\\1\\1.png,hare']  # said twice
@@ -61,6 +70,8 @@ def test_a_test_table_goes_by_the_classes_of_the_training_table(root):
     (['a/1/0.png,fox,train'], 'file,class,split', 'line 1: has a column split: make a table of'),
     (['a/1/0.png,'], 'file,class', 'line 2: an empty class'),
     (['a/1/0.png,fox', 'a/1/0.png,hare'], 'file,class', 'line 3: a/1/0.png is hare here and fox'),
+    (['a/1/0.png,fox,p', 'a/1/0.png,fox,q'], 'file,class,group', 'line 3: a/1/0.png is q here and'),
+    (['a/1/0.png,fox,p,q'], 'file,class,group,GROUP', 'line 1: needs one column called group'),
     (['gone/0.png,fox'], 'file,class', 'there is no .*/photos/gone/0.png; its paths begin at'),
     (['notes.txt,fox'], 'file,class', 'names no .jpg'),
     ([], 'file,class', 'names no .jpg'),

@@ -811,7 +811,7 @@ def test_test_images_that_belong_together_are_drawn_together_and_said(tmp_path):
         for page in ('report.md', 'index.html'):
             text = (tmp_path / name / page).read_text('utf-8')
             assert ('taken as one the 90 test images are 18, which' in text) is said
-    assert 'group_by, but for 7 in whose names it finds nothing)' in wording.images(
+    assert 'group_by, but for 7 of which it says nothing)' in wording.images(
         whole | {'ungrouped': 7})
     assert alone['arms']['original']['accuracy'] != whole['arms']['original']['accuracy']
     pair = (result['differences']['augmented-original']['accuracy'] for result in (alone, whole))

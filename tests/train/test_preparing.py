@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from configs import augmented, sweeps
-from data import cache, splits
+from data import cache, clusters, splits
 from train import preparing, provenance, stages
 
 
@@ -197,12 +197,58 @@ def test_groups_of_images_are_counted_and_patterns_that_make_none_refused(tmp_pa
     assert '18 images in 6 groups' in lines.pop()
     config.splits.group_by = 'ann[0-4]'
     preparing.read_splits(config)
-    assert 'in 3 names of these, as b/ann5_6.png, it finds nothing' in lines.pop()
+    assert '3 images of these, as b/ann5_6.png, are of none' in lines.pop()
     config.splits.group_by = '^.'
     with pytest.raises(ValueError, match='no test image is left'):
         preparing.read_splits(config)
     assert 'all images of a, b are one group' in lines[-1]
-    for pattern, found in (('cat', 'in no two names'), ('ann', 'in all names')):
+    for pattern, found in (('cat', 'no two images'), ('ann', 'all images')):
         config.splits.group_by = pattern
-        with pytest.raises(ValueError, match=f'group_by={pattern!r} finds the same {found}'):
+        with pytest.raises(ValueError, match=f'group_by={pattern!r} puts {found} together'):
             preparing.read_splits(config)
+
+
+def table(folder, files, group_of):
+    """The path of a CSV of these files, which lie beside it, each with a group by its number."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    rows = [f'{name},{name[0]},{group_of(int(name[2:-4]))}' for name in files]
+    (folder / 'labels.csv').write_text('\n'.join(['file,class,group', *rows, '']), 'utf-8')
+    return str(folder / 'labels.csv')
+
+
+def test_a_table_says_which_images_belong_together(tmp_path, heard):
+    files, config = pictures(12), augmented.get_config('folder')
+    config.data.train = table(tmp_path, files, lambda i: f'p{i // 3}')
+    (tmp_path / 'data').mkdir()
+    preparing.prepare_data(tmp_path / 'data', config)
+    assert '24 images in 4 groups by the column group of the table' in heard.getvalue()
+    parts = cache.load(tmp_path / 'data')
+    patients = [set(getattr(parts, split).groups) for split in splits.SPLITS]
+    assert sum(map(len, patients)) == 4 and all(patients)
+    for one in (parts.train, parts.validation, parts.test):
+        assert one.groups == tuple(f'p{int(name[2:-4]) // 3}' for name in one.names)
+    found = clusters.find(parts.test.names, parts.test.labels, '', [], 'test', parts.test.groups)
+    assert len(np.unique(found)) == len(patients[2])
+
+    config.splits.group_by = 'p'
+    with pytest.raises(ValueError, match="group_by='p' goes by the names.* has a column group"):
+        preparing.read_splits(config)
+    config.splits.group_by = ''
+    config.data.train = table(tmp_path, files, lambda i: '' if i else 'p')
+    assert set(preparing.read_splits(config).train.groups) <= {'', 'p'}
+    config.data.train = table(tmp_path, files, lambda i: 'p')
+    with pytest.raises(ValueError, match='column group of the table puts all images together'):
+        preparing.read_splits(config)
+
+
+def test_of_a_patient_with_test_images_none_is_learnt_from(tmp_path, heard):
+    files, config = list(pictures(12).items()), augmented.get_config('folder')
+    tested = dict(files[10:12] + files[22:])
+    learnt = {name: content for name, content in files if name not in tested}
+    config.data.train = table(tmp_path / 'photos', learnt, lambda i: f'p{i // 4}')
+    config.data.test = table(tmp_path / 'others', tested, lambda i: f'p{i // 4}')
+    parts = preparing.read_splits(config)
+    assert '4 images left out, whose group lies in config.data.test' in heard.getvalue()
+    assert set(parts.test.groups) == {'p2'} and set(parts.train.groups) <= {'p0', 'p1'}
