@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from eval import generative, wording
+from eval import doubts, generative
 from eval.formats import plural
 
 
@@ -86,7 +86,7 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'training': (
             'On its training images: the accuracy in the last tenth of training, mean over seeds, '
             f'on the images seen then{then}, under what dropout and augmentation are set. An arm '
-            f'of which a seed is under {100 * wording.LEARNT:.0f}% was cut short, or its settings '
+            f'of which a seed is under {100 * doubts.LEARNT:.0f}% was cut short, or its settings '
             'do not suit it.')}
     if found := quality.get('generative'):
         if found['synthetic_train']['kernel_distance'] is None:

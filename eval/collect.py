@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from configs import default, sweeps
-from eval import report, wording
+from eval import doubts, report, wording
 from eval.results import strongest_control
 from train import disk, stages
 
@@ -115,7 +115,7 @@ def _doubts(result: Mapping, pair: str) -> list[str]:
     """Why the difference of a pair of arms is no claim yet: as its report said, and as today's
     would but for what rests on classes, which a result has not."""
     said = result['differences'][pair].get('doubts', ())
-    return list(dict.fromkeys([*said, *wording.doubts(result, pair.split('-'))]))
+    return list(dict.fromkeys([*said, *doubts.of(result, pair.split('-'))]))
 
 
 def replace(text: str, name: str, block: str, page: str) -> str:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
-from eval import report, results, wording
+from eval import doubts, report, results, wording
 from eval.across import DIFFERENCES, together, tuned, unranked
 from eval.formats import change
 from eval.metrics import group_masks
@@ -110,7 +110,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
             'losses': losses, 'validation_loss': losses[arm],
             'validation_accuracy': metrics['validation'][arm]['accuracy']['mean'],
             'accepted': synthetic.get('accepted'),
-            'doubts': wording.lasting_doubts(metrics, metrics['arms']),
+            'doubts': doubts.lasting(metrics, metrics['arms']),
             'scores': {name: {key: scores[key] for key in DIFFERENCES}
                        for name, scores in metrics['arms'].items()},
             'difference': differences.get(f'{arm}-{BASELINE}', {}), 'differences': differences,
@@ -173,7 +173,7 @@ def console_table(board: Board) -> Table:
 def answer(board: Board) -> str:
     """What is to be said over all runs; '' if they say nothing."""
     if whole := board.together.get('folds'):
-        return f'{wording.answer(whole)} {wording.caution(whole)}'.rstrip()
+        return f'{wording.answer(whole)} {doubts.caution(whole)}'.rstrip()
     if not (difference := board.together.get('differences', {}).get(f'{CLAIM}-{BASELINE}')):
         return ''
     return results.verdict(difference, CLAIM, BASELINE)
@@ -184,12 +184,12 @@ def _doubts(board):
     if 'folds' in board.together:  # whose answer begins with them
         return {}
     together = sum(row['seeds'] for row in board.rows) if board.together else 0
-    doubts = {row['index']: wording.few_seeds(max(row['seeds'], together)) + row['doubts']
-              for row in board.rows}
-    reasons = dict.fromkeys(itertools.chain(*doubts.values()))
-    runs = {why: sorted(index for index, own in doubts.items() if why in own) for why in reasons}
+    found = {row['index']: doubts.of_seeds(max(row['seeds'], together)) + row['doubts']
+             for row in board.rows}
+    reasons = dict.fromkeys(itertools.chain(*found.values()))
+    runs = {why: sorted(index for index, own in found.items() if why in own) for why in reasons}
     all_runs = 'all runs together' if board.together else 'all runs'
-    return {why: all_runs if len(own) == len(doubts) else
+    return {why: all_runs if len(own) == len(found) else
             f'run{"s" if len(own) > 1 else ""} {", ".join(map(str, own))}'
             for why, own in runs.items()}
 

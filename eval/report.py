@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.splits import ImageSet
-from eval import captions, figures, generative, metrics, mistakes, results, wording
+from eval import captions, doubts, figures, generative, metrics, mistakes, results, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import BASELINE, METRICS
 
@@ -69,7 +69,7 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
             'duplicates', 'unusable', 'ignored', 'grouped_by', 'ungrouped', 'controls', 'seconds',
             'hardware', 'versions', 'commit', 'date', 'command')}})
     for pair, difference in result['differences'].items():
-        difference['doubts'] = wording.doubts(result, pair.split('-'))
+        difference['doubts'] = doubts.of(result, pair.split('-'))
     folder.mkdir(parents=True, exist_ok=True)
     mistakes.write_table(
         folder / 'predictions.csv', test.names, class_names, labels, probabilities)
@@ -153,7 +153,7 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],
         'judge': wording.judge(result['synthetic'] or {}),
-        'answer': wording.answer(result), 'caution': wording.caution(result),
+        'answer': wording.answer(result), 'caution': doubts.caution(result),
         'evidence': wording.evidence(result),
         'rows': _class_rows(class_names, train_counts, synthetic_counts, result, shown),
         'changes': _changes(class_names, confusion),

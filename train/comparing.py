@@ -10,7 +10,7 @@ import numpy as np
 
 from configs.check import is_tested
 from data import clusters, splits, tables
-from eval import folds, mistakes, results, wording
+from eval import doubts, folds, mistakes, results
 from train import arms, disk
 
 GIVEN = 'given'  # what is compared with the arms, among them
@@ -69,7 +69,7 @@ def compare(run, paths, table=None):
     for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
         del found['arms'][GIVEN][key]
     for difference in found['differences'].values():
-        difference['doubts'] = wording.few_seeds(len(paths))
+        difference['doubts'] = doubts.of_seeds(len(paths))
     if table:
         files = [name for own in parts for name in own.test.names]
         mistakes.write_table(table, files, names, labels, probabilities)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from data import clusters, cuts, splits
-from eval import report, results, sheets, wording
+from eval import doubts, report, results, sheets, wording
 from eval.formats import percent
 from generation import export
 from train import arms, classifying, provenance, stages
@@ -114,7 +114,7 @@ def tell(config, workdir, folders):
         return
     metrics = json.loads((folders['report'] / 'metrics.json').read_text('utf-8'))
     show(report.console_table(metrics))
-    for sentence in filter(None, (wording.answer(metrics), wording.caution(metrics))):
+    for sentence in filter(None, (wording.answer(metrics), doubts.caution(metrics))):
         say(sentence)
     say(f'Report: {folders["report"] / "index.html"}')
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from data import splits
 from eval import (
     captions,
+    doubts,
     formats,
     generative,
     metrics,
@@ -251,8 +252,8 @@ def test_the_answer_names_the_strongest_control(finished):
     assert answer.removeprefix(begins) == clear.removeprefix('Y')
     known['classical'] = {'accuracy': {'per_seed': [0.1, 0.1]}}  # of which the answer says nothing
     found = result | {'seeds': 5, 'training': known}
-    assert wording.answer(found) == clear and 'classical (10' in wording.caution(found)
-    assert wording.doubts(found, ['classical']) == ['classical has not learnt its images']
+    assert wording.answer(found) == clear and 'classical (10' in doubts.caution(found)
+    assert doubts.of(found, ['classical']) == ['classical has not learnt its images']
     assert ' The strongest control is oversampled, with a macro-F1 of ' in answer
     low, high = result['differences']['augmented-oversampled']['macro_f1']['ci95']
     assert answer.endswith(f'%. {result["differences"]["augmented-oversampled"]["verdict"]}')
@@ -266,7 +267,7 @@ def test_the_answer_names_the_strongest_control(finished):
     assert {*results.CONTROLS, results.BASELINE, results.CLAIM, *results.ON_TOP} <= set(ARMS)
     as_they_are = {name for name, arm in ARMS.items()
                    if arm.real and not arm.synthetic and not arm.repeated}
-    assert set(wording.AS_THEY_ARE) == as_they_are
+    assert set(doubts.AS_THEY_ARE) == as_they_are
 
 
 def test_the_answer_names_every_control_that_is_not_beaten(finished):
@@ -285,12 +286,12 @@ def test_the_answer_names_every_control_that_is_not_beaten(finished):
 def test_a_control_that_was_not_run_is_a_doubt(finished):
     result = finished[1] | {'controls': None}
     doubt = 'classical, the control of augmented_classical, was not run'
-    assert wording.lasting_doubts(result, ['original', 'augmented_classical']) == [doubt]
-    assert doubt not in wording.lasting_doubts(result, ['original', 'augmented'])
+    assert doubts.lasting(result, ['original', 'augmented_classical']) == [doubt]
+    assert doubt not in doubts.lasting(result, ['original', 'augmented'])
     without = result | {'controls': ['oversampled']}  # where it would say what original does
-    assert wording.lasting_doubts(without, ['augmented_classical']) == []
+    assert doubts.lasting(without, ['augmented_classical']) == []
     ran = result | {'arms': result['arms'] | {'classical': result['arms']['original']}}
-    assert wording.lasting_doubts(ran, ['augmented_classical']) == []
+    assert doubts.lasting(ran, ['augmented_classical']) == []
 
 
 def test_the_report_has_words_for_every_reason_of_the_quality_check():
@@ -342,10 +343,10 @@ def test_validation_is_that_of_the_weights_that_the_rule_keeps():
 
 def test_arms_that_did_not_learn_their_own_images_are_named(finished):
     sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
-    assert wording.caution(sure) == ''
-    assert wording.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
+    assert doubts.caution(sure) == ''
+    assert doubts.caution(sure | {'training': knowing(original=[0.5, 0.9])}) == ''
     folder, metrics_ = finished
-    said = wording.caution(metrics_)
+    said = doubts.caution(metrics_)
     assert 'augmented (2.0%), oversampled (10.0%).' in said and 'original' not in said
     page = Page((folder / 'index.html').read_text('utf-8')).text
     markdown = (folder / 'report.md').read_text('utf-8')
@@ -359,11 +360,11 @@ def test_arms_that_did_not_learn_their_own_images_are_named(finished):
 
 def test_a_generator_that_was_seen_to_copy_is_named():
     sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
-    assert wording.caution(sure | {'synthetic': None}) == ''
-    assert wording.caution(sure | {'synthetic': {'alarms': []}}) == ''
+    assert doubts.caution(sure | {'synthetic': None}) == ''
+    assert doubts.caution(sure | {'synthetic': {'alarms': []}}) == ''
     alarms = ['the generator copies: 9.0% of the sample at step 10 are training images',
               'the generator copies: 25.0% of the sample at step 20 are training images']
-    said = wording.caution(sure | {'synthetic': {'alarms': alarms}})
+    said = doubts.caution(sure | {'synthetic': {'alarms': alarms}})
     assert said == f'Alarm while the generator trained: {alarms[1]}.'
 
 
@@ -376,21 +377,21 @@ def test_how_much_the_judge_knows_is_said():
     blind = {'judge': made['judge'] | {'accuracy': 0.1}}
     for one, expected in ((made, ''), (blind, 'may know little of classes')):
         result = {'seeds': 5, 'training': {}, 'arms': {}, 'differences': {}, 'synthetic': one}
-        said = wording.caution(result)
+        said = doubts.caution(result)
         assert expected in said and bool(expected) == bool(said)
 
 
 def test_an_arm_that_knows_no_image_of_a_class_is_named():
     sure = {'seeds': 5, 'arms': {}, 'differences': {}, 'training': {}}
-    assert wording.caution(sure | {'synthetic': {'unseen': {'synthetic_only': []}}}) == ''
-    said = wording.caution(sure | {'synthetic': {'unseen': {'synthetic_only': ['a', 'b']}}})
+    assert doubts.caution(sure | {'synthetic': {'unseen': {'synthetic_only': []}}}) == ''
+    said = doubts.caution(sure | {'synthetic': {'unseen': {'synthetic_only': ['a', 'b']}}})
     assert said.startswith('synthetic_only has seen no image of a, b, of') and 'fill=' in said
 
 
 @pytest.mark.parametrize(('seeds', 'said'), [(1, 'With one seed'), (2, '2 seeds say little'),
                                              (4, '4 seeds say little'), (5, '')])
 def test_few_seeds_are_said_to_be_few(seeds, said):
-    found = wording.caution({'seeds': seeds, 'arms': {}, 'differences': {}, 'training': {}})
+    found = doubts.caution({'seeds': seeds, 'arms': {}, 'differences': {}, 'training': {}})
     assert found.startswith(said) and bool(found) == bool(said)
 
 
@@ -404,13 +405,13 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
     guess = lambda n: np.eye(2)[(np.arange(100) >= n).astype(int)][None]  # noqa: E731
     found = results.compare(labels, {'original': guess(50), **dict.fromkeys(arms, guess(right))},
                             ['a', 'b'], np.array([9, 9]), {'many': 40, 'few': 25})
-    caution = wording.caution({'seeds': 5, 'training': {}, **found})
+    caution = doubts.caution({'seeds': 5, 'training': {}, **found})
     assert ('No control was run' in caution) == said
     all_of_them = ','.join(['original', *arms, *results.CONTROLS])
     assert not said or f'--config.arms={all_of_them} ' in caution
-    none = wording.caution({'seeds': 5, 'training': {}, 'controls': [], **found})
+    none = doubts.caution({'seeds': 5, 'training': {}, 'controls': [], **found})
     assert 'No control was run' not in none
-    one = wording.caution({'seeds': 5, 'training': {}, 'controls': ['oversampled'], **found})
+    one = doubts.caution({'seeds': 5, 'training': {}, 'controls': ['oversampled'], **found})
     assert not said or f'--config.arms={",".join(["original", *arms, "oversampled"])} ' in one
 
 
@@ -418,7 +419,7 @@ def test_a_gain_without_a_control_is_said_to_lack_it(right, arms, said):
 def test_what_can_be_told_from_zero_is_the_same_in_answer_and_caution(low, said):
     pair = {score: {'mean': 0.02, 'ci95': (low, 0.04)} for score in ('accuracy', 'macro_f1')}
     result = {'differences': {'augmented-original': pair}, 'arms': {'original': {}}}
-    assert bool(wording._no_control(result)) == said
+    assert bool(doubts._no_control(result)) == said
     assert verdict.sentence('b', 'a', pair).startswith('Yes') == said
 
 
@@ -427,11 +428,10 @@ def test_classes_without_test_images_are_named():
     labels = np.repeat([0, 1], 4)
     found = results.compare(labels, {'original': np.eye(4)[labels][None]},
                             ['a', 'b', 'c', 'd'], counts, {'many': 40, 'few': 25})
-    said = wording.caution({'seeds': 5, 'training': {}, **found})
+    said = doubts.caution({'seeds': 5, 'training': {}, **found})
     assert said == '2 of 4 classes have no test image, and nothing here is said of c, d.'
-    doubts = wording.doubts({'seeds': 5, **found}, ['original'])
-    assert doubts == ['2 of 4 classes untested']
-    assert not wording.doubts({'seeds': 5, 'arms': {'original': {'per_class': {
+    assert doubts.of({'seeds': 5, **found}, ['original']) == ['2 of 4 classes untested']
+    assert not doubts.of({'seeds': 5, 'arms': {'original': {'per_class': {
         name: {'support': i, 'train_count': 9} for i, name in enumerate('abcd')}}}}, ['original'])
     assert found['arms']['original']['macro_f1']['mean'] == 1
 
@@ -443,7 +443,7 @@ def test_classes_of_one_or_two_test_images_are_counted():
         labels = np.repeat(np.arange(12), [9] * 10 + few)
         found = results.compare(labels, {'original': np.eye(12)[labels][None]}, names,
                                 np.full(12, 9), {'many': 40, 'few': 25})
-        caution = wording.caution({'seeds': 5, 'training': {}, **found})
+        caution = doubts.caution({'seeds': 5, 'training': {}, **found})
         assert caution.startswith(said) and bool(caution) == bool(said)
 
 
@@ -452,15 +452,15 @@ def test_a_classifier_of_the_largest_class_alone_has_not_learnt():
                                        'b': {'train_count': 10, 'support': 9}}}}
     result = {'seeds': 5, 'arms': arms, 'differences': {},
               'training': knowing(original=[0.9, 0.99])}
-    said = wording.caution(result)
+    said = doubts.caution(result)
     assert 'less than half, or hardly more than the largest class is, of their own' in said
     assert '(90.0%); the largest class is 90.0% of the real ones' in said
-    assert wording.doubts(result, ['original']) == ['original has not learnt its images']
-    assert wording.caution(result | {'training': knowing(original=[0.93, 0.99])}) == ''
+    assert doubts.of(result, ['original']) == ['original has not learnt its images']
+    assert doubts.caution(result | {'training': knowing(original=[0.93, 0.99])}) == ''
     arms['original']['per_class']['a']['train_count'] = 9990  # of 10,000: to know all is enough
-    assert wording.caution(result | {'training': knowing(original=[1.0, 1.0])}) == ''
+    assert doubts.caution(result | {'training': knowing(original=[1.0, 1.0])}) == ''
     even = knowing(oversampled=[0.9, 0.9], synthetic_only=[0.8, 0.8])  # which see other shares
-    assert wording.caution(result | {'training': even}) == ''
+    assert doubts.caution(result | {'training': even}) == ''
 
 
 @pytest.mark.parametrize('arms, pair, said', [
@@ -533,7 +533,7 @@ def test_what_comes_next_can_be_copied(tmp_path):
     result = report.write(tmp_path / 'report', **given)
     flags = '--config.classifier.seeds=5', (
         f'--config.arms=original,augmented,{",".join(results.CONTROLS)}')
-    assert wording.caution(result).endswith(
+    assert doubts.caution(result).endswith(
         f'To go on, add {" ".join(flags)} to the command, as a claim needs 5 seeds.')
     html = (tmp_path / 'report' / 'index.html').read_text('utf-8')
     assert not {'b', 'i'} & Page(html).tags
@@ -542,12 +542,12 @@ def test_what_comes_next_can_be_copied(tmp_path):
     assert all(f'`{flag}`' in markdown for flag in flags)
     assert '&lt;i&gt;\\|\\`\\` `--config.x=1`' in markdown
     arm = {'seeds': 2, 'arms': {'original': {}}, 'differences': {}, 'training': {}}
-    assert 'To go on' not in wording.caution(arm)  # with nothing to compare
+    assert 'To go on' not in doubts.caution(arm)  # with nothing to compare
     both = {'accuracy': {'mean': 0.1, 'ci95': [0.05, 0.2]}, 'macro_f1': {'mean': 0, 'ci95': [0, 0]}}
     on_top = arm | {'seeds': 5, 'differences': {'augmented_classical-original': both}, 'arms': {
         name: {'macro_f1': {'mean': 0.5}} for name in ('original', 'augmented_classical',
                                                        'oversampled')}}
-    assert wording.caution(on_top) == ('To go on, add --config.arms=original,augmented_classical,'
+    assert doubts.caution(on_top) == ('To go on, add --config.arms=original,augmented_classical,'
                                        'oversampled,classical to the command.')
 
 
@@ -910,7 +910,7 @@ def test_groups_of_test_images_reach_tests_verdict_and_counts():
     assert pair['per_class']['a']['mcnemar_p'] == 0.0625  # all three of its people, of 0.5 each
     assert 'on 60 test images' not in pair['verdict']
     assert found['arms']['original']['per_class']['a']['clusters'] == 3
-    assert wording._tested(found | {'test_clusters': 6}) == ([3, 3], 'groups of test images')
+    assert doubts.tested(found | {'test_clusters': 6}) == ([3, 3], 'groups of test images')
 
 
 def test_the_p_of_a_group_knows_how_seeds_vary():
