@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from configs import default, sweeps
 from eval import doubts, report, wording
 from eval.results import strongest_control
-from train import disk, stages
+from train import disk, finished
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED, EARLIER = 'results', 'results/earlier'
@@ -73,7 +73,7 @@ def read(folder: Path) -> tuple[dict, dict]:
     if not metrics.exists():
         raise ValueError(f'{metrics}: no such file; is {folder} the folder of a finished run?')
     listed = folder / 'stages.json'  # which a report that was copied has not
-    if listed.exists() and 'report' not in stages.places(folder):
+    if listed.exists() and 'report' not in finished.places(folder):
         raise ValueError(
             f'{metrics} is of other settings than {config}: the run is being done again; let it '
             'end first'

@@ -26,7 +26,7 @@ from eval.across import DIFFERENCES, together, tuned, unranked
 from eval.formats import change
 from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
-from train import disk, stages
+from train import disk, finished
 
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
 COUNTS = {'train_images': 'training images', 'test_images': 'test images',
@@ -79,7 +79,7 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
     found = []
     for index, point in enumerate(points):
         at = folder(workdir, index)
-        places = stages.places(at)
+        places = finished.places(at)
         if 'report' not in places or not all(place.is_dir() for place in places.values()):
             continue  # not finished, or just being done again
         try:
@@ -96,13 +96,13 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         losses = {name: scores['scaled_loss']['mean']
                   for name, scores in metrics['validation'].items()}
         synthetic = metrics['synthetic'] or {}
-        dtypes, code = stages.computed(places)
+        dtypes, code = finished.computed(places)
         names, classes = zip(*metrics['arms'][arm]['per_class'].items(), strict=True)
         counts = np.array([row['train_count'] for row in classes])
         differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
-            'inputs': stages.inputs(places['data']), 'dtypes': dtypes, 'code': code,
+            'inputs': finished.inputs(places['data']), 'dtypes': dtypes, 'code': code,
             **{name: metrics[name] for name in ('dataset', 'classes', *COUNTS)},
             'class_names': names, 'train_counts': counts, 'groups': metrics['groups'],
             'training': metrics['training'], 'controls': metrics.get('controls'),

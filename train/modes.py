@@ -11,7 +11,7 @@ from eval import report, results, wording
 from eval.formats import plural
 from generation.export import write_tfds
 from generation.samples import COLUMNS
-from train import checkpoints, comparing, disk, parallel, reuse, runs, stages
+from train import checkpoints, comparing, disk, finished, parallel, reuse, runs
 from train.progress import say, show
 
 _BEFORE = ['run', 'doctor']  # the modes that need no finished run
@@ -149,7 +149,7 @@ def _classifiers(run):
 
 def _say_if_worse(run):
     """Says so if the run's report found that its arm is worse than the baseline."""
-    folder = stages.places(run.folder).get('report')  # of these very classifiers, or none
+    folder = finished.places(run.folder).get('report')  # of these very classifiers, or none
     found = disk.read_json(folder / 'metrics.json') if folder else {}
     for key in ('differences', f'{run.arm}-original'):
         found = found.get(key)

@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from train import checkpoints, lock, runs, stages
+from train import checkpoints, finished, lock, runs
 
 # what a run writes in its folder, besides its lock
 WRITTEN = ('data', 'judge', 'generator', 'synthetic', 'classifiers', 'report', runs.CONFIG)
@@ -33,7 +33,7 @@ def check(workdir, configs, sweep=False):
     if (place / mark).exists():  # each would replace the other's report
         raise ValueError(f'--workdir={workdir} is the folder of a {holder}; use another')
     found = [] if sweep else [name for name in WRITTEN if (place / name).exists()]
-    marks = lock.FILE, *(f'{name}/{stages.FILE}' for name in found)
+    marks = lock.FILE, *(f'{name}/{finished.FILE}' for name in found)
     if found and not any((place / mark).exists() for mark in marks):
         raise ValueError(
             f'--workdir={workdir} has {found[0]} in it, which a run would replace, and is no '

@@ -15,7 +15,7 @@ from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from eval.formats import plural, some
 from generation import export
-from train import disk, processes, provenance, stages
+from train import disk, finished, processes, provenance
 from train.progress import progress, say
 
 GUARDED = 'splits.json', 'duplicates.json'  # what of the data the other stages build on
@@ -98,7 +98,7 @@ def input_digests(data, workdir):
     Of a folder or zip that is gone, that of when this run read it, by the same name.
     """
     config, digests = provenance.saved(workdir).get('config', {}), []
-    known = stages.inputs(stages.places(workdir).get('data', workdir / 'data')) or []
+    known = finished.inputs(finished.places(workdir).get('data', workdir / 'data')) or []
     for i, path in enumerate(sources.paths(data.source, train=data.train, test=data.test)):
         place = pathlib.Path(os.path.expanduser(path))
         gone = tables.is_gone(place) if tables.is_table(place) else not place.exists()

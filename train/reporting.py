@@ -8,7 +8,7 @@ from data import clusters, cuts, splits
 from eval import doubts, report, results, sheets, wording
 from eval.formats import percent
 from generation import export
-from train import arms, classifying, provenance, stages
+from train import arms, classifying, finished, provenance
 from train.progress import say, show
 
 SHOWN = 12  # rejected images of each reason
@@ -54,7 +54,7 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
             'grouped_by': splits.keeper(parts.train, config.splits.group_by) or None,
             'controls': [arm for arm in results.CONTROLS if not arms.twin(config.classifier, arm)],
             'seconds': _by_topic(seconds), 'command': command, 'config': config.to_dict(),
-            **provenance.facts(), **stages.made_by(made),
+            **provenance.facts(), **finished.made_by(made),
         },
         **drawn,
     )

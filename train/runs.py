@@ -11,7 +11,7 @@ import ml_collections
 
 from configs import default
 from data import cache
-from train import arms, checkpoints, classifier, disk, generator, lock, processes, stages
+from train import arms, checkpoints, classifier, disk, finished, generator, lock, processes, stages
 from train.provenance import CONFIG
 
 
@@ -39,7 +39,7 @@ class Run:
         Raises:
             ValueError: it is not finished, or only under an earlier config.
         """
-        folder = stages.places(self.folder).get(name)
+        folder = finished.places(self.folder).get(name)
         used, drawn = self.config.arms, ('judge', 'generator', 'synthetic')
         if name in drawn and not any(arms.ARMS[arm].synthetic for arm in used):
             raise ValueError(
@@ -105,7 +105,7 @@ class Run:
             yield
         except stages.Lost as error:
             lost = error.folder
-            if not stages.belongs(lost, self.folder):
+            if not finished.belongs(lost, self.folder):
                 raise
 
             def reopen():
@@ -118,7 +118,7 @@ class Run:
 
     def digest(self, name):
         """The fingerprint of a finished stage."""
-        path = self.stage(name) / stages.FILE
+        path = self.stage(name) / finished.FILE
         if not (found := disk.read_json(path).get('digest')):
             raise ValueError(f'{path} is damaged; give the command that made {self.folder} again')
         return found

@@ -9,21 +9,17 @@ it again. Of several processes, process 0 decides and writes; the others do what
 
 import contextlib
 import functools
-import itertools
 import os
 import pathlib
 import shutil
 import time
 
 from configs.default import flat
-from train import disk, fingerprints, lock, parallel, processes, provenance
+from train import disk, fingerprints, finished, lock, parallel, processes, provenance
 from train.progress import duration, say
 
 PLACES = 'data.train', 'data.test'  # of images: what they are is told by what is made of them
 KEPT = 'checkpoints/step_*', 'drawn/*.npz'  # in an unfinished stage: work of hours, perhaps
-FILE = 'stage.json'
-_FOLDERS = 'stages.json'
-_AND = ' and '  # between what several machines or versions made
 
 
 class Changed(ValueError):
@@ -133,7 +129,7 @@ class Runner:
     @staticmethod
     def _replaced(final, unfinished, digest):
         """stage.json of what a stage of this digest would replace, done or begun, or None."""
-        done, begun = _read(final), _read(unfinished)
+        done, begun = finished.read(final), finished.read(unfinished)
         if any(one and one['digest'] == digest for one in (done, begun)):
             return None
         kept = any(path for one in KEPT for path in unfinished.glob(one))
@@ -156,7 +152,7 @@ class Runner:
         finally:
             begun['seconds'] = round(begun['seconds'] + time.monotonic() - start, 1)
             if parallel.is_main():
-                disk.write_json(unfinished / FILE, begun)
+                disk.write_json(unfinished / finished.FILE, begun)
         processes.on_main(
             lambda: self._put_in_place(unfinished, final, begun['digest'], guarded, works))
         say(f'{name}: done in {duration(begun["seconds"])}')
@@ -171,11 +167,11 @@ class Runner:
 
     def _begin_stage(self, final, unfinished, name, digest, fingerprint, cheap, alone, guarded):
         """(stage.json if the stage is done, of the work begun if it is not); the other is None."""
-        done = _read(final)
+        done = finished.read(final)
         lost = cheap and done and any(not (final / name).exists() for name in done.get('files', ()))
         if done and done['digest'] == digest and not lost:
             return done, None
-        begun = _read(unfinished)
+        begun = finished.read(unfinished)
         goes_on = begun and begun['digest'] == digest
         before = self._replaced(final, unfinished, digest)
         if before and not (self.rerun or cheap):
@@ -184,8 +180,8 @@ class Runner:
             self._take_over(works=True)
         if goes_on:
             say(f'{name}: going on where it was interrupted')
-            begun |= _joined([begun, provenance.made_with()])
-            disk.write_json(unfinished / FILE, begun)
+            begun |= finished.joined([begun, provenance.made_with()])
+            disk.write_json(unfinished / finished.FILE, begun)
         else:
             changed = before and [key for key in fingerprint if fingerprint[key] != before[key]]
             named = {'reads': 'settings', 'after': 'inputs', 'code': 'code'}
@@ -195,7 +191,7 @@ class Runner:
             unfinished.mkdir(parents=True)
             begun = {'digest': digest, 'seconds': 0.0, 'commit': provenance.commit(),
                      **provenance.made_with(), **fingerprint}
-            disk.write_json(unfinished / FILE, begun)
+            disk.write_json(unfinished / finished.FILE, begun)
         return None, begun
 
     def _take_over(self, works):
@@ -206,7 +202,7 @@ class Runner:
             self._begin(works)
 
     def _put_in_place(self, unfinished, final, digest, guarded, works):
-        stands = _read(final)
+        stands = finished.read(final)
         if works and stands and stands['digest'] == digest:
             # another host's, of whose lock or result this one did not know; others may read it
             _remove(unfinished)
@@ -222,78 +218,21 @@ class Runner:
         same = guarded and final.exists() and not others
         if not same:  # where it is the same, what builds on it may be refused yet
             self._take_over(works)
-        if final.exists() and not (final / FILE).exists():  # no stage has made it
+        if final.exists() and not (final / finished.FILE).exists():  # no stage has made it
             final.rename(final.with_name(f'{final.name}.found_{time.time_ns()}'))
         _remove(final)
         unfinished.rename(final)
 
     def _list(self):
         listed = {n: os.path.relpath(folder, self.workdir) for n, folder in self.folders.items()}
-        disk.write_json(self.workdir / _FOLDERS, listed)
+        disk.write_json(self.workdir / finished.FOLDERS, listed)
 
     def close(self):
         """Lists the stages where another config, or older code, listed them."""
         if not self._taken:  # a config may differ in what changes no stage
             self._begin(False)
-        if self.folders != places(self.workdir):
+        if self.folders != finished.places(self.workdir):
             self._list()
-
-
-def places(workdir):
-    """{stage: its folder}, in the run's or a shared one, of those done by the run's config."""
-    listed = disk.read_json(workdir / _FOLDERS)
-    found = {name: workdir / str(place) for name, place in listed.items()}
-    return {name: folder for name, folder in found.items() if belongs(folder, workdir)}
-
-
-def belongs(folder, workdir):
-    """Whether a stage's folder lies in that of the run, or in what the runs of its sweep share."""
-    homes = workdir, workdir / '..' / '..' / 'shared'
-    return any(folder.resolve().is_relative_to(home.resolve()) for home in homes)
-
-
-def inputs(folder):
-    """The digests of what the finished stage in `folder` was made of."""
-    return (_read(folder) or {}).get('after')
-
-
-def computed(found):
-    """By what a run's numbers could differ from those of another of the same settings and images.
-
-    Args: found: the run's `places`.
-    Returns: ({'generator.dtype': 'bfloat16', ...} as it was on the run's hardware, {'synthetic',
-        'classifiers': digests of the code that made them, sorted}), of its finished stages.
-    """
-    dtypes, code = {}, {}
-    for name, folder in found.items():
-        made = _read(folder) or {'reads': {}}
-        fields = flat(made['reads']).items()
-        dtypes |= {field: value for field, value in fields if field.endswith('.dtype')}
-        if (kind := name.split('/')[0]) in ('synthetic', 'classifiers'):  # which have all code
-            code.setdefault(kind, set()).add(made.get('code'))
-    return dtypes, {kind: sorted(map(str, digests)) for kind, digests in code.items()}
-
-
-def made_by(folders):
-    """{'hardware', 'versions'} with which the finished stages in `folders` were made, several
-    joined by 'and'; without what one of them, of before this was kept, does not say.
-    """
-    return _joined([_read(folder) or {} for folder in folders])
-
-
-def _joined(found):
-    """`made_by`, of what stage.json says of some stages or of parts of one."""
-    join = lambda values: _AND.join(  # noqa: E731
-        dict.fromkeys(itertools.chain(*(value.split(_AND) for value in values))))
-    made: dict[str, str | dict[str, str]] = {}
-    if all('hardware' in one for one in found):
-        made['hardware'] = join(one['hardware'] for one in found)
-    if all('versions' in one for one in found):
-        names = dict.fromkeys(name for one in found for name in one['versions'])
-        made['versions'] = {  # each name is said since some day
-            name: join(one['versions'][name] for one in found if name in one['versions'])
-            for name in names}
-    return made
 
 
 def _turn(final, name):
@@ -314,7 +253,7 @@ def reopen(folder):
 
     The caller must hold the run's lock. What another config has begun there is set aside.
     """
-    if _read(folder):
+    if finished.read(folder):
         unfinished = folder.with_name(folder.name + '.unfinished')
         if unfinished.exists():
             unfinished.rename(f'{unfinished}_{time.time_ns()}')
@@ -324,7 +263,7 @@ def reopen(folder):
 def _remove(folder):
     """Deletes a stage; a kill on the way leaves none, rather than a part of it."""
     if folder.exists():
-        (folder / FILE).unlink(missing_ok=True)
+        (folder / finished.FILE).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
 
@@ -364,11 +303,3 @@ def _others(final, unfinished, guarded):
         final / name for name in guarded
         if (final / name).exists() and disk.digest(final / name) != disk.digest(unfinished / name)
     ]
-
-
-def _read(folder):
-    """The fingerprint in `folder`; None without a whole one of this version."""
-    found = disk.read_json(folder / FILE)
-    keys = {'digest', 'seconds', 'reads', 'after', 'code'}
-    whole = found.keys() >= keys and isinstance(found['reads'], dict)
-    return found if whole else None

@@ -6,7 +6,7 @@ from functools import partial
 from configs import sweeps
 from configs.default import flat
 from eval import leaderboard
-from train import guard, lock, parallel, processes, provenance, stages
+from train import finished, guard, lock, parallel, processes, provenance, stages
 from train.progress import say, show
 
 
@@ -51,7 +51,7 @@ def refuse_other_hardware(folder, config):
     setting is what a sweep is given to do again, but this one nobody has given."""
     was, now = (flat(one) for one in (provenance.saved(folder).get('config', {}), config.to_dict()))
     here = parallel.compute_dtype('auto').name
-    dtypes, _ = stages.computed(stages.places(folder))
+    dtypes, _ = finished.computed(finished.places(folder))
     others = {field: dtype for field, dtype in dtypes.items()
               if was.get(field) == now[field] == 'auto' and dtype != here}
     if others:

@@ -5,7 +5,7 @@ import ml_collections
 import pytest
 
 from configs import augmented
-from train import lock, place, stages
+from train import finished, lock, place
 
 
 def config(**fields):
@@ -38,7 +38,7 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(mark, sweep, said, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['data/cats/1.png', 'report/thesis.txt', 'config.json'])
-@pytest.mark.parametrize('mark', [lock.FILE, f'judge/{stages.FILE}'])  # of a run, or copied
+@pytest.mark.parametrize('mark', [lock.FILE, f'judge/{finished.FILE}'])  # of a run, or copied
 def test_a_folder_of_the_users_own_is_not_replaced(name, mark, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text('mine')

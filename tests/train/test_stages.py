@@ -8,7 +8,7 @@ import threading
 import ml_collections
 import pytest
 
-from train import fingerprints, provenance, stages
+from train import fingerprints, finished, provenance, stages
 
 
 class Work:
@@ -156,13 +156,13 @@ DIFFERENCE = (
 )
 
 
-@pytest.mark.parametrize('finished', [True, False])
-def test_changed_settings_are_refused_key_by_key(tmp_path, finished):
+@pytest.mark.parametrize('whole', [True, False])
+def test_changed_settings_are_refused_key_by_key(tmp_path, whole):
     work = Work('old')
-    work.error = None if finished else ValueError('interrupted')
+    work.error = None if whole else ValueError('interrupted')
     with contextlib.suppress(ValueError):
         run(tmp_path, work, reads=BEFORE)
-    if not finished:
+    if not whole:
         (tmp_path / 'stage.unfinished' / 'checkpoints' / 'step_00000002').mkdir(parents=True)
     files = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     other, begun = Work('new'), []
@@ -242,13 +242,13 @@ def test_only_stages_of_the_config_that_stands_there_are_listed(tmp_path):
 
     whole(1)
     every = {name: tmp_path / name for name in ('a', 'deep/b', 'c')}
-    assert stages.places(tmp_path) == every
+    assert finished.places(tmp_path) == every
     with pytest.raises(KeyboardInterrupt):
         whole(2, KeyboardInterrupt())
     assert (tmp_path / 'c' / 'out.txt').exists()
-    assert stages.places(tmp_path).keys() == {'a', 'deep/b'}
+    assert finished.places(tmp_path).keys() == {'a', 'deep/b'}
     whole(2)
-    assert stages.places(tmp_path) == every
+    assert finished.places(tmp_path) == every
 
 
 def test_back_under_the_first_settings_the_config_is_the_first_again(tmp_path):
@@ -266,9 +266,9 @@ def test_back_under_the_first_settings_the_config_is_the_first_again(tmp_path):
     assert whole(1)
     with pytest.raises(KeyboardInterrupt):
         whole(2, KeyboardInterrupt())
-    assert config.read_text() == '2' and stages.places(tmp_path) == {}
+    assert config.read_text() == '2' and finished.places(tmp_path) == {}
     assert not whole(1)
-    assert config.read_text() == '1' and stages.places(tmp_path) == {'a': tmp_path / 'a'}
+    assert config.read_text() == '1' and finished.places(tmp_path) == {'a': tmp_path / 'a'}
 
 
 def test_images_that_lie_elsewhere_are_no_other_setting(tmp_path):
@@ -298,10 +298,10 @@ def test_hardware_that_computes_in_another_type_is_told_the_way_on(tmp_path):
 def test_a_damaged_list_of_stages_is_made_again(tmp_path, content):
     runner, *_ = run(tmp_path, Work())
     (tmp_path / 'stages.json').write_text(content)
-    assert stages.places(tmp_path) == {}
+    assert finished.places(tmp_path) == {}
     again, *_ = run(tmp_path, Work())
     again.close()
-    assert stages.places(tmp_path) == runner.folders == {'stage': tmp_path / 'stage'}
+    assert finished.places(tmp_path) == runner.folders == {'stage': tmp_path / 'stage'}
 
 
 def test_what_is_asked_for_once_is_gone_on_with_without_asking(tmp_path):
@@ -315,13 +315,13 @@ def test_what_is_asked_for_once_is_gone_on_with_without_asking(tmp_path):
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
 
 
-@pytest.mark.parametrize('finished', [True, False])
-def test_changed_code_is_refused_with_the_commit_that_made_what_stands_there(tmp_path, finished):
+@pytest.mark.parametrize('whole', [True, False])
+def test_changed_code_is_refused_with_the_commit_that_made_what_stands_there(tmp_path, whole):
     work = Work('old')
-    work.error = None if finished else ValueError('interrupted')
+    work.error = None if whole else ValueError('interrupted')
     with contextlib.suppress(ValueError):
         run(tmp_path, work, code=['data'])
-    if not finished:
+    if not whole:
         (tmp_path / 'stage.unfinished' / 'checkpoints' / 'step_00000002').mkdir(parents=True)
     other = Work('new')
     with pytest.raises(stages.Changed) as refused:
@@ -332,7 +332,7 @@ def test_changed_code_is_refused_with_the_commit_that_made_what_stands_there(tmp
     assert not other.calls
     work.error = None
     run(tmp_path, work, rerun=False, code=['data'])  # by the code that made it
-    assert work.calls == 1 + (not finished)
+    assert work.calls == 1 + (not whole)
     run(tmp_path, other, code=['eval'])  # as with --rerun
     assert (tmp_path / 'stage' / 'out.txt').read_text() == 'new'
 
@@ -359,12 +359,12 @@ def test_a_refused_update_leaves_the_run_as_it_was_listed(tmp_path):
         runner.close()
 
     whole(['data'])
-    listed = stages.places(tmp_path)
+    listed = finished.places(tmp_path)
     with pytest.raises(stages.Changed, match='judge was made by other code'):
         whole(['eval'])
-    assert stages.places(tmp_path) == listed and len(listed) == 2 and len(begun) == 1
+    assert finished.places(tmp_path) == listed and len(listed) == 2 and len(begun) == 1
     whole(['eval'], rerun=True)
-    assert stages.places(tmp_path) == listed and len(begun) == 2
+    assert finished.places(tmp_path) == listed and len(begun) == 2
 
 
 def test_another_guarded_file_is_refused_by_its_name(tmp_path):
@@ -459,8 +459,8 @@ def test_what_a_stage_was_done_on_is_said_when_another_machine_reports(tmp_path,
         run(tmp_path, Work(), name=name)
     (tmp_path / 'older').mkdir()
     made = [tmp_path / name for name in ('a', 'b', 'c')]
-    assert stages.made_by(made)['hardware'] == f'{gpu} and {cpu}'
-    assert stages.made_by([*made, tmp_path / 'older']) == {}
+    assert finished.made_by(made)['hardware'] == f'{gpu} and {cpu}'
+    assert finished.made_by([*made, tmp_path / 'older']) == {}
 
 
 def test_what_versions_stages_were_done_with_is_said_after_an_update(tmp_path, monkeypatch):
@@ -469,7 +469,7 @@ def test_what_versions_stages_were_done_with_is_said_after_an_update(tmp_path, m
             'python': '3.13', 'jax': version})
         run(tmp_path, Work(), name=name)
     made = [tmp_path / name for name in ('a', 'b', 'c')]
-    assert stages.made_by(made)['versions'] == {'python': '3.13', 'jax': '0.11 and 0.12'}
+    assert finished.made_by(made)['versions'] == {'python': '3.13', 'jax': '0.11 and 0.12'}
 
 
 def test_a_stage_that_went_on_elsewhere_names_both_machines(tmp_path, monkeypatch):
@@ -482,7 +482,7 @@ def test_a_stage_that_went_on_elsewhere_names_both_machines(tmp_path, monkeypatc
             run(tmp_path, work)
     work.error = None
     run(tmp_path, work)
-    assert stages.made_by([tmp_path / 'stage']) == {
+    assert finished.made_by([tmp_path / 'stage']) == {
         'hardware': '1 x gpu (V100) and 1 x gpu (A100)', 'versions': {'jax': '0.11 and 0.12'}}
 
 
@@ -579,6 +579,6 @@ def test_what_runs_were_computed_with_is_told_apart(tmp_path):
     for name, dtype in (('synthetic', 'bfloat16'), ('classifiers/original/seed_0', 'float32')):
         kind = 'generator' if name == 'synthetic' else 'classifier'
         runner.run(name, Work(), reads={kind: {'dtype': dtype}}, code=['train/lock.py'])
-    dtypes, code = stages.computed(stages.places(tmp_path))
+    dtypes, code = finished.computed(finished.places(tmp_path))
     assert dtypes == {'generator.dtype': 'bfloat16', 'classifier.dtype': 'float32'}
     assert [*code] == ['synthetic', 'classifiers'] and code['synthetic'] == code['classifiers']
