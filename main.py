@@ -31,7 +31,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from configs import sweeps
-from data import cache, splits
+from data import cache, image_sets
 from train import (
     arms,
     classifying,
@@ -78,7 +78,7 @@ flags.DEFINE_string(
     'images', None, 'A folder or a zip of images, or one of them; for evaluate also a CSV.'
 )
 flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
-flags.DEFINE_enum('split', 'test', splits.SPLITS, "The run's, to evaluate on.")
+flags.DEFINE_enum('split', 'test', image_sets.SPLITS, "The run's, to evaluate on.")
 flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
 flags.DEFINE_list(
     'predictions', [], 'CSV files with the columns file and class, of the test images, to compare.'

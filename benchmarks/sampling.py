@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import common
 from benchmarks import steps as steps_lib
 from configs import augmented, default
-from data import cache, splits
+from data import cache, image_sets
 from eval import generative
 from train import generator, judging, parallel, synthesizing
 from train import state as state_lib
@@ -63,7 +63,7 @@ def speed(config, options, write):
     size = options.batch
     labels, seeds = np.arange(size) % NUM_CLASSES, np.arange(size)
     one_each = steps_lib.picture_set(NUM_CLASSES, config.data.image_size, NUM_CLASSES)
-    parts = splits.Splits(one_each, one_each, one_each, one_each.names)
+    parts = image_sets.Splits(one_each, one_each, one_each, one_each.names)
     rows = []
     for (sampler, name), scale in itertools.product(SAMPLERS.items(), (1.0, 1.2)):
         settings = {'sampler': sampler, 'steps': options.steps, 'guidance_scale': scale}

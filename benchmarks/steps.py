@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from configs import augmented
-from data import splits
+from data import image_sets
 from train import classifier, generator, parallel
 
 MODELS = ('generator', 'classifier')
@@ -44,7 +44,7 @@ def picture_set(count, side, classes, seed=0):
     """An `ImageSet` of `pictures`, [count, side, side, 3], whose classes are equally large."""
     images = pictures(count, side, seed)
     labels = (np.arange(count) % classes).astype(np.int32)
-    return splits.ImageSet(images, labels, tuple(f'{i}.png' for i in range(count)))
+    return image_sets.ImageSet(images, labels, tuple(f'{i}.png' for i in range(count)))
 
 
 def make_training(name, config, num_classes):

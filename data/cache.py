@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from data import duplicates, store
-from data.splits import SPLITS, ImageSet, Splits
+from data.image_sets import SPLITS, ImageSet, Splits
 
 _IF_ANY = 'bad_images', 'ignored'  # lists that have a file only where they are not empty
 

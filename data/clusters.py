@@ -3,7 +3,7 @@
 import numpy as np
 import scipy  # its parts are imported when they are first used
 
-from data import cuts, splits
+from data import cuts, image_sets
 
 
 def find(names, labels, pattern, copies, split, given=()):
@@ -13,7 +13,7 @@ def find(names, labels, pattern, copies, split, given=()):
 
     Args:
         names, labels: of the split's images, [N]; pattern, given: see `cuts.shared`.
-        copies: the records of `Splits.duplicates`; see `splits.is_one_picture`.
+        copies: the records of `Splits.duplicates`; see `image_sets.is_one_picture`.
         split: whose images these are: of 'train', 'validation', 'test'.
     Returns:
         int [N] below the number of clusters; None where each image is on its own.
@@ -24,8 +24,8 @@ def find(names, labels, pattern, copies, split, given=()):
     counts = np.bincount(labels)
     row_of = {name: row for row, name in enumerate(names)}
     for entry in copies:
-        rows = splits.rows_in(split, entry, row_of)
-        if len(rows) > 1 and splits.is_one_picture(entry, len(rows), counts[labels[rows[0]]]):
+        rows = image_sets.rows_in(split, entry, row_of)
+        if len(rows) > 1 and image_sets.is_one_picture(entry, len(rows), counts[labels[rows[0]]]):
             links += [(row, rows[0]) for row in rows]
     if not links:
         return None

@@ -1,129 +1,14 @@
-"""Which image is in train, validation or test: cuts, imbalance, duplicates."""
+"""Which image is in train, validation or test: cut, decoded, copies parted."""
 
-import dataclasses
 import itertools
 
 import numpy as np
 
-from data import cuts, duplicates, sources, store, tables
+from data import cuts, parting, sources, store, tables
 from data.decode import BadImage
+from data.image_sets import ImageSet, Splits, lacking, near_parted
 
-SPLITS = ('train', 'validation', 'test')
-MOVED = 'moved to train'  # how the action on a group of copies begins that now lies there
-LOOK = 6  # near copies: fewer are some photographs, encoded anew or mirrored
-DISAGREE = '; labels disagree: '  # and here, of one picture in two classes
 NO_COPIES = 'if they only look alike, use --config.splits.duplicate_correlation=1'
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Decoded images uint8 [N, S, S, 3], labels int32 [N] and the names of their files; where they
-    have any, the groups that they belong to, '' of none.
-
-    The images are an array or, of a set that lies on disk, `store.Rows` of one, of which
-    `np.asarray` brings all to memory.
-
-    Raises:
-        ValueError: images of another kind, as floats, or not as many labels and names.
-    """
-
-    images: np.ndarray | store.Rows
-    labels: np.ndarray
-    names: tuple[str, ...]
-    groups: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        shape, dtype = self.images.shape, self.images.dtype
-        if (dtype != np.uint8 or shape[1:] != (*shape[1:2] * 2, 3)
-                or not shape[0] == len(self.labels) == len(self.names)
-                or len(self.groups) not in (0, shape[0])):
-            raise ValueError(
-                f'need images uint8 [N, S, S, 3], a label and a name for each, got {dtype} '
-                f'{list(shape)}, {len(self.labels)} labels and {len(self.names)} names'
-            )
-
-    def __len__(self):
-        return len(self.labels)
-
-    def take(self, rows):
-        """The images at `rows` (indices or a slice), as a new set."""
-        numbers = np.arange(len(self))[rows]
-        names, groups = (tuple(own[i] for i in numbers) if own else ()
-                         for own in (self.names, self.groups))
-        return ImageSet(store.pick(self.images, rows), self.labels[rows], names, groups)
-
-    def some(self, count):
-        """`count` of the images, always the same, in order; the set itself if it has no more."""
-        if len(self) <= count:
-            return self
-        return self.take(np.sort(np.random.default_rng(0).permutation(len(self))[:count]))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Splits:
-    """The three splits and what was noticed on the way.
-
-    `duplicates` is a list of {'names': ['split:name', ...], 'pixels': 'equal' or 'near', 'action':
-    str, 'parted': images that were moved or dropped}, `bad_images` of {'name': str, 'error': str},
-    `ignored` of the names of files in the sources' folders that are no part of them.
-    """
-
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
-    class_names: tuple[str, ...]
-    duplicates: list = dataclasses.field(default_factory=list)
-    bad_images: list = dataclasses.field(default_factory=list)
-    ignored: list = dataclasses.field(default_factory=list)
-
-    @property
-    def train_counts(self):
-        """Training images per class, int [C]."""
-        return np.bincount(self.train.labels, minlength=len(self.class_names))
-
-    @property
-    def repeats(self):
-        """Whether a training image shows a picture that another one before it shows, bool [N].
-
-        A given test set has names of its own, and a group that holds one of its images has no other
-        left in train. See `is_one_picture`.
-        """
-        again = np.zeros(len(self.train), bool)
-        counts = self.train_counts
-        row_of = {name: row for row, name in enumerate(self.train.names)}
-        for entry in self.duplicates:
-            rows = rows_in('train', entry, row_of)
-            if is_one_picture(entry, len(rows), counts[self.train.labels[rows]].max(initial=0)):
-                again[rows[1:]] = True
-        return again
-
-    @property
-    def untested(self):
-        """Names of the classes that have no test image, where others have."""
-        lacking = _lacking(self.test, self.class_names) if len(self.test) else ()
-        return [self.class_names[label] for label in lacking]
-
-    @property
-    def untested_for_copies(self):
-        """Names of the classes all of whose test images were taken out as copies."""
-        label_of = dict(zip(self.train.names, self.train.labels.tolist()))
-        moved = {
-            label_of[name] for entry in self.leaks
-            if any(split == 'test' for split, _ in _members(entry))
-            for _, name in _members(entry) if name in label_of
-        }
-        lacking = _lacking(self.test, self.class_names)
-        return [self.class_names[label] for label in lacking if label in moved]
-
-    @property
-    def leaks(self):
-        """The groups of copies that lay in more than one split before they were parted."""
-        return [entry for entry in self.duplicates if entry['parted']]
-
-    @property
-    def contradictions(self):
-        """The groups of copies whose images are of several classes."""
-        return [entry for entry in self.duplicates if DISAGREE in entry['action']]
 
 
 def prepare(
@@ -150,9 +35,9 @@ def prepare(
         imbalance: see `cuts.long_tail`.
         on_bad_image: 'error' raises `BadImage`, 'skip' leaves the image out and notes it.
         duplicate_correlation: see `duplicates.find`.
-        group_by: images in whose names (of files) it finds the same stay in one split, and leave
-            the pool where they belong to those of a test_source; see `cuts.group`. '': each is on
-            its own.
+        group_by: images in whose names (of files) it finds the same, or that the source says are of
+            one group, stay in one split, and leave the pool where they belong to those of a
+            test_source; see `cuts.group`. '': each is on its own, if the source says nothing.
         progress: called as progress(images done, images in all).
         seed: of the cuts, and of which images a long tail keeps.
         fold: which part is the test set, instead of a test_fraction; see `cuts.parse_fold`.
@@ -182,7 +67,7 @@ def prepare(
     if given:
         sets |= _decode(test_source, given, step, bad, place('test_images.npy'))
     class_names = tuple(train_source.class_names)
-    sets, records = part_duplicates(
+    sets, records = parting.part_duplicates(
         sets, class_names, test_source is not None, duplicate_correlation,
         grouped=belonging is not None,
     )
@@ -263,72 +148,6 @@ def _decode(source, rows, progress, bad_images, path):
     }
 
 
-def part_duplicates(sets, class_names, test_given, correlation, grouped=False):
-    """No picture in two splits: (the new {split: ImageSet}, a record of every group of copies).
-
-    When we cut the splits, all copies go to train. If they were `grouped` they cannot, as what they
-    belong to lies elsewhere: those of one split stay, train or else test, and the others
-    leave. A given test set stays as it is: its copies leave the training pool.
-    """
-    leave, join = ({split: [] for split in SPLITS} for _ in range(2))
-    records = []
-    groups = duplicates.find(
-        [sets[split].images for split in SPLITS], [sets[split].labels for split in SPLITS],
-        correlation,
-    )
-    for members, equal in groups:
-        members = [(SPLITS[part], row) for part, row in members]
-        found = {split for split, _ in members}
-        stays = 'test' if test_given and 'test' in found else 'train'
-        if grouped and stays not in found:
-            stays = 'test'
-        outside = [(split, row) for split, row in members if split != stays]
-        if len(found) == 1:
-            action, outside = f'kept: all in {members[0][0]}', []
-        else:
-            moves = stays == 'train' and not grouped
-            action = MOVED if moves else f'dropped: one lies in {stays}'
-            for split, row in outside:
-                leave[split].append(row)
-                if moves:
-                    join[split].append(row)
-        labels = sorted({class_names[sets[split].labels[row]] for split, row in members})
-        if len(labels) > 1:
-            action += f'{DISAGREE}{", ".join(labels)}'
-        names = [f'{split}:{sets[split].names[row]}' for split, row in members]
-        records.append({
-            'names': names, 'pixels': 'equal' if equal else 'near', 'action': action,
-            'parted': len(outside),
-        })
-    return _regroup(sets, leave, join), records
-
-
-def _members(record):
-    """[[split, name of the file]] of a group of copies, as `part_duplicates` found them."""
-    return [name.split(':', 1) for name in record['names']]
-
-
-def rows_in(split, record, row_of):
-    """Rows of the images of a record of copies that lie in the split now; row_of: {name: row}."""
-    moved = split == 'train' and record['action'].startswith(MOVED)
-    return [row_of[name] for own, name in _members(record)
-            if (moved or own == split) and name in row_of]
-
-
-def is_one_picture(record, count, most):
-    """Whether so many of a record's images show one picture, and not what their class looks like.
-
-    Args:
-        most: images of the class of which they are.
-    """
-    return record['pixels'] == 'equal' or count < LOOK or 2 * count <= most
-
-
-def near_parted(records):
-    """How many images `part_duplicates` moved or dropped that are no equal copies."""
-    return sum(entry['parted'] for entry in records if entry['pixels'] == 'near')
-
-
 def missing_hint(records, bad_images, kept_by):
     """For a message on missing images: what keeps them together, a `keeper`, and how many are
     unusable or were taken out as copies."""
@@ -346,35 +165,11 @@ def missing_hint(records, bad_images, kept_by):
             f'{way_out}')
 
 
-def _regroup(sets, leave, join):
-    """`sets` without the rows {split: rows} `leave`, and with those of `join` at train's end."""
-    result = {
-        split: one.take(np.setdiff1d(np.arange(len(one)), leave[split])) if leave[split] else one
-        for split, one in sets.items()
-    }
-    if any(join.values()):
-        moved = [one.take(join[split]) for split, one in sets.items()]
-        parts = [part for part in (result['train'], *moved) if len(part)]
-        result['train'] = ImageSet(
-            store.concatenate([part.images for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            tuple(name for part in parts for name in part.names),
-            tuple(group for part in parts for group in part.groups),
-        )
-    empty = result['train'].take(slice(0))  # an empty split has the shape of the others
-    return {split: one if len(one) else empty for split, one in result.items()}
-
-
 def _check(sets, class_names, tested, hint):
-    if missing := [class_names[label] for label in _lacking(sets['train'], class_names)]:
+    if missing := [class_names[label] for label in lacking(sets['train'], class_names)]:
         raise ValueError(
             f'{len(missing)} class(es) have no training image left: {missing[:5]}; add images, '
             f'lower the split fractions or remove the class{hint}'
         )
     if tested and not len(sets['test']):
         raise ValueError(f'no test image is left; give a test set, or more images a class{hint}')
-
-
-def _lacking(one, class_names):
-    """The numbers of the classes of which an `ImageSet` has no image."""
-    return np.flatnonzero(np.bincount(one.labels, minlength=len(class_names)) == 0)

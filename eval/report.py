@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from data.splits import ImageSet
+from data.image_sets import ImageSet
 from eval import captions, doubts, figures, generative, metrics, mistakes, results, wording
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import BASELINE, METRICS

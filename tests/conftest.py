@@ -30,7 +30,7 @@ from PIL import Image  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from configs import augmented, default  # noqa: E402
-from data import splits  # noqa: E402
+from data import image_sets  # noqa: E402
 from train import progress  # noqa: E402
 
 
@@ -139,6 +139,6 @@ def fake_images():
         labels = (np.arange(size) % classes).astype(np.int32)
         level = np.linspace(60, 195, classes)[labels][:, None, None, None]
         images = np.clip(rng.normal(level, 25, (size, 8, 8, 3)), 0, 255).astype(np.uint8)
-        return splits.ImageSet(images, labels, tuple(f'{i}.png' for i in range(size)))
+        return image_sets.ImageSet(images, labels, tuple(f'{i}.png' for i in range(size)))
 
     return make

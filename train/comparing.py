@@ -9,7 +9,7 @@ import unicodedata
 import numpy as np
 
 from configs.check import is_tested
-from data import clusters, splits, tables
+from data import clusters, image_sets, tables
 from eval import doubts, folds, mistakes, results
 from train import arms, disk
 
@@ -28,7 +28,7 @@ def write_listing(run, out):
         writer.writerow([*['fold'] * several, *COLUMNS])
         for fold, one in enumerate(run.each()):
             parts = one.parts()
-            for split in splits.SPLITS:
+            for split in image_sets.SPLITS:
                 images = getattr(parts, split)
                 for name, label in zip(images.names, images.labels, strict=True):
                     line = split, name, parts.class_names[label]

@@ -15,7 +15,7 @@ from rich.text import Text
 from configs import augmented, auto, sweeps
 from configs.check import check
 from configs.default import LISTS, flat
-from data import clusters, sources, splits
+from data import clusters, image_sets, sources, splits
 from data.decode import BadImage
 from eval import sheets
 from eval.formats import plural
@@ -92,7 +92,7 @@ def _show_counts(parts, found, asked, cut):
     table = Table(box=box.SIMPLE_HEAD, title='Images')
     for name in ('', 'Train', 'Validation', 'Test'):
         table.add_column(name, justify='right' if name else 'left')
-    sizes = [len(getattr(parts, split)) for split in splits.SPLITS]
+    sizes = [len(getattr(parts, split)) for split in image_sets.SPLITS]
     table.add_row('all', *map(str, sizes))
     tests = np.bincount(parts.test.labels, minlength=len(counts))
     held = np.bincount(parts.validation.labels, minlength=len(counts))
@@ -141,7 +141,7 @@ def _show_trouble(parts):
         (('unusable image',), len(parts.bad_images), parts.bad_images,
          lambda e: f'{e["name"]}: {e["error"]}'),
         (('group of images that show one picture', 'groups of images that show one picture'),
-         SHOWN, sorted(parts.duplicates, key=lambda e: splits.DISAGREE not in e['action']),
+         SHOWN, sorted(parts.duplicates, key=lambda e: image_sets.DISAGREE not in e['action']),
          lambda e: f'{", ".join(e["names"][:3])}: {e["action"]}'),
     ):
         say(plural(len(entries), *kind))

@@ -7,7 +7,7 @@ the rules are in `generation.quality`.
 import numpy as np
 
 from configs import default
-from data import splits
+from data import image_sets
 from eval import generative, predict, sheets
 from generation import quality
 from train import arms, classifier
@@ -51,7 +51,7 @@ def open_judge(folder, config, parts):
     model, variables = classifier.load(folder, config.judge, len(parts.class_names))
 
     def judge(images, labels):
-        image_set = splits.ImageSet(images, np.asarray(labels, np.int32), ('',) * len(labels))
+        image_set = image_sets.ImageSet(images, np.asarray(labels, np.int32), ('',) * len(labels))
         return predict.predict(model, variables, image_set, config.judge.batch_size)
 
     train, held_out = parts.train, parts.validation

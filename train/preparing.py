@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from configs import auto
-from data import cache, cuts, folders, sources, splits, tables
+from data import cache, cuts, folders, image_sets, sources, splits, tables
 from data.decode import FORMATS, BadImage, EncodedSource
 from eval import figures
 from eval.formats import plural, some
@@ -50,7 +50,7 @@ def prepare_data(folder, config):
 def warnings(parts):
     """What should make a user look at the images again before a run, a line each."""
     lines = []
-    near, lost = splits.near_parted(parts.duplicates), parts.untested_for_copies
+    near, lost = image_sets.near_parted(parts.duplicates), parts.untested_for_copies
     if near > NEAR * (len(parts.validation) + len(parts.test)) or lost:
         taken = sum(entry['parted'] for entry in parts.leaks)
         none = f', and no test image is left of {some(lost)}' if lost else ''
@@ -60,7 +60,7 @@ def warnings(parts):
         lines.append(f'no test image of {some(never)}: nothing will be said of '
                      f'{"it" if len(never) == 1 else "them"}')
     if twice := parts.contradictions:
-        classes = twice[0]['action'].partition(splits.DISAGREE)[2]
+        classes = twice[0]['action'].partition(image_sets.DISAGREE)[2]
         lines.append(f'{plural(len(twice), "picture")} in two classes or more, as '
                      f'{twice[0]["names"][0]} in {classes}: only one can be right')
     return lines + _dull(parts.train.images)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from data import clusters, cuts, splits
+from data import clusters, cuts, image_sets, splits
 from eval import doubts, report, results, sheets, wording
 from eval.formats import percent
 from generation import export
@@ -131,7 +131,7 @@ def _ungrouped(parts, pattern):
     """How many images are of no group; None where there are none."""
     if not splits.keeper(parts.train, pattern):
         return None
-    sets = [getattr(parts, split) for split in splits.SPLITS]
+    sets = [getattr(parts, split) for split in image_sets.SPLITS]
     return sum(cuts.shared(one.names, pattern, one.groups).count(None) for one in sets)
 
 

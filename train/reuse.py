@@ -12,7 +12,7 @@ from jax import export as jax_export
 from PIL import Image
 
 from configs import check
-from data import augment, cache, clusters, folders, sources, splits
+from data import augment, cache, clusters, folders, image_sets, sources
 from data.decode import BadImage
 from data.duplicates import digest
 from eval import metrics, predict, results, sheets
@@ -31,8 +31,8 @@ def probabilities(run, models, image_set, views=1):
     """Class probabilities float32 [S, N, C] by each of the run's classifiers.
 
     Args:
-        models: `run.classifiers()`. image_set: a `splits.ImageSet`, of the run's image size; its
-            labels and names are not used.
+        models: `run.classifiers()`. image_set: an `ImageSet`, of the run's image size; its labels
+            and names are not used.
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
 
     Raises:
@@ -101,7 +101,7 @@ def _decoded(source, rows):
     bad = [(item.name, item.reason) for item in found if isinstance(item, BadImage)]
     items = [item for item in found if not isinstance(item, BadImage)]
     groups = getattr(source, 'groups', ())
-    return splits.ImageSet(
+    return image_sets.ImageSet(
         np.stack([item['image'] for item in items]) if items else np.zeros((0, 1, 1, 3), np.uint8),
         np.array([item['label'] for item in items], np.int32),
         tuple(item['name'] for item in items),

@@ -13,7 +13,7 @@ import zipfile
 import jax
 import numpy as np
 
-from data import splits
+from data import image_sets
 from generation import export, priors, quality, synthesize
 from train import arms, disk, generator, judging, loop, parallel, processes
 from train.progress import progress, say
@@ -22,7 +22,7 @@ from train.progress import progress, say
 # out, here and elsewhere: those of a finished stage stay as they are.
 CODE = (
     'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
-    'generation', 'data/splits.py', 'data/cache.py',
+    'generation', 'data/image_sets.py', 'data/cache.py',
 )
 
 def fill_plan(config, parts):
@@ -169,4 +169,4 @@ def require_some(folder):
 def read_synthetic(folder):
     """The exported images, as an `ImageSet`."""
     images, labels, names = export.read(folder)
-    return splits.ImageSet(np.stack(images), labels, tuple(names))
+    return image_sets.ImageSet(np.stack(images), labels, tuple(names))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import augmented, check, default, original
 from configs.default import flat
-from data import augment, cache, splits
+from data import augment, cache, image_sets
 from train import arms, classifier, classifying, generating, generator, parallel, preparing
 
 VARIANTS = list(augmented.VARIANTS)
@@ -449,7 +449,7 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
     real, synthetic = fake_images(12), fake_images(6, seed=1)
     real = dataclasses.replace(real, labels=np.int32([0] * 8 + [1] * 4))
     held_out = fake_images(4, seed=2), fake_images(4, seed=3)
-    parts = splits.Splits(real, *held_out, ('a', 'b'))
+    parts = image_sets.Splits(real, *held_out, ('a', 'b'))
     calls = {}
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: (args, options))
     repeated, settings, rest = {}, {}, []
@@ -478,7 +478,7 @@ def test_the_arms_differ_in_what_their_table_says_only(fake_images, tiny_config,
 
 
 def test_an_arm_can_set_its_own_dose(fake_images, tiny_config, monkeypatch):
-    parts = splits.Splits(fake_images(12), fake_images(4), None, ('a', 'b'))
+    parts = image_sets.Splits(fake_images(12), fake_images(4), None, ('a', 'b'))
     monkeypatch.setattr(classifier, 'train', lambda *args, **options: args)
     fields = {'synthetic_share': 0.25, 'synthetic_weight': 0.3}
     monkeypatch.setitem(arms.ARMS, 'light', dataclasses.replace(
@@ -488,21 +488,21 @@ def test_an_arm_can_set_its_own_dose(fake_images, tiny_config, monkeypatch):
 
 
 def test_a_stated_share_is_the_share(fake_images, tiny_config):
-    parts = splits.Splits(fake_images(12), None, None, ('a', 'b'))
+    parts = image_sets.Splits(fake_images(12), None, None, ('a', 'b'))
     config = tiny_config(**{'classifier.synthetic_share': 0.25})
     assert classifying.synthetic_share(config.classifier, parts, fake_images(6)) == 0.25
 
 
 @pytest.mark.parametrize('real, synthetic, share', [(200, 2, 1 / 8), (6, 600, 7 / 8)])
 def test_a_batch_has_an_image_of_either_kind(real, synthetic, share, fake_images, tiny_config):
-    parts = splits.Splits(fake_images(real), None, None, ('a', 'b'))
+    parts = image_sets.Splits(fake_images(real), None, None, ('a', 'b'))
     settings = tiny_config().classifier
     assert classifying.synthetic_share(settings, parts, fake_images(synthetic)) == share
 
 
 def test_few_synthetic_images_can_be_trained_on(fake_images, tiny_config, tmp_path):
     """In proportion, 2 images in 200 are a fraction of an image in a batch of 8."""
-    parts = splits.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
+    parts = image_sets.Splits(fake_images(200), fake_images(4), fake_images(4), ('a', 'b'))
     classifying.train_classifier(tmp_path, tiny_config(), parts, fake_images(2), 'augmented', 0)
     assert (tmp_path / 'metrics.jsonl').exists()
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from data import cache, duplicates, splits
+from data import cache, duplicates, image_sets, splits
 from data.sources import ArraySource
 
 
@@ -23,7 +23,7 @@ def test_save_and_load_round_trip(tmp_path, parts):
     again = cache.load(tmp_path / 'data')
     assert again.class_names == parts.class_names
     assert again.duplicates == parts.duplicates and again.bad_images == parts.bad_images
-    for split in splits.SPLITS:
+    for split in image_sets.SPLITS:
         one, other = getattr(parts, split), getattr(again, split)
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.labels, other.labels)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data import clusters, splits
+from data import clusters, image_sets
 
 NAMES = [f'a/{person}_{i}.png' for person in 'xyz' for i in range(4)]  # of three persons
 LABELS = np.zeros(12, int)
@@ -28,7 +28,7 @@ def test_copies_of_one_picture_are_one():
 
 def test_copies_that_were_moved_to_train_are_one_there():
     moved = {'names': [f'train:{NAMES[3]}', f'validation:{NAMES[8]}'], 'pixels': 'equal',
-             'action': splits.MOVED}
+             'action': image_sets.MOVED}
     assert clusters.find(NAMES, LABELS, '', [moved], 'train').tolist() == [
         0, 1, 2, 3, 4, 5, 6, 7, 3, 8, 9, 10]
     assert clusters.find(NAMES, LABELS, '', [moved], 'validation') is None
@@ -41,10 +41,10 @@ def test_copies_tie_the_groups_that_they_are_of():
     assert find(copies(0, 5), pattern='(.)_').tolist() == [0] * 8 + [1] * 4
 
 
-@pytest.mark.parametrize('pixels, count', [('near', splits.LOOK), ('equal', splits.LOOK),
-                                           ('near', splits.LOOK - 1)])
+@pytest.mark.parametrize('pixels, count', [('near', image_sets.LOOK), ('equal', image_sets.LOOK),
+                                           ('near', image_sets.LOOK - 1)])
 def test_what_a_class_looks_like_is_no_copy(pixels, count):
     record = copies(*range(count), pixels=pixels)
     found = find(record, labels=np.repeat([0, 1], [count, 12 - count]))
-    assert (found is None) == (pixels == 'near' and count == splits.LOOK)
+    assert (found is None) == (pixels == 'near' and count == image_sets.LOOK)
     assert find(record).max() == 12 - count  # not most of its class

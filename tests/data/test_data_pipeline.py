@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data import pipeline
-from data.splits import ImageSet
+from data.image_sets import ImageSet
 
 
 def make_set(size, classes=3, offset=0):

@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from data import splits
+from data import image_sets, splits
 from data.decode import BadImage
 from data.sources import ArraySource, open_source
 
@@ -47,9 +47,9 @@ def test_prepare_parts_the_pool_and_decodes_each_image_once():
     result = prepare(source, progress=lambda done, total: seen.append((done, total)))
     assert sorted(source.reads) == list(range(len(LABELS)))
     assert seen == [(i + 1, len(LABELS)) for i in range(len(LABELS))]
-    names = [name for s in splits.SPLITS for name in getattr(result, s).names]
+    names = [name for s in image_sets.SPLITS for name in getattr(result, s).names]
     assert sorted(names) == sorted(source.names)
-    for split in splits.SPLITS:
+    for split in image_sets.SPLITS:
         one = getattr(result, split)
         assert one.images.dtype == np.uint8 and one.labels.dtype == np.int32
         for image, label, name in zip(one.images, one.labels, one.names):
@@ -95,7 +95,7 @@ def test_bad_images_stop_or_are_noted():
     result = prepare(fake(LABELS, bad={3, 45}), on_bad_image='skip')
     assert sorted(entry['name'] for entry in result.bad_images) == ['a/3', 'b/45']
     assert result.bad_images[0]['error'] == 'cannot be decoded: really'
-    assert sum(len(getattr(result, split)) for split in splits.SPLITS) == len(LABELS) - 2
+    assert sum(len(getattr(result, split)) for split in image_sets.SPLITS) == len(LABELS) - 2
     with pytest.raises(ValueError, match='no training image left'):
         prepare(fake(LABELS, bad=set(range(len(LABELS)))), on_bad_image='skip')
 
@@ -122,10 +122,10 @@ def test_copies_go_to_train_when_the_splits_are_ours():
     entry = result.duplicates[0]
     assert len(entry['names']) == 12
     assert entry['action'] == 'moved to train; labels disagree: a, b'
-    assert {name.partition(':')[0] for name in entry['names']} == set(splits.SPLITS)
+    assert {name.partition(':')[0] for name in entry['names']} == set(image_sets.SPLITS)
     moved = {name.partition(':')[2] for name in entry['names']}
     assert moved <= set(result.train.names)
-    names = [name for s in splits.SPLITS for name in getattr(result, s).names]
+    names = [name for s in image_sets.SPLITS for name in getattr(result, s).names]
     assert len(names) == len(set(names)) == 24
     for name, label in zip(result.train.names, result.train.labels):
         assert 'ab'[label] == name[0]
@@ -141,9 +141,9 @@ def test_images_that_belong_together_stay_together_and_their_copies_are_dropped(
     for seed in range(12):
         result = prepare(source, test_fraction=0.4, seed=seed, group_by='p[0-9]+')
         people = [{name.partition('_')[0] for name in getattr(result, split).names}
-                  for split in splits.SPLITS]
+                  for split in image_sets.SPLITS]
         assert all(people) and sum(map(len, people)) == 16
-        kept = [name for split in splits.SPLITS for name in getattr(result, split).names]
+        kept = [name for split in image_sets.SPLITS for name in getattr(result, split).names]
         assert len(kept) == 48 - sum(entry['parted'] for entry in result.duplicates)
         for entry in result.leaks:  # one of two stays, where the record says
             [stays] = {name.partition('_')[2] for name in kept} & {
@@ -305,7 +305,7 @@ def test_real_zip_through_to_splits():
 
 def test_some_images_are_of_all_classes_though_these_lie_in_order():
     labels = np.repeat(np.arange(4, dtype=np.int32), 8)
-    whole = splits.ImageSet(np.zeros((32, 1, 1, 3), np.uint8), labels, ('',) * 32)
+    whole = image_sets.ImageSet(np.zeros((32, 1, 1, 3), np.uint8), labels, ('',) * 32)
     assert set(whole.some(16).labels.tolist()) == {0, 1, 2, 3}
 
 
@@ -316,4 +316,4 @@ def test_some_images_are_of_all_classes_though_these_lie_in_order():
 def test_a_set_of_other_arrays_is_refused(images, labels, names):
     """Floats would be taken for nearly black images, in silence."""
     with pytest.raises(ValueError, match=r'need images uint8 \[N, S, S, 3\], a label and a name'):
-        splits.ImageSet(images, np.zeros(labels, np.int32), ('',) * names)
+        image_sets.ImageSet(images, np.zeros(labels, np.int32), ('',) * names)

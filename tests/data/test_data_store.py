@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data import cache, splits, store
+from data import cache, image_sets, splits, store
 
 
 def images(count=6, seed=0):
@@ -73,7 +73,7 @@ def test_splits_on_disk_are_those_in_memory(tmp_path, test_given):
     folder = folder.rename(tmp_path / 'moved')
     found = cache.load(folder)
     assert found.duplicates == expected.duplicates
-    for split in splits.SPLITS:
+    for split in image_sets.SPLITS:
         one, other = getattr(found, split), getattr(expected, split)
         assert one.names == other.names and np.array_equal(one.labels, other.labels)
         assert np.array_equal(one.images, other.images)

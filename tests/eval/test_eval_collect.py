@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import augmented, default
-from data import splits
+from data import image_sets
 from eval import collect, formats, report
 
 NAMES = ['a', 'b', 'c']
@@ -34,7 +34,7 @@ def finish(folder, arms=('original', 'augmented', 'oversampled')):
             np.savez(path, probabilities=np.eye(3)[guess], labels=labels)
             predictions.setdefault(arm, []).append(path)
     images = np.zeros((60, 8, 8, 3), np.uint8)
-    test = splits.ImageSet(images, labels, tuple(map(str, range(60))))
+    test = image_sets.ImageSet(images, labels, tuple(map(str, range(60))))
     report.write(
         folder / 'report', dataset='folder', class_names=NAMES, train_counts=[50, 30, 20],
         test=test, synthetic_counts=None, groups={'many': 40, 'few': 10}, predictions=predictions,

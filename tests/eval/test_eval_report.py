@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data import splits
+from data import image_sets
 from eval import (
     captions,
     doubts,
@@ -45,7 +45,7 @@ QUALITY = {'made': 100, 'accepted': 70, 'rejected': {'copy': 10, 'far': 0, 'off_
            'guidance_interval': [0.0, 1.0], 'sampler': 'ddim', 'guidance_scale': 1.5,
            'thresholds': {'copy_ratio': 1 / 3}}
 LABELS = np.repeat([0, 1, 2], 30).astype(np.int32)
-TEST = splits.ImageSet(
+TEST = image_sets.ImageSet(
     np.zeros((90, 8, 8, 3), np.uint8), LABELS, tuple(f'{i}.png' for i in range(90)))
 GROUPS = {'many': 40, 'few': 25}
 VOID = {'meta', 'img', 'br'}

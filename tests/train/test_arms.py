@@ -2,7 +2,7 @@ import ml_collections
 import pytest
 
 from configs import default
-from data import splits
+from data import image_sets
 from train import arms, classifying, fingerprints, generating, parallel
 
 
@@ -91,7 +91,7 @@ def test_no_two_arms_are_the_same_stage():
 
 
 def test_only_the_oversampled_arm_reads_how_classes_are_filled(tiny_config, fake_images):
-    parts = splits.Splits(fake_images(12), None, None, ('a', 'b'))
+    parts = image_sets.Splits(fake_images(12), None, None, ('a', 'b'))
     ten, twelve = (tiny_config(**{'synthesis.fill': fill}) for fill in ('10', '12'))
 
     def reads(config, arm):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from data import augment, splits
+from data import augment, image_sets
 from eval import predict
 from models import cnn
 from train import checkpoints, classifier, loop, parallel
@@ -144,7 +144,7 @@ def test_weights_of_images_count_in_the_prior(tiny_config, fake_images, monkeypa
     monkeypatch.setattr(classifier, 'build', build)
     config = tiny_config(**{'classifier.logit_adjustment': 1.0}).classifier
     one = fake_images(8)
-    sets = [splits.ImageSet(one.images, np.full(8, k, np.int32), one.names) for k in (0, 1)]
+    sets = [image_sets.ImageSet(one.images, np.full(8, k, np.int32), one.names) for k in (0, 1)]
     with pytest.raises(InterruptedError):
         train(tmp_path, config, sets, shares=(7 / 8, 1 / 8), weights=(1.0, 0.5))
     assert seen == [pytest.approx((14 / 15, 1 / 15))]
@@ -292,8 +292,8 @@ def test_logit_adjustment_by_hand(tiny_config, fake_images):
 
 
 def test_the_prior_is_that_of_the_images_drawn(fake_images):
-    first = splits.ImageSet(fake_images(8).images, np.int32([0] * 6 + [1] * 2), ('',) * 8)
-    second = splits.ImageSet(fake_images(4).images, np.int32([1] * 4), ('',) * 4)
+    first = image_sets.ImageSet(fake_images(8).images, np.int32([0] * 6 + [1] * 2), ('',) * 8)
+    second = image_sets.ImageSet(fake_images(4).images, np.int32([1] * 4), ('',) * 4)
     assert classifier.class_prior([first], [1.0], 2) == pytest.approx((0.75, 0.25))
     mixed = classifier.class_prior([first, second], [0.5, 0.25], 2)
     assert mixed == pytest.approx((0.5, 0.5))
@@ -307,7 +307,7 @@ def test_the_adjustment_helps_the_rare_class_and_predictions_do_without_it(
 ):
     """Noise whose label is 0 nine times in ten: only the prior can be learnt, or be left out."""
     images = fake_images(100, classes=1)
-    images = splits.ImageSet(images.images, np.int32([0] * 90 + [1] * 10), images.names)
+    images = image_sets.ImageSet(images.images, np.int32([0] * 90 + [1] * 10), images.names)
     config = tiny_config(**{
         'classifier.steps': 60, 'classifier.validate_every': 60, 'classifier.save_every': 60,
         'classifier.learning_rate': 1e-2, 'classifier.batch_size': 32,
@@ -356,7 +356,7 @@ def test_image_sets_are_left_as_they_are(tmp_path, short, fake_images):
     before = images.images.copy()
     train(tmp_path, short, [images])
     np.testing.assert_array_equal(images.images, before)
-    assert isinstance(images, splits.ImageSet)
+    assert isinstance(images, image_sets.ImageSet)
 
 
 def test_the_settings_reach_the_optimizer(tiny_config, monkeypatch):

@@ -28,7 +28,7 @@ with config.ignore_type():
     })
 config = FrozenConfigDict(config)
 rng = np.random.default_rng(0)
-images = splits.ImageSet(rng.integers(0, 256, (24, 8, 8, 3), np.uint8),
+images = image_sets.ImageSet(rng.integers(0, 256, (24, 8, 8, 3), np.uint8),
                          np.arange(24, dtype=np.int32) % 2, ('',) * 24)
 
 g = generator.make_model(config.generator, 2)

@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from data import splits
+from data import image_sets, parting
 from generation import export, quality
 from train import arms, generating, judging, synthesizing
 
 
 @pytest.fixture(scope='module')
 def parts(fake_images):
-    return splits.Splits(fake_images(40), fake_images(20, seed=1), None, ('a', 'b'))
+    return image_sets.Splits(fake_images(40), fake_images(20, seed=1), None, ('a', 'b'))
 
 
 @pytest.fixture(scope='module')
@@ -164,8 +164,8 @@ def test_classes_that_the_judge_cannot_know_are_not_asked_of_it(fake_images, tin
     labels = both.labels.copy()
     labels[:] = 0
     labels[:19] = 1
-    train = splits.ImageSet(both.images, labels, both.names)
-    parts = splits.Splits(train, fake_images(20, seed=1), None, ('a', 'b'))
+    train = image_sets.ImageSet(both.images, labels, both.names)
+    parts = image_sets.Splits(train, fake_images(20, seed=1), None, ('a', 'b'))
     features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     reference = quality.Reference(
         train.images, labels, features, parts.validation.images, parts.validation.labels,
@@ -221,11 +221,12 @@ def test_a_copy_of_a_picture_with_two_labels_is_found(tiny_config, tmp_path, fak
     rng = np.random.default_rng(0)
     pictures = rng.integers(20, 236, (60, 8, 8, 3), np.uint8)
     pictures[1] = pictures[0]  # and classes alternate
-    whole = splits.ImageSet(pictures, np.arange(60, dtype=np.int32) % 2, tuple(map(str, range(60))))
+    labels = np.arange(60, dtype=np.int32) % 2
+    whole = image_sets.ImageSet(pictures, labels, tuple(map(str, range(60))))
     sets = {'train': whole, 'validation': fake_images(20, seed=1), 'test': whole.take(slice(0))}
-    sets, records = splits.part_duplicates(sets, ('a', 'b'), True, 0.995)
+    sets, records = parting.part_duplicates(sets, ('a', 'b'), True, 0.995)
     assert [record['names'] for record in records] == [['train:0', 'train:1']]
-    parts = splits.Splits(**sets, class_names=('a', 'b'), duplicates=records)
+    parts = image_sets.Splits(**sets, class_names=('a', 'b'), duplicates=records)
     config = tiny_config()
     judging.train_judge(tmp_path, config, parts)
     judge, reference, _ = judging.open_judge(tmp_path, config, parts)

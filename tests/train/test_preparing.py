@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from configs import augmented, sweeps
-from data import cache, clusters, splits
+from data import cache, clusters, image_sets
 from train import preparing, provenance, stages
 
 
@@ -192,7 +192,7 @@ def test_groups_of_images_are_counted_and_patterns_that_make_none_refused(tmp_pa
     config = config_of(tmp_path, files)
     config.splits.group_by = 'ann[0-9]+'
     parts = preparing.read_splits(config)
-    people = [{name[2:6] for name in getattr(parts, split).names} for split in splits.SPLITS]
+    people = [{name[2:6] for name in getattr(parts, split).names} for split in image_sets.SPLITS]
     assert sum(map(len, people)) == 6 and all(people)
     assert '18 images in 6 groups' in lines.pop()
     config.splits.group_by = 'ann[0-4]'
@@ -225,7 +225,7 @@ def test_a_table_says_which_images_belong_together(tmp_path, heard):
     preparing.prepare_data(tmp_path / 'data', config)
     assert '24 images in 4 groups by the column group of the table' in heard.getvalue()
     parts = cache.load(tmp_path / 'data')
-    patients = [set(getattr(parts, split).groups) for split in splits.SPLITS]
+    patients = [set(getattr(parts, split).groups) for split in image_sets.SPLITS]
     assert sum(map(len, patients)) == 4 and all(patients)
     for one in (parts.train, parts.validation, parts.test):
         assert one.groups == tuple(f'p{int(name[2:-4]) // 3}' for name in one.names)

@@ -4,7 +4,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from data import splits
+from data import image_sets
 from generation import export
 from train import reporting
 
@@ -63,7 +63,7 @@ def test_a_report_knows_which_test_images_belong_together(
     (tmp_path / 'metrics.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
     copies = {'names': ['test:2.png', 'test:5.png'], 'pixels': 'equal', 'parted': 0,
               'action': 'kept: all in test'}
-    parts = splits.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'), [copies])
+    parts = image_sets.Splits(fake_images(8), fake_images(4), fake_images(12), ('a', 'b'), [copies])
     config = tiny_config(**{
         'arms': ('original',), 'splits.group_by': '^.', 'classifier.select': 'best_validation_loss',
     })

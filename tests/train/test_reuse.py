@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import small_run
-from data import sources, splits
+from data import image_sets, sources
 from eval import predict
 from generation import export
 from train import reuse, runs
@@ -243,7 +243,7 @@ def test_drawing_takes_fields_of_the_config(run):
 
 
 def test_images_of_another_size_are_refused(run):
-    larger = splits.ImageSet(np.zeros((2, 9, 9, 3), np.uint8), np.zeros(2, int), ('', ''))
+    larger = image_sets.ImageSet(np.zeros((2, 9, 9, 3), np.uint8), np.zeros(2, int), ('', ''))
     with pytest.raises(ValueError, match=r'knows images of \[8, 8, 3\], and these are \[9, 9, 3'):
         reuse.probabilities(run, run.classifiers(), larger)
 

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from data import cache, splits
+from data import cache, image_sets
 from train import classifying, runs
 
 
@@ -85,7 +85,7 @@ def test_a_classifier_of_other_classes_is_a_start(folder, run, tmp_path):
     config = ml_collections.FrozenConfigDict(fields)
     few = run.parts()
     two = [s.take(np.flatnonzero(s.labels < 2)) for s in (few.train, few.validation, few.test)]
-    parts = splits.Splits(*two, class_names=few.class_names[:2])
+    parts = image_sets.Splits(*two, class_names=few.class_names[:2])
     model, made = classifying.train_classifier(tmp_path, config, parts, None, 'original', 1)
     before = runs.open_run(folder / 'classifiers' / 'original')
     (_, first), (_, second) = before.classifiers()  # seed 1 starts from seed 1
@@ -113,7 +113,7 @@ def test_a_start_that_has_seen_the_test_images_is_refused(folder, run, part, tmp
         (('validation', 'train', 'test'), parts.train),  # learnt from the validation images
         (('train', 'test', 'validation'), parts.validation),  # chosen on the test images
     ):
-        swapped = splits.Splits(
+        swapped = image_sets.Splits(
             *(getattr(parts, split) for split in order), class_names=parts.class_names
         )
         cache.save(swapped, tmp_path / order[0])
@@ -127,12 +127,12 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
     parts = run.parts()
     other = {
         split: dataclasses.replace(own, images=255 - np.asarray(own.images))
-        for split in splits.SPLITS
+        for split in image_sets.SPLITS
         for own in [getattr(parts, split)]
     }
     between = tmp_path / 'between'
     save = lambda parts, folder: cache.save(parts, folder)  # noqa: E731
-    save(splits.Splits(**other, class_names=parts.class_names), between / 'data')
+    save(image_sets.Splits(**other, class_names=parts.class_names), between / 'data')
     (between / 'stages.json').write_text('{"data": "data"}', 'utf-8')
     fields = run.config.to_dict()
     for begun_by in ('generator', 'classifier'):
@@ -144,7 +144,7 @@ def test_what_a_start_has_started_from_counts_as_seen(folder, run, tmp_path):
         changed['classifier']['init_from'] = str(between)
         config = ml_collections.FrozenConfigDict(changed)
         runs.refuse_leaks(config, folder / 'data')  # cut alike
-        swapped = splits.Splits(
+        swapped = image_sets.Splits(
             parts.test, parts.validation, parts.train, class_names=parts.class_names
         )
         save(swapped, tmp_path / begun_by)
