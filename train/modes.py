@@ -7,7 +7,7 @@ import inspect
 import os
 import pathlib
 
-from eval import report, results, wording
+from eval import console, results, wording
 from eval.formats import plural
 from generation.export import write_tfds
 from generation.samples import COLUMNS
@@ -38,7 +38,7 @@ def evaluate(run, out, *, images, split, views):
     out = _place(run, out, f'evaluation_{_classifiers(run)}{on}.json')
     _say_if_worse(run)
     scores = reuse.evaluate(run, images, split, views)
-    show(report.scores_table(run.words(), scores))
+    show(console.scores(run.words(), scores))
     disk.write_json(out, results.jsonable(scores))
     say(f'Per class: {out}')
 
@@ -51,7 +51,7 @@ def compare(run, out, *, predictions):
     table = out.with_name(f'{out.name.removesuffix(".json")}.csv')
     with disk.atomic_write(table) as aside:
         found = comparing.compare(run, predictions, aside)
-    show(report.console_table(found))
+    show(console.comparison(found))
     for difference in found['differences'].values():
         say(wording.claimed(difference['verdict'], difference['doubts']))
     disk.write_json(out, results.jsonable(found))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from data import clusters, cuts, image_sets, splits
-from eval import doubts, report, results, sheets, wording
+from eval import console, doubts, report, results, sheets, wording
 from eval.formats import percent
 from generation import export
 from train import arms, classifying, finished, provenance
@@ -113,7 +113,7 @@ def tell(config, workdir, folders):
         _tell_untested(config, workdir, folders)
         return
     metrics = json.loads((folders['report'] / 'metrics.json').read_text('utf-8'))
-    show(report.console_table(metrics))
+    show(console.comparison(metrics))
     for sentence in filter(None, (wording.answer(metrics), doubts.caution(metrics))):
         say(sentence)
     say(f'Report: {folders["report"] / "index.html"}')

@@ -11,6 +11,7 @@ from rich.console import Console
 from data import image_sets
 from eval import (
     captions,
+    console,
     doubts,
     formats,
     generative,
@@ -783,9 +784,9 @@ def test_every_arm_and_difference_stands_in_every_table(finished):
 
 
 def test_console_table_ends_with_the_differences(finished):
-    console = Console(width=80, file=io.StringIO())
-    console.print(report.console_table(finished[1]))
-    text = console.file.getvalue()
+    terminal = Console(width=80, file=io.StringIO())
+    terminal.print(console.comparison(finished[1]))
+    text = terminal.file.getvalue()
     assert '±' in text and text.index('original') < text.index('augmented -')
     for difference in finished[1]['differences'].values():
         assert f'{100 * difference["accuracy"]["mean"]:+z.1f}' in text
@@ -826,7 +827,7 @@ def test_one_arm_has_nothing_to_compare(tmp_path):
     assert result['differences'] == {} and result['synthetic'] is None
     assert 'McNemar p' not in page.text and 'Synthetic images' not in page.text
     assert 'changed most' not in page.text and not (tmp_path / 'report/rejected.png').exists()
-    assert report.console_table(result).row_count == 1
+    assert console.comparison(result).row_count == 1
 
 
 def test_one_seed_has_no_standard_deviation(tmp_path):
@@ -835,7 +836,7 @@ def test_one_seed_has_no_standard_deviation(tmp_path):
     result = report.write(tmp_path / 'report', **given)
     assert result['arms']['original']['accuracy']['std'] is None
     assert 'With one seed' in (tmp_path / 'report/index.html').read_text('utf-8')
-    assert report.console_table(result).row_count == 3
+    assert console.comparison(result).row_count == 3
 
 
 def test_equal_arms_are_called_so():
