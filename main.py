@@ -153,18 +153,16 @@ def run(config, workdir, command, rerun=False, shared=None):
         return synthetic_folder and synthesizing.read_synthetic(synthetic_folder)
 
     refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
-    tested = len(parts.test) > 0
-    train = classifying.train_and_test_classifier if tested else classifying.train_classifier
     classifiers = []
     for (arm, seed), depends in trained.items():
         _, classifier = stage.run(
             arms.stage(arm, seed),
-            lambda out, arm=arm, seed=seed: train(out, config, parts, synthetic(), arm, seed),
+            lambda out, arm=arm, seed=seed: classifying.train_and_test_classifier(
+                out, config, parts, synthetic(), arm, seed),
             after=[drawn if arms.ARMS[arm].synthetic else images], **depends,
         )
         classifiers.append(classifier)
-
-    if tested:
+    if len(parts.test):
         stage.run(
             'report',
             lambda out: reporting.write(

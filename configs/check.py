@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 
-from configs.default import flat, get_config
+from configs.default import flat, get_config, is_tested
 from data import augment, cuts
 from generation import diffusion, samplers
 from generation.synthesize import fill_plan
@@ -180,11 +180,13 @@ def _divisible(name, size, devices):
 def _check_arms(config):
     arms = tuple(config.arms)
     unknown = [arm for arm in arms if arm not in ARMS]
-    lacking = 'original' not in arms if is_tested(config) else not arms
+    tested = is_tested(config)
+    lacking = 'original' not in arms if tested else not arms
     if unknown or lacking or len(set(arms)) != len(arms):
+        must = "must name 'original', the baseline, and" if tested else 'must name one arm, and'
         raise ValueError(
-            f"config.arms={arms} must name 'original', the baseline, and may name each of "
-            f'{", ".join(ARMS)} once' + (f'; unknown: {", ".join(unknown)}' if unknown else '')
+            f'config.arms={arms} {must} may name each of {", ".join(ARMS)} once'
+            + (f'; unknown: {", ".join(unknown)}' if unknown else '')
         )
     for arm in arms:
         for name in ARMS[arm].fields:
@@ -207,16 +209,15 @@ def _check_arms(config):
         )
 
 
-def is_tested(config):
-    """Whether images are held out to measure on; else models are trained to be used, no more."""
-    cut = config.splits.test_fraction > 0 or config.splits.fold
-    return bool(cut or config.data.test or config.data.source not in ('folder', 'digits'))
-
-
 def _check_splits(config):
     if config.splits.validation_fraction == 0:
         raise ValueError(
             'config.splits.validation_fraction=0 leaves nothing to choose the weights by; use 0.1'
+        )
+    if config.data.source.startswith('tfds:') and not config.splits.test_fraction:
+        raise ValueError(
+            'config.splits.test_fraction=0 is for class folders, tables and digits; TFDS sets need '
+            'test images, so use 0.3'
         )
     cuts.group((), config.splits.group_by)
     given = config.data.test or config.data.source == 'glyphs'

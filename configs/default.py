@@ -156,6 +156,12 @@ def judge(classifier):
     return ml_collections.ConfigDict(fields)
 
 
+def is_tested(config):
+    """Whether images are held out to measure on; else models are trained to be used, no more."""
+    cut = config.splits.test_fraction > 0 or config.splits.fold
+    return bool(cut or config.data.test or config.data.source not in ('folder', 'digits'))
+
+
 def flat(config):
     """{'generator.steps': value, ...} of a config, or of the nested dict that it was saved as."""
     found = {}

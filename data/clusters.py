@@ -6,6 +6,12 @@ import scipy  # its parts are imported when they are first used
 from data import cuts, image_sets
 
 
+def of_test(parts, pattern):
+    """`find`, of the test images of a `Splits`."""
+    test = parts.test
+    return find(test.names, test.labels, pattern, parts.duplicates, 'test', test.groups)
+
+
 def find(names, labels, pattern, copies, split, given=()):
     """Which images belong together, by their names or groups, or as copies of each other.
 

@@ -44,10 +44,10 @@ def choose_rows(labels, test_source, test_fraction, validation_fraction, imbalan
             pool = np.flatnonzero(~np.isin(groups[: len(labels)], groups[len(labels) :]))
             if len(np.unique(labels[pool])) < 2:
                 raise ValueError(
-                    f'config.splits.group_by finds in the names of {len(labels) - len(pool)} of '
-                    f'{len(labels)} images what it finds in those of config.data.test, and with '
-                    'them left out fewer than two classes have images; let it find what no two '
-                    'days, persons or objects share'
+                    f'{len(labels) - len(pool)} of {len(labels)} images are of groups '
+                    '(config.splits.group_by, or the column of a table) that lie in '
+                    'config.data.test, and with them left out fewer than two classes have images; '
+                    'let a group be what no two days, persons or objects share'
                 )
     pool = pool[long_tail(labels[pool], imbalance, seeds[1])]
     kept, held_out = cut(pool, validation_fraction, seeds[2])

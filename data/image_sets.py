@@ -35,8 +35,9 @@ class ImageSet:
                 or not shape[0] == len(self.labels) == len(self.names)
                 or len(self.groups) not in (0, shape[0])):
             raise ValueError(
-                f'need images uint8 [N, S, S, 3], a label and a name for each, got {dtype} '
-                f'{list(shape)}, {len(self.labels)} labels and {len(self.names)} names'
+                f'need images uint8 [N, S, S, 3], a label and a name for each, maybe a group, got '
+                f'{dtype} {list(shape)}, {len(self.labels)} labels, {len(self.names)} names and '
+                f'{len(self.groups)} groups'
             )
 
     def __len__(self):

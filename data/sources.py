@@ -24,7 +24,8 @@ class Source(Protocol):
     """Labelled images, decoded on access.
 
     `labels` is int32 [N] and costs no decoding; an item is {'image': uint8 [S, S, 3],
-    'label': int, 'index': int, 'name': str} and may raise `BadImage`.
+    'label': int, 'index': int, 'name': str} and may raise `BadImage`. It may have `groups`: the str
+    that all images of one person, object or day have in common, '' of none.
     """
 
     class_names: tuple[str, ...]

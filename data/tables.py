@@ -78,9 +78,10 @@ def _read(path):
     for line, file, *own in _cells(path):
         if not file or not own[0]:
             raise ValueError(f'{path}, line {line}: an empty {"class" if file else "file"}')
-        for here, before in zip(own, found.setdefault(file, tuple(own))):
+        for what, here, before in zip(('class', GROUP), own, found.setdefault(file, tuple(own))):
             if here != before:
-                raise ValueError(f'{path}, line {line}: {file} is {here} here and {before} before')
+                raise ValueError(
+                    f'{path}, line {line}: {file} is of {what} {here!r} here and {before!r} before')
     return found
 
 

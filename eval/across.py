@@ -8,6 +8,7 @@ import numpy as np
 
 from configs import auto
 from data import cache, clusters
+from data.image_sets import SPLITS
 from eval import folds, results, statistics
 from eval.results import BASELINE
 from train import fingerprints
@@ -40,7 +41,7 @@ def alike(found: Sequence[Mapping]) -> bool:
             and _agree([row['dtypes'] for row in found], varied)):
         return False
     counts_stay = replicates([row['point'] for row in found]) and not any(
-        row['config'].get(name) for row in found for name in ('splits.group_by', 'data.imbalance'))
+        row['config'].get('data.imbalance') or _grouped(row) for row in found)
     if not counts_stay and all(row['config'].get('auto') for row in found):
         varied |= auto.names()
     # by which no weights are chosen where `select` is 'last'
@@ -130,25 +131,38 @@ def _same_images(found):
     """Whether the runs were made of the same files or, where these were touched, images."""
     if len({json.dumps(row.get('inputs')) for row in found}) == 1:
         return True
-    images = [sorted(listing['train'] + listing['validation'] + listing['test'])
-              for listing in (cache.listing(row['places']['data']) for row in found)]
+    images = [sorted(itertools.chain(*map(_images(row).get, SPLITS))) for row in found]
     return all(one == images[0] for one in images)
 
 
 def _same_test_images(found):
-    tests = [cache.listing(row['places']['data'])['test'] for row in found]
+    tests = [_images(row)['test'] for row in found]
     return all(test == tests[0] for test in tests)
+
+
+def _images(row):
+    """{split: [(name, digest, label, group) of each image]} of a run."""
+    listed, found = cache.listing(row['places']['data']), {}
+    for split in SPLITS:
+        groups = listed.get('groups', {}).get(split) or [''] * len(listed[split])
+        found[split] = [(*one, own) for one, own in zip(listed[split], groups, strict=True)]
+    return found
+
+
+def _grouped(row):
+    """Whether images belong together, so that another cut has other numbers of them."""
+    return bool(row['config'].get('splits.group_by')
+                or cache.listing(row['places']['data']).get('groups'))
 
 
 def _clusters(row):
     """Which test images belong together, see `statistics`; None: none do."""
     pattern = row['config'].get('splits.group_by')  # runs before there was one have none
     folder = row['places']['data']
-    listed = cache.listing(folder)
-    names, _, labels = zip(*listed['test'])
+    names, _, labels, groups = zip(*_images(row)['test'])
     copies = json.loads((folder / 'duplicates.json').read_text('utf-8'))
-    groups = listed.get('groups', {}).get('test', ())
-    return clusters.find(names, np.array(labels), pattern, copies, 'test', groups)
+    given = groups if any(groups) else ()
+    return clusters.find(names, np.array(labels), pattern, copies, 'test', given)
 
 
 def _images_errors(found, pairs):

@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks import small_run
 from benchmarks.small_run import CONFIG
 from data import cache
-from train import disk, lock, place
+from train import disk, lock, place, runs
 from train.arms import ARMS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -222,6 +222,11 @@ def test_without_test_images_models_are_made_and_nothing_is_measured(env, again,
         used = again([*f'--mode={mode}'.split(), f'--checkpoint={tmp_path / "run"}'])
         assert said in used.stdout + used.stderr
     assert 'Nothing to do' in again(flags).stdout
+    with pytest.raises(ValueError, match='has no report: no image was held out'):
+        runs.open_run(tmp_path / 'run').stage('report')
+    start = f'--config.classifier.init_from={tmp_path / "run"}'
+    started = again([*small_run.arguments(tmp_path / 'other'), start])
+    assert "the run has no arm 'original'" in started.stderr  # but one that saw synthetic images
     swept = again([*flags, '--sweep=configs/sweeps/dose.py', f'--workdir={tmp_path / "sweep"}'])
     assert 'test_fraction=0 leaves a sweep nothing to compare' in swept.stderr
 

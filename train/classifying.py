@@ -14,20 +14,22 @@ from train.progress import progress, say
 
 
 def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
-    """A classifier, and the one time that it sees the test images.
+    """A classifier, and the one time that it sees the test images, if there are any.
 
     Raises:
         loop.Diverged, loop.Interrupted: see `loop.fit`; Diverged also where its probabilities are
             not finite.
     """
     model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
-    probabilities, _ = predict.predict(model, variables, parts.test, config.classifier.batch_size)
+    unseen = parts.test if len(parts.test) else parts.validation
+    probabilities, _ = predict.predict(model, variables, unseen, config.classifier.batch_size)
     if not np.isfinite(probabilities).all():
         raise loop.Diverged(
             f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
             'config.classifier.learning_rate'
         )
-    predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
+    if len(parts.test):
+        predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
     if parallel.is_main():
         rows = results.read_log(folder / 'metrics.jsonl')
         found = results.validation({arm: [rows]}, config.classifier.select)[arm]['accuracy']

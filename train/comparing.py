@@ -8,7 +8,7 @@ import unicodedata
 
 import numpy as np
 
-from configs.check import is_tested
+from configs.default import is_tested
 from data import clusters, image_sets, tables
 from eval import doubts, folds, mistakes, results
 from train import arms, disk
@@ -101,9 +101,7 @@ def _of_run(run, parts, given):
          for arm in run.config.arms}, len(parts.class_names))
     found[GIVEN] = np.stack([
         _one_hot(path, classes, parts.test, parts.class_names) for path, classes in given.items()])
-    return labels, found, clusters.find(
-        parts.test.names, labels, run.config.splits.group_by, parts.duplicates, 'test',
-        parts.test.groups)
+    return labels, found, clusters.of_test(parts, run.config.splits.group_by)
 
 
 def _predicted(path):

@@ -62,7 +62,7 @@ def examine(config, workdir, given, program):
             f'class, or of none (text, left hands), add {unmirrored}')
     if not splits.keeper(parts.train, config.splits.group_by):
         say('Are there several images of one person, object or day? They must lie in one split: '
-            'see config.splits.group_by')
+            'see config.splits.group_by, or give a table a column group')
     with parallel.memory_errors():
         _show_costs(parts, found, config.arms, given)
     usual = flat(augmented.get_config('auto'))
@@ -112,9 +112,7 @@ def _show_counts(parts, found, asked, cut):
     if hardly := int(((0 < tests) & (tests < RARE)).sum()):
         say(f'  {plural(hardly, *HAVE)} under {RARE} test images: of each of them alone '
             'nothing can be said')
-    groups = clusters.find(
-        parts.test.names, parts.test.labels, asked.group_by, parts.duplicates, 'test',
-        parts.test.groups)
+    groups = clusters.of_test(parts, asked.group_by)
     share = len(parts.validation) / (len(parts.train) + len(parts.validation))
     if share > 2 * asked.validation_fraction:
         say(f'  {share:.0%} of those that are not for the test are for validation, as what belongs '
@@ -198,6 +196,8 @@ def _show_costs(parts, found, arms, given):
         config = augmented.get_config(preset)
         config.classifier.seeds = seeds
         config.update_from_flattened_dict({**given, 'arms': arms})
+        if not len(parts.test):
+            config.splits.test_fraction = 0.0
         if preset == 'auto':
             auto.apply(config, found, given)
         config = ml_collections.FrozenConfigDict(config)

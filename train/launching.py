@@ -10,8 +10,8 @@ from absl import logging
 from ml_collections import config_flags
 
 from configs import sweeps
-from configs.check import check, is_tested, require_fields
-from configs.default import LISTS, absolute
+from configs.check import check, require_fields
+from configs.default import LISTS, absolute, is_tested
 from train import parallel, place, preparing, processes, provenance
 from train.progress import say
 

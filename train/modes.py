@@ -85,7 +85,7 @@ MODES = {work.__name__: work for work in (predict, evaluate, compare, sample, ex
 
 def options(mode):
     """The flags that one of MODES takes, besides --checkpoint and --out."""
-    return list(inspect.signature(MODES[mode]).parameters)[2:]
+    return inspect.getfullargspec(MODES[mode]).kwonlyargs
 
 
 def check_flags(mode, given):
@@ -102,19 +102,19 @@ def check_flags(mode, given):
             raise ValueError(f'--{name} is for {modes}, and this is --mode={mode}')
 
 
-def use(mode, checkpoint, out, options):
+def use(mode, checkpoint, out, given):
     """Does what one of MODES says with a finished run, and says where the result is.
 
     Args:
         out: a path, or a folder to put a file into; None: in the run's folder.
-        options: {flag: value} of the mode's `options`.
+        given: {flag: value} of the mode's `options`.
 
     Raises:
         ValueError: what is asked for does not fit the mode or the run.
     """
     if checkpoint is None:
         raise ValueError(f'--mode={mode} needs --checkpoint=RUN_FOLDER')
-    paths = {'checkpoint': checkpoint, 'images': options.get('images'), 'out': out}
+    paths = {'checkpoint': checkpoint, 'images': given.get('images'), 'out': out}
     for name, path in paths.items():
         if path == '':  # of a shell's variable that is not set: not what the default is for
             raise ValueError(f'--{name}= is empty; name a path')
@@ -123,7 +123,7 @@ def use(mode, checkpoint, out, options):
         run = runs.open_run(checkpoint)
         parallel.set_up(run.config.cpu_devices)
         say(f'On {parallel.describe()}')
-        MODES[mode](run, out, **options)
+        MODES[mode](run, out, **given)
 
 
 def _place(run, out, name):

@@ -136,6 +136,10 @@ def read_splits(config, **options):
         )
     for source in (train, test):
         say_ignored(source)
+    grouped = [bool(getattr(source, 'groups', ())) for source in (train, test) if source]
+    if any(grouped) and not all(grouped):
+        say(f'  only config.data.{"train" if grouped[0] else "test"} has a column group: what of '
+            'the other belongs to the same is not known')
     if splits.keeper(train, config.splits.group_by):
         _say_groups(train, test, config.splits.group_by)
     try:

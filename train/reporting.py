@@ -37,9 +37,7 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
         groups={'many': config.report.many, 'few': config.report.few},
         predictions=predictions, curves=curves, training=results.training(logs),
         validation=results.validation(logs, config.classifier.select),
-        clusters=clusters.find(
-            parts.test.names, parts.test.labels, config.splits.group_by, parts.duplicates, 'test',
-            parts.test.groups),
+        clusters=clusters.of_test(parts, config.splits.group_by),
         facts={
             'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
             'select': config.classifier.select,

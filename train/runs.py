@@ -49,6 +49,8 @@ class Run:
             own = folder.resolve().is_relative_to(self.folder.resolve())
             way = 'give its command again' if own else 'copy the whole sweep, whose runs share it'
             raise ValueError(f'the {name} of {self.folder} lay in {folder}, which is gone; {way}')
+        if name == 'report' and not default.is_tested(self.config):
+            raise ValueError(f'{self.folder} has no report: no image was held out to test on')
         if not folder:
             raise ValueError(
                 f'{self.folder} has no finished {name}; finish the run first, or give the command '
@@ -158,16 +160,16 @@ class Folds(Run):
         return f'{self.folder}, arm {self.arm}, the mean of {len(self.runs)} folds'
 
 
-def open_run(checkpoint, arm='augmented'):
+def open_run(checkpoint, arm=None):
     """The `Run` that a path names: a run's folder, or in it classifiers/<arm>[/seed_<n>].
 
     Of a sweep of all folds of a set, the `Folds`.
 
-    Of an arm all seeds are meant; of a run those of `arm` or, without it, of `original`, or else of
-    its first.
+    Of an arm all seeds are meant; of a run those of `arm` or, where that is None, of the first of
+    `augmented`, `original` and its own arms that it has.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or has no such arm.
     """
     path = pathlib.Path(os.path.expanduser(checkpoint))
     folder, named, seeds = path, None, None
@@ -188,7 +190,8 @@ def open_run(checkpoint, arm='augmented'):
             'or in it classifiers/<arm> or classifiers/<arm>/seed_<n>'
         )
     config = _read(saved)
-    arm = named or next(one for one in (arm, 'original', *config.arms) if one in config.arms)
+    usual = 'augmented', 'original', *config.arms
+    arm = named or arm or next(one for one in usual if one in config.arms)
     if arm not in config.arms:
         left = '; its last command left it out: give it with --config.arms again'
         there = (folder / 'classifiers' / arm).is_dir()

@@ -285,6 +285,11 @@ def test_validation_images_are_needed():
     assert 'use 0.1' in message
 
 
+def test_a_prepared_set_needs_test_images():
+    prepared = {'data__source': 'tfds:x', 'splits__test_fraction': 0.0}
+    assert_refused(changed(**prepared), 'splits.test_fraction')
+
+
 def test_what_groups_images_is_a_regular_expression_for_names_of_files():
     message = assert_refused(changed(splits__group_by='a'), 'splits.group_by')
     assert "config.data.source='glyphs' has none" in message

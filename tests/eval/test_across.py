@@ -221,11 +221,13 @@ def test_arms_at_their_best_are_not_compared_where_losses_cannot_be(tmp_path, wh
     assert 'Each arm' not in pages(tmp_path, points)['md']
 
 
-def test_what_auto_makes_of_a_point_is_no_other_setting():
+def test_what_auto_makes_of_a_point_is_no_other_setting(tmp_path):
     rows = [{'point': {'generator.steps': steps}, 'code': {}, 'dtypes': {},
              'config': {'auto': True, 'generator.steps': steps, 'classifier.steps': 9,
                         'generator.sample_every': steps // 8,
-                        'generator.select': 'best_validation'}} for steps in (8000, 16_000)]
+                        'generator.select': 'best_validation'},
+             'places': {'data': tmp_path}} for steps in (8000, 16_000)]
+    (tmp_path / 'splits.json').write_text('{"train": [], "validation": [], "test": []}')
     assert across.alike(rows)
     rows[0]['config']['data.imbalance'] = 10.0  # which auto never sets
     assert not across.alike(rows)
@@ -240,6 +242,11 @@ def test_what_auto_makes_of_a_point_is_no_other_setting():
     for row in rows:
         row['config']['splits.group_by'] = '(.*)_'
     assert across.alike(rows)  # but where it changes how many images a class has
+    for row in rows:
+        del row['config']['splits.group_by']
+    listed = {'train': [['x', '12', 0]], 'validation': [], 'test': [], 'groups': {'train': ['p']}}
+    (tmp_path / 'splits.json').write_text(json.dumps(listed))
+    assert across.alike(rows)  # as a table's groups do
 
 
 def test_runs_on_other_images_are_not_alike(tmp_path):
@@ -256,6 +263,11 @@ def test_runs_on_other_images_are_not_alike(tmp_path):
     assert not across.alike(rows)
     rows[0]['inputs'] = rows[1]['inputs']
     assert across.alike(rows)
+    rows[0]['inputs'] = ['0']
+    for i in range(2):
+        groups = {'train': ['p'], 'validation': [], 'test': [f'q{i}']}
+        (tmp_path / f'{i}' / 'splits.json').write_text(json.dumps({**listing, 'groups': groups}))
+    assert not across.alike(rows)  # another table of the same images, so another cut
     for row, inputs in zip(rows, 'ab'):
         row |= {'point': {'data.train': inputs}, 'config': {'data.train': inputs},
                 'inputs': [inputs]}

@@ -1,4 +1,5 @@
 import io
+import pathlib
 import zipfile
 
 import numpy as np
@@ -252,3 +253,16 @@ def test_of_a_patient_with_test_images_none_is_learnt_from(tmp_path, heard):
     parts = preparing.read_splits(config)
     assert '4 images left out, whose group lies in config.data.test' in heard.getvalue()
     assert set(parts.test.groups) == {'p2'} and set(parts.train.groups) <= {'p0', 'p1'}
+    assert 'has a column group' not in heard.getvalue()
+
+    for field, alone in (('train', 'test'), ('test', 'train')):  # only one of them says it
+        both = {'train': table(tmp_path / 'photos', learnt, lambda i: f'p{i // 4}'),
+                'test': table(tmp_path / 'others', tested, lambda i: f'p{i // 4}')}
+        csv = pathlib.Path(both[field])
+        csv.write_text(csv.read_text('utf-8').replace('group', 'note'), 'utf-8')
+        config.data.update(both)
+        parts = preparing.read_splits(config)
+        assert f'only config.data.{alone} has a column group' in heard.getvalue()
+        assert not getattr(parts, field).groups and getattr(parts, alone).groups
+        cache.save(parts, tmp_path / field)
+        assert cache.load(tmp_path / field).test.groups == parts.test.groups
