@@ -22,7 +22,6 @@ if __name__ == '__main__':
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of the start
 
 import functools
-import itertools
 import os
 import pathlib
 import sys
@@ -133,26 +132,17 @@ def run(config, workdir, command, rerun=False, shared=None):
         plan = synthesizing.fill_plan(config, parts)
         runs.refuse_leaks(config, folder)
 
-    trained = {  # seed by seed, so that a run cut short has whole pairs of arms
-        (arm, seed): classifying.depends(config, parts, arm, seed)
-        for seed, arm in itertools.product(arms.seeds(config.classifier), config.arms)
-    }
-
-    def refuse_changed(synthetic, after):
-        for (arm, seed), depends in trained.items():
-            if arms.ARMS[arm].synthetic == synthetic:
-                stage.refuse_changed(arms.stage(arm, seed), after=[after], **depends)
-
-    refuse_changed(synthetic=False, after=images)  # before the hours of stages it does not need
+    trained = classifying.planned(config, parts)
+    classifying.refuse_changed(stage, trained, synthetic=False, after=images)  # before hours pass
     synthetic_folder, drawn = None, images  # a folder, and what an arm with its images builds on
-    if any(arms.ARMS[arm].synthetic for arm in config.arms):
+    if arms.any_synthetic(config.arms):
         synthetic_folder, drawn = synthesize(stage, config, parts, plan, images, copies)
 
     @functools.cache
     def synthetic():  # a finished run needs none of them
         return synthetic_folder and synthesizing.read_synthetic(synthetic_folder)
 
-    refuse_changed(synthetic=True, after=drawn)  # before any classifier is trained
+    classifying.refuse_changed(stage, trained, synthetic=True, after=drawn)
     classifiers = []
     for (arm, seed), depends in trained.items():
         _, classifier = stage.run(

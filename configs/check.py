@@ -10,7 +10,7 @@ from generation import diffusion, samplers
 from generation.synthesize import fill_plan
 from models.dit import DiT
 from train import runs, trackers
-from train.arms import ARMS, JUDGE_SEED, seeds, stage, twin
+from train.arms import ARMS, JUDGE_SEED, any_synthetic, seeds, stage, twin
 from train.classifier import NETWORKS
 from train.generator import BACKBONES
 from train.state import OPTIMIZERS
@@ -134,7 +134,7 @@ def check(config, device_count):
     _check_network('classifier', config, device_count)
     _check_mixture(config)
     fill_plan([10**6], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
-    if any(ARMS[arm].synthetic for arm in config.arms):
+    if any_synthetic(config.arms):
         _check_network('judge', config, device_count)
         _check_sizes(config)
         _check_generator(config, device_count)

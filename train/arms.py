@@ -52,6 +52,11 @@ ARMS = {
 }
 
 
+def any_synthetic(names):
+    """Whether one of the arms sees synthetic images, which then have to be drawn."""
+    return any(ARMS[name].synthetic for name in names)
+
+
 def settings(classifier, arm):
     """The frozen `config.classifier` with what the arm sets."""
     return type(classifier)(classifier.to_dict() | dict(ARMS[arm].fields))

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -59,6 +60,24 @@ def synthetic_share(settings, parts, synthetic):
     proportion = len(synthetic) / (len(synthetic) + len(parts.train))
     one = 1 / settings.batch_size  # a batch has an image of either kind
     return settings.synthetic_share or min(max(proportion, one), 1 - one)
+
+
+def planned(config, parts):
+    """{(arm, seed): what its classifier `depends` on}, seed by seed: a run that is cut short has
+    whole pairs of arms.
+    """
+    return {(arm, seed): depends(config, parts, arm, seed)
+            for seed, arm in itertools.product(arms.seeds(config.classifier), config.arms)}
+
+
+def refuse_changed(stage, trained, *, synthetic, after):
+    """`stages.Runner.refuse_changed` of the classifiers that see synthetic images, or that do not.
+
+    Args: after: the digest of the images that they build on.
+    """
+    for (arm, seed), its in trained.items():
+        if arms.ARMS[arm].synthetic == synthetic:
+            stage.refuse_changed(arms.stage(arm, seed), after=[after], **its)
 
 
 def depends(config, parts, arm, seed):

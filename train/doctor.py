@@ -21,7 +21,7 @@ from eval import sheets
 from eval.formats import plural
 from generation import synthesize
 from train import classifier, disk, flops, generator, parallel, preparing
-from train.arms import ARMS
+from train.arms import any_synthetic
 from train.progress import progress, say, show
 
 PRESETS = ('folder', 'auto', 'grocery', 'folder128')
@@ -235,7 +235,7 @@ def _cost(config, parts, timed):
         timed: {model: what `_Work.measure` says}, to which is added what it lacks.
     """
     minutes, memory = {generator: 0}, len(parts.train) * 3 * config.data.image_size**2
-    drawing = any(ARMS[arm].synthetic for arm in config.arms)
+    drawing = any_synthetic(config.arms)
     for model in (generator, classifier) if drawing else (classifier,):
         work = _Work(model, config, len(parts.class_names))
         if model not in timed:

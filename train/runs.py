@@ -41,7 +41,7 @@ class Run:
         """
         folder = finished.places(self.folder).get(name)
         used, drawn = self.config.arms, ('judge', 'generator', 'synthetic')
-        if name in drawn and not any(arms.ARMS[arm].synthetic for arm in used):
+        if name in drawn and not arms.any_synthetic(used):
             raise ValueError(
                 f'{self.folder} has drawn no images: of its arms ({", ".join(used)}) none sees any'
             )

@@ -11,7 +11,7 @@ import sys
 from train import parallel
 parallel.set_up(int(sys.argv[1]))
 import jax, numpy as np, jax.numpy as jnp, optax
-from data import pipeline, splits
+from data import image_sets, pipeline
 from models import cnn, resnet
 from train import classifier, generator, state
 from ml_collections import FrozenConfigDict
@@ -29,7 +29,7 @@ with config.ignore_type():
 config = FrozenConfigDict(config)
 rng = np.random.default_rng(0)
 images = image_sets.ImageSet(rng.integers(0, 256, (24, 8, 8, 3), np.uint8),
-                         np.arange(24, dtype=np.int32) % 2, ('',) * 24)
+                             np.arange(24, dtype=np.int32) % 2, ('',) * 24)
 
 g = generator.make_model(config.generator, 2)
 c = cnn.CNN(2, (4,), 8, 0.5, 3)
