@@ -156,6 +156,10 @@ def evaluate(run, images=None, split='test', views=1):
     if seen:
         say(f'  {seen:,} of the {len(labels):,} images are training or validation images of '
             'this run: the scores are too good')
+    of_known = {*parts.train.groups, *parts.validation.groups} - {''} if images else ()
+    if kin := sum(group in of_known for group in groups):
+        say(f'  {kin:,} of the {len(labels):,} images are of groups with the names of those that '
+            'this run has learnt from: if they are the same, the scores are too good')
     bounds = {'many': config.report.many, 'few': config.report.few}
     scores = results.compare(
         labels, {run.arm: found}, parts.class_names, parts.train_counts, bounds,

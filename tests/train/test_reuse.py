@@ -37,6 +37,18 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
+def test_new_images_of_a_patient_that_was_learnt_from_are_said(run, tmp_path, heard, monkeypatch):
+    parts, files = run.parts(), sorted((run.stage('synthetic') / 'images').glob('*/*.png'))[:6]
+    train = dataclasses.replace(parts.train, groups=('Ann',) * len(parts.train))
+    grouped = dataclasses.replace(parts, train=train)
+    monkeypatch.setattr(runs.Run, 'parts', lambda self: grouped)
+    people = ['Ann'] * 2 + ['Bob'] * 4
+    rows = [f'{path},{path.parent.name},{person}' for path, person in zip(files, people)]
+    (tmp_path / 'new.csv').write_text('\n'.join(['file,class,group', *rows, '']), 'utf-8')
+    assert reuse.evaluate(run, tmp_path / 'new.csv')['images'] == 6
+    assert '2 of the 6 images are of groups with the names of those that this run has' in heard.getvalue()
+
+
 def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path, heard):
     """On the synthetic images as they were exported: predict and evaluate agree with each other."""
     images = run.stage('synthetic') / 'images'
