@@ -46,7 +46,8 @@ def test_new_images_of_a_patient_that_was_learnt_from_are_said(run, tmp_path, he
     rows = [f'{path},{path.parent.name},{person}' for path, person in zip(files, people)]
     (tmp_path / 'new.csv').write_text('\n'.join(['file,class,group', *rows, '']), 'utf-8')
     assert reuse.evaluate(run, tmp_path / 'new.csv')['images'] == 6
-    assert '2 of the 6 images are of groups with the names of those that this run has' in heard.getvalue()
+    said = '2 of the 6 images are of groups with the names of those that this run has learnt from'
+    assert said in heard.getvalue()
 
 
 def test_class_folders_and_a_list_of_images_get_the_same_predictions(run, tmp_path, heard):
