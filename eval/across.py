@@ -40,9 +40,7 @@ def alike(found: Sequence[Mapping]) -> bool:
     if not (_agree([row['code'] for row in found], ())
             and _agree([row['dtypes'] for row in found], varied)):
         return False
-    counts_stay = replicates([row['point'] for row in found]) and not any(
-        row['config'].get('data.imbalance') or _grouped(row) for row in found)
-    if not counts_stay and all(row['config'].get('auto') for row in found):
+    if all(row['config'].get('auto') for row in found) and not _counts_stay(found):
         varied |= auto.names()
     # by which no weights are chosen where `select` is 'last'
     watched = {f'generator.{name}' for name in fingerprints.WATCH}
@@ -149,10 +147,13 @@ def _images(row):
     return found
 
 
-def _grouped(row):
-    """Whether images belong together, so that another cut has other numbers of them."""
-    return bool(row['config'].get('splits.group_by')
-                or cache.listing(row['places']['data']).get('groups'))
+def _counts_stay(found):
+    """Whether all runs have as many training images of each class: replicates whose images neither
+    belong together nor are thinned, so that each cut has as many.
+    """
+    return replicates([row['point'] for row in found]) and not any(
+        row['config'].get('data.imbalance') or row['config'].get('splits.group_by')
+        or cache.listing(row['places']['data']).get('groups') for row in found)
 
 
 def _clusters(row):
