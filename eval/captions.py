@@ -75,6 +75,13 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy.'),
+        'average_precision': (
+            'All test images, sorted by the probability of a class: the precision at each image '
+            'that is of the class, averaged; 100 where these come before all others. Accuracy and '
+            'F1 also change where a classifier merely names some classes more often, as balance '
+            'and a corrected loss have it do; this changes little by that. So a gain in accuracy '
+            'that is none here is one of where the boundaries lie more than of what tells the '
+            'classes apart.'),
         'differences': (
             f'An interval without zero: the choice of {chance} would rarely explain the '
             'difference, about once in 20 such intervals. It says nothing of another split or '

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import metrics, statistics
+from eval import metrics, ranking, statistics
 from eval.verdict import sentence
 
 BASELINE = 'original'
@@ -34,15 +34,23 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
+    ranked = {arm: ranking.by_group(labels, p, masks) for arm, p in probabilities.items()}
     if pairs is None:
         pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
         pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
         pairs += [ON_TOP] if set(ON_TOP) <= set(predicted) else []
-    return {'arms': {arm: _arm(labels, p, class_names, train_counts, masks, clusters)
-                     for arm, p in probabilities.items()},
-            'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
-                                                          class_names, masks, clusters)
-                            for arm, other in pairs}}
+    found = {'arms': {arm: _arm(labels, p, class_names, train_counts, masks, clusters)
+                      for arm, p in probabilities.items()},
+             'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
+                                                           class_names, masks, clusters)
+                             for arm, other in pairs}}
+    for arm, (means, per_class) in ranked.items():
+        found['arms'][arm]['average_precision'] = {
+            **_ranked(means, clusters, 0), 'per_class': dict(zip(class_names, per_class.mean(0)))}
+    for arm, other in pairs:
+        means = {group: mean - ranked[other][0][group] for group, mean in ranked[arm][0].items()}
+        found['differences'][f'{arm}-{other}']['average_precision'] = _ranked(means, clusters, -1)
+    return found
 
 
 def read_log(path: Path) -> list[dict]:
@@ -201,6 +209,15 @@ def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> d
                 'accuracy': _over_seeds([a[group] for a in accuracy], interval[f'{group}_accuracy'])
                 if support[mask].sum() else None} for group, mask in masks.items()}
     return arm
+
+
+def _ranked(means: Mapping[str, ranking.Mean], clusters, lowest) -> dict:
+    """Average precision of an arm, or the difference of two: macro, and of each group."""
+    of = {}
+    for group, mean in means.items():
+        ci95 = np.clip(mean.interval(clusters), lowest, 1)
+        of[group] = _over_seeds(list(mean.values), {'ci95': ci95})
+    return {'macro': of.pop(ranking.ALL), 'groups': of}
 
 
 def _over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dict:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import scipy  # its parts are imported when they are first used
 
+from eval import student_t
 from eval.resampling import each, percentiles, resampled
 
-TINY = 1e-12  # below which a standard error is a rounding error
 FEWEST = 6  # test images on which arms must differ for p < 0.05: 2 * 0.5^5 is 0.0625
 
 
@@ -32,8 +32,8 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
         of 1 / S too little (Rao & Wu 1988), and so of clusters. The percentiles of the draws, less
         their bias (Efron & Tibshirani 1993, ch. 10: F1 of an image drawn twice is lower), are an
         interval with one seed, which knows only how test images vary; with more, or with clusters,
-        see `_student`. Where all draws are alike, as when every image is right, it is the exact one
-        of a share (Clopper & Pearson 1934).
+        see `student_t.interval`. Where all draws are alike, as when every image is right, it is the
+        exact one of a share (Clopper & Pearson 1934).
     """
     labels, predictions = _checked(labels, predictions, num_classes)
     own = each(labels, predictions, num_classes, groups)
@@ -46,10 +46,10 @@ def bootstrap_interval(labels, predictions, num_classes: int, *,
         # of a class it would be of the draws that lack it
         bias = 0.0 if mean.ndim else np.nanmean(draws[name]) - mean
         drawn = np.asarray(percentiles(draws[name])) - bias
-        ci95 = np.clip(_student(drawn, values, error, images), 0, 1)
-        if not mean.ndim and error < TINY:
-            unseen = _unseen(_count(inside, clusters))
-            ci95 = mean * (1 - unseen), mean + (1 - mean) * unseen
+        ci95 = np.clip(student_t.interval(drawn, values, error, images), 0, 1)
+        if not mean.ndim and error < student_t.TINY:
+            hidden = unseen(independent(inside, clusters))
+            ci95 = mean * (1 - hidden), mean + (1 - mean) * hidden
         ci95 = ci95 if mean.ndim else tuple(map(float, ci95))
         result[name] = {'mean': _plain(mean), 'ci95': ci95}
     return result
@@ -85,12 +85,13 @@ def paired_bootstrap(labels, predictions_a, predictions_b, num_classes: int, *,
         mean = differences.mean(axis=0)
         inside = _inside(name, labels, num_classes, groups)
         images = _uncertain(inside, clusters)
-        ci95 = _student(percentiles(draws), differences, error, images)
+        ci95 = student_t.interval(percentiles(draws), differences, error, images)
         p = np.minimum(1.0, 2 * (1 + tail) / (known + 1))
         if len(differences) > 1 or clusters is not None:
-            p = np.maximum(p, _student_p(differences, error, images))
-        count, unseen = _count(inside & differ, clusters), _unseen(_count(inside, clusters))
-        ci95 = _widened(ci95, mean, count, np.where(error < TINY, unseen, 0.0))
+            p = np.maximum(p, student_t.p(differences, error, images))
+        count = independent(inside & differ, clusters)
+        hidden = np.where(error < student_t.TINY, unseen(independent(inside, clusters)), 0.0)
+        ci95 = _widened(ci95, mean, count, hidden)
         p = np.where(count < FEWEST, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
         result[name] = {'mean': _plain(mean), 'ci95': ci95, 'p': _plain(p),
                         'standard_error': _plain(error)}
@@ -111,7 +112,7 @@ def images_error(labels, predictions_a, predictions_b, num_classes: int, *,
     result = {}
     for name in draws_a:
         images = _uncertain(_inside(name, labels, num_classes, groups), clusters)
-        wider = _quantile(np.maximum(1, images - 1)) / _quantile(np.inf)
+        wider = student_t.quantile(np.maximum(1, images - 1)) / student_t.quantile(np.inf)
         result[name] = wider * np.nanstd(draws_b[name] - draws_a[name], axis=-1)
     return result
 
@@ -147,7 +148,7 @@ def mcnemar_per_class(labels, predictions_a, predictions_b, num_classes: int,
     own = labels == np.arange(num_classes)[:, None]
     p = [mcnemar_over_seeds(labels[i], a[:, i], b[:, i])['combined'] for i in own]
     differ = ((a == labels) != (b == labels)).any(axis=0)
-    few = clusters is not None and _count(own & differ, clusters) < FEWEST
+    few = clusters is not None and independent(own & differ, clusters) < FEWEST
     return np.where(few, np.maximum(p, 0.5 ** (FEWEST - 2)), p)
 
 
@@ -158,13 +159,13 @@ def student_per_class(labels, predictions_a, predictions_b, num_classes: int,
     Args: labels: int [N]; predictions: int [S, N]; standard_error: [C], of the mean difference
         over test images and seeds, from `paired_bootstrap`, whose p has a floor; clusters: as
         there.
-    Source: `_student_p`.
+    Source: `student_t.p`.
     """
     recall_a, recall_b = (
         each(np.asarray(labels), arm, num_classes, None)['per_class_recall']
         for arm in (predictions_a, predictions_b))
     images = _uncertain(_inside('per_class_recall', labels, num_classes, None), clusters)
-    return _student_p(recall_b - recall_a, standard_error, images)
+    return student_t.p(recall_b - recall_a, standard_error, images)
 
 
 def over_runs(differences, image_error: float = 0.0) -> dict:
@@ -178,8 +179,8 @@ def over_runs(differences, image_error: float = 0.0) -> dict:
         as often as 95%. That of runs which agree exactly holds zero.
     """
     runs, mean, std = len(differences), np.mean(differences), np.std(differences, ddof=1)
-    half = _quantile(runs - 1) * std / math.sqrt(runs)
-    half = math.hypot(half, _quantile(np.inf) * image_error)
+    half = student_t.quantile(runs - 1) * std / math.sqrt(runs)
+    half = math.hypot(half, student_t.quantile(np.inf) * image_error)
     if np.ptp(differences) < 1e-12:  # scores are counts: that they agree to one image is chance
         half = max(half, abs(mean))
     ci95 = float(mean - half), float(mean + half)
@@ -225,49 +226,6 @@ def _checked_pair(labels, predictions_a, predictions_b, num_classes: int) -> tup
     return labels, predictions_a, predictions_b
 
 
-def _freedom(values, error, images) -> np.ndarray:
-    """Degrees of freedom of the standard error [...] of the mean of values [S, ...], one a seed.
-
-    Of the error's variance the part of S seeds has S - 1; that of the images G - 1 if there are so
-    few of them, or clusters of them, that it is not known: `images`, [...] or infinitely many
-    (Satterthwaite 1946).
-    """
-    seeds, few = len(values), np.maximum(1, images - 1)
-    own = values.std(axis=0, ddof=1) / math.sqrt(seeds) if seeds > 1 else np.zeros(np.shape(error))
-    share = np.minimum(1, own / np.maximum(error, TINY)) ** 2  # of the variance, that of seeds
-    unknown = share**2 / max(1, seeds - 1) + (1 - share) ** 2 / few
-    return np.where(own > TINY, 1 / np.maximum(unknown, TINY), few)
-
-
-def _quantile(freedom):
-    """Student's 97.5% quantile; of infinitely many degrees of freedom the normal one."""
-    return scipy.stats.t.ppf(0.975, freedom)
-
-
-def _student(ci95, values, error, images):
-    """A percentile interval [..., 2] of a mean over S seeds as far as Student's t has it reach.
-
-    Percentiles of a few seeds' draws, or of few clusters', end at the extreme ones, and take for
-    known how these vary. Both halves are as many times as wide as Student's 97.5% quantile is of
-    the normal one, and at least that many standard errors. With one seed, and images that are many,
-    they stay as they are.
-    """
-    if len(values) == 1 and np.isinf(images).all():
-        return ci95
-    low, high = np.moveaxis(np.asarray(ci95), -1, 0)
-    mean, reach = values.mean(axis=0), _quantile(_freedom(values, error, images))
-    stretch = reach / _quantile(np.inf)
-    low = np.minimum(mean + (low - mean) * stretch, mean - reach * error)
-    high = np.maximum(mean + (high - mean) * stretch, mean + reach * error)
-    return np.stack([low, high], axis=-1)
-
-
-def _student_p(differences, error, images) -> np.ndarray:
-    """Two-sided p of a mean difference over seeds by Student's t; see `_freedom`."""
-    t = np.abs(differences.mean(axis=0)) / np.maximum(error, TINY)
-    return 2 * scipy.stats.t.sf(t, _freedom(differences, error, images))
-
-
 def _plain(value):
     """An array as it is, a number as Python's."""
     return value if np.ndim(value) else float(value)
@@ -281,7 +239,7 @@ def _inside(name, labels, num_classes, groups) -> np.ndarray:
     return masks[name][labels] if name in masks else np.ones(len(labels), bool)
 
 
-def _count(mask: np.ndarray, clusters) -> np.ndarray:
+def independent(mask: np.ndarray, clusters) -> np.ndarray:
     """How many test images the mask [..., N] holds, or clusters of them."""
     if clusters is not None:
         order = np.argsort(clusters, kind='stable')
@@ -291,24 +249,24 @@ def _count(mask: np.ndarray, clusters) -> np.ndarray:
 
 
 def _uncertain(mask: np.ndarray, clusters):
-    """`_freedom`'s images: the clusters that the mask [..., N] holds, or infinitely many images."""
-    return np.inf if clusters is None else _count(mask, clusters)
+    """`student_t`'s `images`: infinitely many, or the clusters that the mask [..., N] holds."""
+    return np.inf if clusters is None else independent(mask, clusters)
 
 
-def _unseen(count: np.ndarray) -> np.ndarray:
+def unseen(count: np.ndarray) -> np.ndarray:
     """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of so many show."""
     return 1 - 0.025 ** (1 / np.maximum(1, count))
 
 
-def _widened(ci95, mean, count, unseen):
+def _widened(ci95, mean, count, hidden):
     """An interval [..., 2], wide enough for what so few test images can tell.
 
-    It reaches `unseen` to either side of the mean, and holds 0 where the arms differ on `count`
+    It reaches `hidden` to either side of the mean, and holds 0 where the arms differ on `count`
     [...] images below FEWEST.
     """
     low, high = np.moveaxis(np.asarray(ci95), -1, 0)
     bound = mean * (1 - np.sqrt(FEWEST / np.maximum(count, 1)))  # beyond 0: `verdict.images_needed`
     bound = np.where(count < FEWEST, bound, mean)
-    low = np.maximum(-1, np.minimum(np.minimum(low, bound), mean - unseen))
-    high = np.minimum(1, np.maximum(np.maximum(high, bound), mean + unseen))
+    low = np.maximum(-1, np.minimum(np.minimum(low, bound), mean - hidden))
+    high = np.minimum(1, np.maximum(np.maximum(high, bound), mean + hidden))
     return np.stack([low, high], axis=-1) if low.ndim else (float(low), float(high))

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.metrics import average_precision_score
 
 from data import image_sets
 from eval import (
@@ -711,9 +712,9 @@ def test_the_sections_come_in_the_order_of_a_sceptic(finished):
     page = (finished[0] / 'index.html').read_text('utf-8')
     markdown = (finished[0] / 'report.md').read_text('utf-8')
     headings = ['Training data', 'Synthetic images: accepted and rejected', 'Scores', 'Differences',
-                'Accuracy by number of training images', 'Classes', 'Confusions', 'Mistakes',
-                'Calibration', 'Copies of training images', 'Likeness to real images',
-                'Training', 'How it was made']
+                'Accuracy by number of training images', 'Average precision', 'Classes',
+                'Confusions', 'Mistakes', 'Calibration', 'Copies of training images',
+                'Likeness to real images', 'Training', 'How it was made']
     assert re.findall('<h[23]>(.*)</h[23]>', page) == headings
     assert re.findall('^##+ (.*)$', markdown, re.MULTILINE) == headings
     assert 'class="answer"' in page.split('<h2>')[0]
@@ -732,6 +733,21 @@ def test_too_few_images_to_compare_are_a_sentence_and_no_table_of_dashes(tmp_pat
     for page in ('index.html', 'report.md'):
         text = (tmp_path / 'report' / page).read_text('utf-8')
         assert 'No figures: only 7 synthetic images' in text and 'Coverage: share' not in text
+
+
+def test_average_precision_is_of_the_stored_probabilities(finished):
+    folder, result = finished
+    found = {}
+    for arm in ('original', 'augmented'):
+        stored = [np.load(folder.parent / f'{arm}_{s}.npz')['probabilities'] for s in range(2)]
+        found[arm] = [np.mean([average_precision_score(LABELS == k, p[:, k]) for k in range(3)])
+                      for p in stored]
+        own = result['arms'][arm]['average_precision']
+        assert own['macro']['per_seed'] == pytest.approx(found[arm])
+        assert list(own['per_class'].values())[-1] is None  # no test image
+        assert own['macro']['ci95'][0] < own['macro']['mean'] < own['macro']['ci95'][1] <= 1
+    apart = result['differences']['augmented-original']['average_precision']['macro']
+    assert apart['mean'] == pytest.approx(np.mean(found['augmented']) - np.mean(found['original']))
 
 
 def test_calibration_stands_in_every_report(finished):
@@ -778,9 +794,13 @@ def test_every_arm_and_difference_stands_in_every_table(finished):
     for pair, difference in result['differences'].items():
         few = difference['groups']['few']['accuracy']
         row = f'| {pair.replace("-", " − ")} |'
-        assert markdown.count(row) == 2 and row in groups
+        ranked = markdown.split('## Average precision')[1].split('##')[0]
+        found = difference['average_precision']
+        cells = [formats.change(score) for score in (found['macro'], *found['groups'].values())]
+        assert f'{row} {" | ".join(cells)} |' in ranked
+        assert markdown.count(row) == 3 and row in groups
         assert f'{100 * few["mean"]:+z.1f} [' in groups.split(row)[1].splitlines()[0]
-        assert page.count(pair.replace('-', ' − ')) == 2
+        assert page.count(pair.replace('-', ' − ')) == 3
 
 
 def test_console_table_ends_with_the_differences(finished):

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest, norm, t, ttest_1samp
 from simulated import simulate
 
-from eval import metrics, statistics, verdict
+from eval import metrics, statistics, student_t, verdict
 
 
 def test_a_class_without_test_images_counts_as_in_the_summary():
@@ -466,11 +466,11 @@ def test_the_interval_of_a_score_ends_at_one():
 def test_degrees_of_freedom_are_satterthwaites():
     values = np.array([0.1, 0.2, 0.4])
     own = values.std(ddof=1) / np.sqrt(3)
-    assert statistics._freedom(values, 2 * own, np.inf) == pytest.approx(2 * 2**4)
-    assert statistics._freedom(values, own / 2, np.inf) == pytest.approx(2)
-    assert statistics._freedom(values, own / 2, 10) == pytest.approx(2)
+    assert student_t.freedom(values, 2 * own, np.inf) == pytest.approx(2 * 2**4)
+    assert student_t.freedom(values, own / 2, np.inf) == pytest.approx(2)
+    assert student_t.freedom(values, own / 2, 10) == pytest.approx(2)
     # of four parts of the variance one is the seeds', three are those of 10 clusters
     expected = 4**2 / (1 / 2 + 3**2 / 9)
-    assert statistics._freedom(values, 2 * own, 10) == pytest.approx(expected)
-    assert statistics._freedom(values[:1], 0.3, 10) == statistics._freedom(values * 0, 0.3, 10) == 9
-    assert np.isinf(statistics._freedom(values[:1], 0.3, np.inf))
+    assert student_t.freedom(values, 2 * own, 10) == pytest.approx(expected)
+    assert student_t.freedom(values[:1], 0.3, 10) == student_t.freedom(values * 0, 0.3, 10) == 9
+    assert np.isinf(student_t.freedom(values[:1], 0.3, np.inf))

@@ -47,6 +47,7 @@ def test_what_an_arm_predicts_is_no_better_than_the_arm(run, tmp_path, test_set)
     difference = found['differences']['given-original']
     assert difference['accuracy']['mean'] == 0 and difference['verdict'].startswith('No difference')
     assert difference['doubts'] == ['1 seed'] and 'calibration' not in found['arms']['given']
+    assert 'average_precision' not in difference | found['arms']['given']
     assert set(found['differences']) == {f'given-{arm}' for arm in run.config.arms}
 
 
