@@ -82,6 +82,13 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
             'and a corrected loss have it do; this changes little by that. So a gain in accuracy '
             'that is none here is one of where the boundaries lie more than of what tells the '
             'classes apart.'),
+        'adjusted': (
+            'The same classifiers, each probability divided by the class’s share of the real '
+            'training images (Menon et al. 2021, section 4.1): what they would say if classes were '
+            'equally frequent. Nothing is trained or chosen for it. It names rare classes more '
+            'often, which helps where these count as much as others; where test images are as '
+            'uneven as those of training, accuracy may fall. --mode=predict with --adjust predicts '
+            'so.'),
         'differences': (
             f'An interval without zero: the choice of {chance} would rarely explain the '
             'difference, about once in 20 such intervals. It says nothing of another split or '

@@ -92,15 +92,17 @@ def result(metrics: Mapping, config: Mapping, name: str) -> dict:
     """
     saved_default = json.loads(json.dumps(default.get_config().to_dict()))
     fields, base = default.flat(config), default.flat(saved_default)
-    less = {
-        kind: {key: {k: v for k, v in entry.items() if k != 'per_class'}
-               for key, entry in metrics[kind].items()} for kind in ('arms', 'differences')}
     return {
-        'name': name, **metrics, **less, 'image_size': fields['data.image_size'],
+        'name': name, **_without_classes(metrics), 'image_size': fields['data.image_size'],
         'generator_steps': fields['generator.steps'],
         'command': _portable_command(metrics['command']) if metrics.get('command') else '',
         'config': {key: _portable(value) for key, value in fields.items()
                    if key not in base or value != base[key]}}
+
+
+def _without_classes(entry: Mapping) -> dict:
+    return {key: _without_classes(value) if isinstance(value, Mapping) else value
+            for key, value in entry.items() if key != 'per_class'}
 
 
 def markdown(results: Sequence[Mapping], template: str) -> str:

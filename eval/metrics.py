@@ -98,6 +98,18 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
     return float((found['images'] * gaps).sum() / len(labels))
 
 
+def adjusted(probabilities: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
+    """Post-hoc logit adjustment: what a classifier would say if classes were equally frequent.
+
+    Each probability is divided by the class's share of the real training images.
+    Args: probabilities: float [..., C], rows sum to 1; train_counts: int [C].
+    Returns: the same shape; rows sum to 1.
+    Source: Menon et al. 2021, section 4.1 with tau = 1 (arXiv 2007.07314).
+    """
+    moved = probabilities / np.maximum(1, train_counts)
+    return moved / moved.sum(axis=-1, keepdims=True)
+
+
 def confusion_changes(before: np.ndarray, after: np.ndarray, top: int = 10) -> list[dict]:
     """The confusions whose rate changed most, largest change first; those that did not, left out.
 

@@ -30,6 +30,7 @@ _FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
           test: ImageSet, groups: Mapping[str, int], predictions: Mapping[str, Sequence[Path]],
           curves: Mapping[str, Sequence[list[dict]]], training: Mapping, facts: Mapping,
+          unadjusted: Sequence[str] = (),
           synthetic_counts: np.ndarray | None = None, quality: Mapping | None = None,
           sheet: Path | None = None, copies: Path | None = None, rejected: bytes | None = None,
           validation: Mapping | None = None, clusters: np.ndarray | None = None) -> dict:
@@ -41,12 +42,12 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         float [N, C], `labels` int [N]), seeds in the same order; quality: the synthesis stage's
         quality.json, with what `reporting` adds; curves: 'generator' or an arm -> rows of each
         metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of rejected
-        ones; training, validation: what each arm reached there, by the functions of these names in
-        `results`; clusters: int [N], which test images belong together, see `statistics`; facts:
-        `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored` (files), `grouped_by`
-        (what says which images belong together), `ungrouped` (images of which it says nothing),
-        `controls` (that could be run), `seconds`, `hardware`, `versions`, `commit`, `date`,
-        `command`, `config`.
+        ones; unadjusted: the arms whose loss leaves the classes their shares; training, validation:
+        what each arm reached there, by the functions of these names in `results`; clusters: int
+        [N], which test images belong together, see `statistics`; facts: `seeds`, `steps`, `select`,
+        `duplicates`, `unusable` and `ignored` (files), `grouped_by` (what says which images belong
+        together), `ungrouped` (images of which it says nothing), `controls` (that could be run),
+        `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
     Returns: what metrics.json says.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -61,6 +62,8 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         'test_clusters': None if clusters is None else len(np.unique(clusters)),
         **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
+        'adjusted': results.adjusted(labels, {arm: probabilities[arm] for arm in unadjusted},
+                                     class_names, train_counts, groups, clusters),
         'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in (
             'duplicates', 'unusable', 'ignored', 'grouped_by', 'ungrouped', 'controls', 'seconds',

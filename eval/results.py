@@ -53,6 +53,16 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
     return found
 
 
+def adjusted(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
+             class_names: Sequence[str], train_counts: np.ndarray, groups: Mapping[str, int],
+             clusters: np.ndarray | None = None) -> dict:
+    """What `compare` says of `DECIDING` and of groups after `metrics.adjusted`. Args: as there."""
+    moved = {arm: metrics.adjusted(p, train_counts) for arm, p in probabilities.items()}
+    found = compare(labels, moved, class_names, train_counts, groups, clusters)
+    return {kind: {name: {key: entry[key] for key in (*DECIDING, 'groups')}
+                   for name, entry in entries.items()} for kind, entries in found.items()}
+
+
 def read_log(path: Path) -> list[dict]:
     """The rows of a metrics.jsonl."""
     return [json.loads(line) for line in path.read_text('utf-8').splitlines()]

@@ -20,24 +20,25 @@ _OF_A_RUN = ('rerun', 'sweep', 'sweep_index', 'sweep_list', 'distributed', 'coor
 EXPORTS = {'classifier': 'classifier.jaxexport', 'tfds': 'tfds', 'splits': 'splits.csv'}  # names
 
 
-def predict(run, out, *, images, views):
+def predict(run, out, *, images, views, adjust):
     """Classifies images into a CSV."""
     if images is None:
         raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')
-    out = _place(run, out, f'predictions_{_classifiers(run)}.csv')
+    how = '_adjusted' if adjust else ''
+    out = _place(run, out, f'predictions_{_classifiers(run)}{how}.csv')
     _say_if_worse(run)
-    total, bad = reuse.write_predictions(run, images, out, views)
+    total, bad = reuse.write_predictions(run, images, out, views, adjust)
     say(f'{plural(total, "image")}, {bad:,} of them unusable, by {run.words()}: {out}')
 
 
-def evaluate(run, out, *, images, split, views):
+def evaluate(run, out, *, images, split, views, adjust):
     """Measures on a split of the run, or on other images."""
     if images and split != 'test':
         raise ValueError(f'--split={split} is of the run, --images are others; give one')
-    on = '' if split == 'test' else f'_{split}'
+    on = ('' if split == 'test' else f'_{split}') + ('_adjusted' if adjust else '')
     out = _place(run, out, f'evaluation_{_classifiers(run)}{on}.json')
     _say_if_worse(run)
-    scores = reuse.evaluate(run, images, split, views)
+    scores = reuse.evaluate(run, images, split, views, adjust)
     show(console.scores(run.words(), scores))
     disk.write_json(out, results.jsonable(scores))
     say(f'Per class: {out}')

@@ -27,22 +27,26 @@ TOP = 5
 FIRST_SEED = 10**9  # no run draws so many images
 
 
-def probabilities(run, models, image_set, views=1):
+def probabilities(run, models, image_set, views=1, adjust=False):
     """Class probabilities float32 [S, N, C] by each of the run's classifiers.
 
     Args:
         models: `run.classifiers()`. image_set: an `ImageSet`, of the run's image size; its labels
             and names are not used.
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
+        adjust: what they would say if classes were equally frequent; see `metrics.adjusted`.
 
     Raises:
-        ValueError: the images are of another size.
+        ValueError: the images are of another size; or the classifiers' loss is adjusted already.
     """
     side = run.config.data.image_size
     if image_set.images.shape[1:] != (side, side, 3):
         shape = list(image_set.images.shape[1:])
         raise ValueError(f'the run knows images of [{side}, {side}, 3], and these are {shape}')
     settings = arms.settings(run.config.classifier, run.arm)
+    if adjust and settings.logit_adjustment:
+        raise ValueError(f'--adjust: the loss of {run.arm} is adjusted to the classes already; '
+                         'leave it out, or name another arm')
     size, found = settings.batch_size, []
     flip = settings.augment_flip and settings.augment != 'none'  # or no classifier has seen any
     for model, variables in models:
@@ -51,10 +55,11 @@ def probabilities(run, models, image_set, views=1):
             for view in predict.views(image_set, views, flip)
         ]
         found.append(np.mean(moved, axis=0))
-    return np.stack(found)
+    whole = np.stack(found)
+    return metrics.adjusted(whole, run.parts().train_counts) if adjust else whole
 
 
-def write_predictions(run, images, out, views=1):
+def write_predictions(run, images, out, views=1, adjust=False):
     """Classifies every image below a folder or in a zip; (images, unusable ones).
 
     Writes `out`, a CSV: file, class, probability, and the classes and probabilities of the best
@@ -77,7 +82,7 @@ def write_predictions(run, images, out, views=1):
         for image_set, bad in _in_chunks(source, _decoded, update):
             unusable += len(bad)
             if len(image_set):
-                mean = probabilities(run, models, image_set, views).mean(axis=0)
+                mean = probabilities(run, models, image_set, views, adjust).mean(axis=0)
                 for name, row in zip(image_set.names, mean, strict=True):
                     best = np.argsort(-row, kind='stable')[: len(top)]
                     cells = [(names[k], f'{row[k]:.4f}') for k in best]
@@ -109,7 +114,7 @@ def _decoded(source, rows):
     ), bad
 
 
-def evaluate(run, images=None, split='test', views=1):
+def evaluate(run, images=None, split='test', views=1, adjust=False):
     """metrics.json's entry of one arm, on a split of the run or on class folders.
 
     Args:
@@ -139,7 +144,7 @@ def evaluate(run, images=None, split='test', views=1):
             if bad and config.data.on_bad_image != 'skip':
                 raise ValueError(f'{of}: {": ".join(bad[0])}; mend or remove it')
             if len(image_set):
-                predicted.append(probabilities(run, models, image_set, views))
+                predicted.append(probabilities(run, models, image_set, views, adjust))
                 labelled.append(image_set.labels)
                 names += image_set.names
                 groups += image_set.groups
@@ -168,7 +173,8 @@ def evaluate(run, images=None, split='test', views=1):
             groups),
     )['arms'][run.arm]
     scores |= {
-        'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views}
+        'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views,
+        'adjusted': adjust}
     if len(found) > 1:
         mean = metrics.summary(labels, found.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}

@@ -65,6 +65,18 @@ def test_group_accuracy():
     assert found == {'a': 0.5, 'b': 1.0, 'none': None}
 
 
+def test_adjusted_probabilities_are_of_classes_that_are_equally_frequent():
+    """By Bayes' rule: what is known of the posterior under shares 9 to 1 follows from that under
+    equal ones."""
+    rng, counts = np.random.default_rng(0), np.array([90, 10])
+    likelihoods = rng.random((3, 50, 2))
+    uneven, even = (joint / joint.sum(-1, keepdims=True)
+                    for joint in (likelihoods * counts, likelihoods))
+    np.testing.assert_allclose(metrics.adjusted(uneven, counts), even)
+    np.testing.assert_allclose(metrics.adjusted(even, np.array([7, 7])), even)
+    assert np.isfinite(metrics.adjusted(even, np.array([5, 0]))).all()
+
+
 def test_calibration_error_closed_forms():
     sure = np.tile([1.0, 0.0], (4, 1))
     labels = np.array([0, 0, 1, 1])

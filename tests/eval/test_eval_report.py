@@ -750,6 +750,26 @@ def test_average_precision_is_of_the_stored_probabilities(finished):
     assert apart['mean'] == pytest.approx(np.mean(found['augmented']) - np.mean(found['original']))
 
 
+def test_adjusted_scores_are_of_the_arms_whose_loss_is_not_adjusted(tmp_path):
+    given = arguments(tmp_path, original=0.4, augmented=0.6, logit_adjusted=0.5)
+    result = report.write(tmp_path / 'report', **given, unadjusted=['original', 'augmented'])
+    found = result['adjusted']
+    assert set(found['arms']) == {'original', 'augmented'}
+    assert set(found['differences']) == {'augmented-original'}
+    stored = [np.load(path)['probabilities'] for path in given['predictions']['augmented']]
+    own = [(metrics.adjusted(p, COUNTS).argmax(-1) == LABELS).mean() for p in stored]
+    assert found['arms']['augmented']['accuracy']['per_seed'] == own
+    row = f'| augmented | {formats.mean_std(found["arms"]["augmented"]["accuracy"])} ['
+    change = formats.change(found['differences']['augmented-original']['macro_f1'])
+    markdown = (tmp_path / 'report' / 'report.md').read_text('utf-8')
+    section = markdown.split('## Post-hoc')[1].split('\n##')[0]
+    assert row in section and change in section and '`--mode=predict`' in section
+    page = (tmp_path / 'report' / 'index.html').read_text('utf-8')
+    assert change.split()[0] in page.split('<h2>Post-hoc')[1].split('<h2>')[0]
+    report.write(tmp_path / 'none', **given)
+    assert '## Post-hoc' not in (tmp_path / 'none' / 'report.md').read_text('utf-8')
+
+
 def test_calibration_stands_in_every_report(finished):
     folder, result = finished
     for scores in result['arms'].values():

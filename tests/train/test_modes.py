@@ -47,7 +47,7 @@ def test_the_arm_that_the_report_advises_against_is_named(
 def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
     (tmp_path / 'there.json').write_text('before')
     (tmp_path / 'link.json').symlink_to(tmp_path / 'there.json')
-    options = {'images': None, 'split': 'test', 'views': 1}
+    options = {'images': None, 'split': 'test', 'views': 1, 'adjust': False}
     modes.use('evaluate', folder, tmp_path / 'link.json', options)
     assert (tmp_path / 'link.json').is_symlink()
     assert json.loads((tmp_path / 'there.json').read_text())['images'] == 898

@@ -37,6 +37,17 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
+def test_adjusted_the_test_set_says_what_the_report_says(folder, run, tmp_path):
+    told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))['adjusted']
+    found = reuse.evaluate(run, adjust=True)
+    for key in ('accuracy', 'macro_f1'):
+        assert found[key]['per_seed'] == told['arms']['augmented'][key]['per_seed']
+    assert found['adjusted'] and found['accuracy'] != reuse.evaluate(run)['accuracy']
+    adjusted = dataclasses.replace(run, arm='logit_adjusted')
+    with pytest.raises(ValueError, match='--adjust: the loss of logit_adjusted is adjusted'):
+        reuse.probabilities(adjusted, [], run.parts().test, adjust=True)
+
+
 def test_new_images_of_a_patient_that_was_learnt_from_are_said(run, tmp_path, heard, monkeypatch):
     parts, files = run.parts(), sorted((run.stage('synthetic') / 'images').glob('*/*.png'))[:6]
     train = dataclasses.replace(parts.train, groups=('Ann',) * len(parts.train))
