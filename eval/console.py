@@ -38,13 +38,16 @@ def scores(title: str, scores: Mapping) -> Table:
     Args: scores: of `reuse.evaluate`.
     """
     seen = f', {scores["seen"]:,} of which it has learnt from' if scores.get('seen') else ''
+    adjusted = ', adjusted as if classes were equally frequent' if scores.get('adjusted') else ''
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title=Text(f'In %, on {scores["images"]:,} images ({scores["of"]}{seen}), by '
-                             f'{title}', 'table.title'))
+                             f'{title}{adjusted}', 'table.title'))
     for name in ('', 'Mean', '95% interval'):
         table.add_column(name)
-    for key, name in METRICS.items():
-        table.add_row(name, mean_std(scores[key]), interval(scores[key]['ci95'], '{:.1f}'))
+    rows = {name: scores[key] for key, name in METRICS.items()}
+    rows['Macro average precision'] = scores['average_precision']['macro']
+    for name, score in rows.items():
+        table.add_row(name, mean_std(score), interval(score['ci95'], '{:.1f}'))
     if averaged := scores.get('averaged'):
         table.add_section()
         for key in averaged:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -12,10 +13,11 @@ import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from benchmarks import small_run
 from data import image_sets, sources
-from eval import predict
+from eval import console, formats, predict
 from generation import export
 from train import reuse, runs
 from train import state as state_lib
@@ -37,12 +39,17 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
     assert 'averaged' not in reuse.evaluate(runs.dataclasses.replace(run, seeds=(0,)))
 
 
-def test_adjusted_the_test_set_says_what_the_report_says(folder, run, tmp_path):
+def test_adjusted_the_test_set_says_what_the_report_says(folder, run):
     told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))['adjusted']
     found = reuse.evaluate(run, adjust=True)
     for key in ('accuracy', 'macro_f1'):
         assert found[key]['per_seed'] == told['arms']['augmented'][key]['per_seed']
     assert found['adjusted'] and found['accuracy'] != reuse.evaluate(run)['accuracy']
+    terminal = Console(width=80, file=io.StringIO())
+    terminal.print(console.scores(run.words(), found))
+    said = ' '.join(terminal.file.getvalue().split())
+    assert 'adjusted as if classes were equally frequent' in said
+    assert f'Macro average precision {formats.mean_std(found["average_precision"]["macro"])}' in said
     adjusted = dataclasses.replace(run, arm='logit_adjusted')
     with pytest.raises(ValueError, match='--adjust: the loss of logit_adjusted is adjusted'):
         reuse.probabilities(adjusted, [], run.parts().test, adjust=True)
