@@ -49,7 +49,8 @@ def test_adjusted_the_test_set_says_what_the_report_says(folder, run):
     terminal.print(console.scores(run.words(), found))
     said = ' '.join(terminal.file.getvalue().split())
     assert 'adjusted as if classes were equally frequent' in said
-    assert f'Macro average precision {formats.mean_std(found["average_precision"]["macro"])}' in said
+    ranked = formats.mean_std(found['average_precision']['macro'])
+    assert f'Macro average precision {ranked}' in said
     adjusted = dataclasses.replace(run, arm='logit_adjusted')
     with pytest.raises(ValueError, match='--adjust: the loss of logit_adjusted is adjusted'):
         reuse.probabilities(adjusted, [], run.parts().test, adjust=True)
