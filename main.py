@@ -176,9 +176,12 @@ def synthesize(stage, config, parts, plan, images, copies):
     Returns:
         (folder, digest) of the synthetic images.
     """
+    def train_judge(out):
+        synthesizing.require_space(out, parts, plan)  # before the hours that a generator takes
+        judging.train_judge(out, config, parts)
+
     judge_folder, judge = stage.run(
-        'judge', lambda out: judging.train_judge(out, config, parts),
-        after=[images], **judging.depends(config),
+        'judge', train_judge, after=[images], **judging.depends(config),
     )
     watched = generating.chooses(config)  # else its samples are only looked at
     generator_folder, generator = stage.run(

@@ -403,6 +403,8 @@ MISTAKES = {
         ['--config.data.source=folder', '--config.data.train=.', '--workdir=here/run'],
         'lies in the images .',
     ),
+    'more images than the disk holds': (
+        ['--config.synthesis.fill=2000000x'], 'or use another --workdir'),
     'unknown flag': (['--steps=3'], 'steps'),
     'flag of another mode': (['--images=photos'], '--images is for --mode=predict or'),
     'unknown tracker': (['--config.trackers=clearml'], "('clearml',) may name tensorboard"),

@@ -24,6 +24,8 @@ CODE = (
     'train/synthesizing.py', 'train/judging.py', 'eval/generative.py', 'eval/predict.py',
     'generation', 'data/image_sets.py', 'data/cache.py',
 )
+DRAWN = 'drawn'  # folder of batches that are not checked yet
+
 
 def fill_plan(config, parts):
     """Images that each class lacks, int [C]; ValueError if an arm fills classes and none does."""
@@ -37,17 +39,21 @@ def fill_plan(config, parts):
     return plan
 
 
-def make_images(folder, config, parts, plan, generator_folder, judge_folder):
-    """Fills every class with images that pass the quality check, and exports them."""
+def require_space(folder, parts, plan):
+    """Raises OSError unless what is yet to be drawn into `folder` has room there."""
     # an image as drawn and its PNG, as much again for what is rejected, a block of the disk each
     size = 2 * int(plan.sum()) * (2 * parts.train.images[0].size + 4096)
-    drawn = folder / 'drawn'
 
-    def require_space():
-        there = sum(path.stat().st_size for path in drawn.glob('*'))
+    def look():
+        there = sum(path.stat().st_size for path in (folder / DRAWN).glob('*'))
         disk.require_space(folder, max(0, size - there), int(plan.sum()))
 
-    processes.on_main(require_space)
+    processes.on_main(look)
+
+
+def make_images(folder, config, parts, plan, generator_folder, judge_folder):
+    """Fills every class with images that pass the quality check, and exports them."""
+    require_space(folder, parts, plan)
     params, step = generator.load(generator_folder, config.generator.steps)
     weights = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
@@ -58,7 +64,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
 
     def make(labels, seeds):
         with progress('synthetic images') as update, loop.StopSignal() as stop:
-            once = functools.partial(_once, drawn, weights, stop)
+            once = functools.partial(_once, folder / DRAWN, weights, stop)
             images = draw(params, labels, seeds, update, once)
             stop.end_if_asked()
         return images
@@ -81,7 +87,7 @@ def make_images(folder, config, parts, plan, generator_folder, judge_folder):
         for name, png in sheets.items():
             (folder / name).write_bytes(png)
         (folder / 'quality.json').write_text(json.dumps(summary, indent=1), 'utf-8')
-        shutil.rmtree(drawn)
+        shutil.rmtree(folder / DRAWN)
 
     processes.on_main(write)
     rejected = ''.join(f', {n:,} {reason}' for reason, n in summary['rejected'].items() if n)
