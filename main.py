@@ -79,7 +79,10 @@ flags.DEFINE_string(
 flags.DEFINE_string('out', None, 'Where the result goes; default in the run folder.')
 flags.DEFINE_enum('split', 'test', image_sets.SPLITS, "The run's, to evaluate on.")
 flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
-flags.DEFINE_bool('adjust', False, 'Predict as if classes were equally frequent.')
+flags.DEFINE_bool(
+    'adjust', False, "Name rare classes more often: probabilities over the classes' shares of the "
+    'training images.'
+)
 flags.DEFINE_list(
     'predictions', [], 'CSV files with the columns file and class, of the test images, to compare.'
 )

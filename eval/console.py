@@ -38,7 +38,7 @@ def scores(title: str, scores: Mapping) -> Table:
     Args: scores: of `reuse.evaluate`.
     """
     seen = f', {scores["seen"]:,} of which it has learnt from' if scores.get('seen') else ''
-    adjusted = ', adjusted as if classes were equally frequent' if scores.get('adjusted') else ''
+    adjusted = ', adjusted: rare classes more often' if scores.get('adjusted') else ''
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
                   title=Text(f'In %, on {scores["images"]:,} images ({scores["of"]}{seen}), by '
                              f'{title}{adjusted}', 'table.title'))

@@ -98,16 +98,39 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
     return float((found['images'] * gaps).sum() / len(labels))
 
 
-def adjusted(probabilities: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
-    """Post-hoc logit adjustment: what a classifier would say if classes were equally frequent.
+def calibrated(probabilities: np.ndarray, temperature) -> np.ndarray:
+    """Probabilities at a temperature: the same classes, but above 1 less sure of them.
 
-    Each probability is divided by the class's share of the real training images.
-    Args: probabilities: float [..., C], rows sum to 1; train_counts: int [C].
-    Returns: the same shape; rows sum to 1.
-    Source: Menon et al. 2021, section 4.1 with tau = 1 (arXiv 2007.07314).
+    Args: probabilities: float [..., C], rows sum to 1; temperature: a number, or an array that
+        broadcasts against them.
+    Returns: the same shape and type; rows sum to 1.
+    Source: Guo et al. 2017, section 4.2 (arXiv 1706.04599).
     """
-    moved = probabilities / np.maximum(1, train_counts)
-    return moved / moved.sum(axis=-1, keepdims=True)
+    return _softmax(_logits(probabilities, temperature))
+
+
+def adjusted(probabilities: np.ndarray, temperature, train_counts: np.ndarray) -> np.ndarray:
+    """`calibrated` ones over the classes' shares of the real training images: rare classes are
+    named more often.
+
+    What a classifier that is calibrated on images of these shares would say if classes were equally
+    frequent, by Bayes' rule.
+    Args, returns: as of `calibrated`; train_counts: int [..., C].
+    Source: post-hoc logit adjustment, Menon et al. 2021, section 4.1 with tau = 1 (arXiv
+        2007.07314).
+    """
+    logits = _logits(probabilities, temperature)
+    return _softmax(logits - np.log(np.maximum(1, train_counts)).astype(logits.dtype))
+
+
+def _logits(probabilities, temperature) -> np.ndarray:
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return logits / np.asarray(temperature, logits.dtype)
+
+
+def _softmax(logits) -> np.ndarray:
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def confusion_changes(before: np.ndarray, after: np.ndarray, top: int = 10) -> list[dict]:

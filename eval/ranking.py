@@ -38,60 +38,73 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> tuple[float, 
 class Mean:
     """Of the average precisions of some classes, seed by seed; `-` pairs two of the same classes.
 
-    values: float [S]; slopes: float [N], of the mean of values, as of `average_precision`; inside:
-    bool [N], the test images of these classes.
+    Attributes:
+        values: float [S].
+        slopes: float [G], how the mean of values changes by how often each test image counts, or
+            each cluster of them.
+        hidden: variance that the slopes cannot show.
+        independent: test images of these classes, or clusters of them.
+        known: whether these are so many that they say how they vary.
     """
     values: np.ndarray
     slopes: np.ndarray
-    inside: np.ndarray
+    hidden: float
+    independent: int
+    known: bool
 
     def __sub__(self, other: 'Mean') -> 'Mean':
-        return Mean(self.values - other.values, self.slopes - other.slopes, self.inside)
+        return dataclasses.replace(
+            self, values=self.values - other.values, slopes=self.slopes - other.slopes,
+            hidden=self.hidden + other.hidden)
 
-    def interval(self, clusters=None) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """The 95% interval of the mean over seeds, as far as Student's t has it reach. (low, high).
 
-        Args: clusters: see `statistics`.
         Source: its variance is that by the choice of images, or of clusters of them, and that of
             the mean of S seeds; degrees of freedom are `student_t`'s. Where nothing varies it
             reaches as far as so many images fail to show, see `statistics.unseen`.
         """
-        mean, slopes, seeds = self.values.mean(), self.slopes, len(self.values)
-        independent = statistics.independent(self.inside, clusters)
-        if clusters is not None:
-            whole = np.bincount(clusters, slopes)
-            slopes = whole * np.sqrt(len(whole) / max(1, len(whole) - 1))
-        error = np.sqrt(slopes @ slopes + (self.values.var(ddof=1) / seeds if seeds > 1 else 0))
-        freedom = student_t.freedom(
-            self.values, error, np.inf if clusters is None else independent)
-        reach = student_t.quantile(freedom) * error
+        mean, seeds = self.values.mean(), len(self.values)
+        variance = self.slopes @ self.slopes + self.hidden
+        error = np.sqrt(variance + (self.values.var(ddof=1) / seeds if seeds > 1 else 0))
+        images = np.inf if self.known else self.independent
+        reach = student_t.quantile(student_t.freedom(self.values, error, images)) * error
         if error < student_t.TINY:
-            reach = statistics.unseen(independent)
+            reach = statistics.unseen(self.independent)
         return float(mean - reach), float(mean + reach)
 
 
-def by_group(labels: np.ndarray, probabilities: np.ndarray,
-             masks: Mapping[str, np.ndarray]) -> tuple[dict[str, Mean], np.ndarray]:
+def by_group(labels: np.ndarray, probabilities: np.ndarray, masks: Mapping[str, np.ndarray],
+             clusters: np.ndarray | None = None) -> tuple[dict[str, Mean], np.ndarray]:
     """Means over the classes with test images, `ALL` and of each group, and of each class.
 
-    Args: labels: int [N]; probabilities: float [S, N, C]; masks: group -> bool [C].
-    Returns: a group without test images is left out. The slopes of a class of n images are
-        sqrt(n / (n - 1)) times as steep, as for few images the sum of their squares is too small,
-        as is that of a sample; the classes' own are float [S, C], NaN without test images.
+    Args: labels: int [N]; probabilities: float [S, N, C]; masks: group -> bool [C]; clusters: see
+        `statistics`.
+    Returns: a group without test images is left out; the classes' own are float [S, C], NaN without
+        test images. The slopes of a class of n images or clusters are sqrt(n / (n - 1)) times as
+        steep, as for few of them the sum of their squares is too small, as is that of a sample. A
+        single one shows nothing of how others would vary: hidden is the variance of 1/4 then, the
+        largest of a share.
     """
     seeds, images, classes = probabilities.shape
-    support = np.bincount(labels, minlength=classes)
-    groups = {ALL: support > 0} | {name: mask & (support > 0) for name, mask in masks.items()}
+    own = labels == np.arange(classes)[:, None]
+    count = statistics.independent(own, clusters)
+    groups = {ALL: count > 0} | {name: mask & (count > 0) for name, mask in masks.items()}
     groups = {name: mask for name, mask in groups.items() if mask.any()}
     values, slopes = np.full((seeds, classes), np.nan), np.zeros((len(groups), images))
     shares = np.stack([mask / mask.sum() for mask in groups.values()])
-    shares = shares * np.sqrt(support / np.maximum(1, support - 1)) / seeds
-    for k in np.flatnonzero(support):
+    steeper = shares * np.sqrt(count / np.maximum(1, count - 1)) / seeds
+    for k in np.flatnonzero(count):
         for seed in range(seeds):
-            values[seed, k], own = average_precision(labels == k, probabilities[seed, :, k])
-            slopes += shares[:, k, None] * own
-    return {name: Mean(values[:, mask].mean(axis=1), slope, mask[labels])
-            for (name, mask), slope in zip(groups.items(), slopes)}, values
+            values[seed, k], slope = average_precision(own[k], probabilities[seed, :, k])
+            slopes += steeper[:, k, None] * slope
+    if clusters is not None:
+        slopes = np.stack([np.bincount(clusters, slope) for slope in slopes])
+    hidden = (shares**2)[:, count == 1].sum(axis=1) / 4
+    return {name: Mean(
+        values[:, mask].mean(axis=1), slopes[group], hidden[group],
+        int(statistics.independent(own[mask].any(axis=0), clusters)), clusters is None)
+        for group, (name, mask) in enumerate(groups.items())}, values
 
 
 def _from_here_on(values):

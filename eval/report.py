@@ -56,20 +56,28 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
     if len(set(class_names)) != len(class_names) or len(class_names) != len(train_counts):
         raise ValueError(f'need {len(train_counts)} distinct class names, got {class_names}')
     labels, probabilities = results.read(predictions, len(class_names))
+    temperatures = {
+        arm: validation[arm]['temperature']['per_seed'] if validation else [1.0] * len(seeds)
+        for arm, seeds in probabilities.items()}
     result = results.jsonable({
         'schema': 1, 'dataset': dataset, 'classes': len(class_names),
         'train_images': train_counts.sum(), 'test_images': len(labels),
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         'test_clusters': None if clusters is None else len(np.unique(clusters)),
         **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
-        'adjusted': results.adjusted(labels, {arm: probabilities[arm] for arm in unadjusted},
-                                     class_names, train_counts, groups, clusters),
+        'adjusted': results.adjusted(
+            labels, {arm: probabilities[arm] for arm in unadjusted}, temperatures, class_names,
+            train_counts, groups, clusters),
         'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in (
             'duplicates', 'unusable', 'ignored', 'grouped_by', 'ungrouped', 'controls', 'seconds',
             'hardware', 'versions', 'commit', 'date', 'command')}})
+    for arm, found in results.calibration(labels, probabilities, temperatures).items():
+        result['arms'][arm]['calibration'] |= results.jsonable(found)
     for pair, difference in result['differences'].items():
         difference['doubts'] = doubts.of(result, pair.split('-'))
+        if pair in result['adjusted']['differences']:
+            result['adjusted']['differences'][pair]['doubts'] = difference['doubts']
     folder.mkdir(parents=True, exist_ok=True)
     mistakes.write_table(
         folder / 'predictions.csv', test.names, class_names, labels, probabilities)
@@ -110,6 +118,8 @@ def _context(class_names, train_counts, synthetic_counts, result, confusion, fac
         'captions': captions.pictures(result, shown),
         'verdicts': [wording.claimed(found['verdict'], found['doubts'])
                      for found in result['differences'].values()],
+        'adjusted_verdicts': [wording.claimed(found['verdict'], found['doubts'])
+                              for found in result['adjusted']['differences'].values()],
         'judge': wording.judge(result['synthetic'] or {}),
         'answer': wording.answer(result), 'caution': doubts.caution(result),
         'evidence': wording.evidence(result),

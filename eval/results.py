@@ -34,7 +34,8 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
-    ranked = {arm: ranking.by_group(labels, p, masks) for arm, p in probabilities.items()}
+    ranked = {arm: ranking.by_group(labels, p, masks, clusters)
+              for arm, p in probabilities.items()}
     if pairs is None:
         pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
         pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
@@ -46,21 +47,38 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
                              for arm, other in pairs}}
     for arm, (means, per_class) in ranked.items():
         found['arms'][arm]['average_precision'] = {
-            **_ranked(means, clusters, 0), 'per_class': dict(zip(class_names, per_class.mean(0)))}
+            **_ranked(means, 0), 'per_class': dict(zip(class_names, per_class.mean(0)))}
     for arm, other in pairs:
         means = {group: mean - ranked[other][0][group] for group, mean in ranked[arm][0].items()}
-        found['differences'][f'{arm}-{other}']['average_precision'] = _ranked(means, clusters, -1)
+        found['differences'][f'{arm}-{other}']['average_precision'] = _ranked(means, -1)
     return found
 
 
 def adjusted(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
-             class_names: Sequence[str], train_counts: np.ndarray, groups: Mapping[str, int],
+             temperatures: Mapping[str, Sequence[float]], class_names: Sequence[str],
+             train_counts: np.ndarray, groups: Mapping[str, int],
              clusters: np.ndarray | None = None) -> dict:
-    """What `compare` says of `DECIDING` and of groups after `metrics.adjusted`. Args: as there."""
-    moved = {arm: metrics.adjusted(p, train_counts) for arm, p in probabilities.items()}
+    """What `compare` says, but for single classes, after `metrics.adjusted`.
+
+    Args: as there; temperatures: arm -> one a seed.
+    """
+    moved = {arm: metrics.adjusted(p, np.reshape(temperatures[arm], (-1, 1, 1)), train_counts)
+             for arm, p in probabilities.items()}
     found = compare(labels, moved, class_names, train_counts, groups, clusters)
-    return {kind: {name: {key: entry[key] for key in (*DECIDING, 'groups')}
+    kept = (*DECIDING, 'groups', 'average_precision', 'verdict')
+    return {kind: {name: {key: entry[key] for key in kept if key in entry}
                    for name, entry in entries.items()} for kind, entries in found.items()}
+
+
+def calibration(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
+                temperatures: Mapping[str, Sequence[float]]) -> dict[str, dict]:
+    """arm -> `temperature` and `calibrated_ece`, the calibration error at it. Args: as above."""
+    return {arm: {
+        'temperature': _over_seeds(temperatures[arm]),
+        'calibrated_ece': _over_seeds([
+            metrics.expected_calibration_error(labels, metrics.calibrated(seed, temperature))
+            for seed, temperature in zip(p, temperatures[arm], strict=True)])}
+        for arm, p in probabilities.items()}
 
 
 def read_log(path: Path) -> list[dict]:
@@ -71,7 +89,8 @@ def read_log(path: Path) -> list[dict]:
 def validation(logs: Mapping[str, Sequence[list[dict]]], rule: str) -> dict:
     """What the final weights of each arm reached on validation, per seed.
 
-    Returns: arm -> {'loss', 'scaled_loss', 'accuracy'}; see `predict.validation_metrics`.
+    Returns: arm -> {'loss', 'scaled_loss', 'temperature', 'accuracy'}; see
+        `predict.validation_metrics`.
 
     Args: logs: arm -> the rows of one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
     """
@@ -81,7 +100,8 @@ def validation(logs: Mapping[str, Sequence[list[dict]]], rule: str) -> dict:
         chosen = [seed[-1] if rule == 'last' else min(seed, key=lambda row: row['val_loss'])
                   for seed in rows]
         found[arm] = {name: _over_seeds([row[f'val_{name}'] for row in chosen])
-                      for name in ('loss', 'scaled_loss', 'accuracy')}
+                      for name in ('loss', 'scaled_loss', 'temperature', 'accuracy')
+                      if f'val_{name}' in chosen[0]}
     return found
 
 
@@ -221,11 +241,11 @@ def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> d
     return arm
 
 
-def _ranked(means: Mapping[str, ranking.Mean], clusters, lowest) -> dict:
+def _ranked(means: Mapping[str, ranking.Mean], lowest: int) -> dict:
     """Average precision of an arm, or the difference of two: macro, and of each group."""
     of = {}
     for group, mean in means.items():
-        ci95 = np.clip(mean.interval(clusters), lowest, 1)
+        ci95 = np.clip(mean.interval(), lowest, 1)
         of[group] = _over_seeds(list(mean.values), {'ci95': ci95})
     return {'macro': of.pop(ranking.ALL), 'groups': of}
 

@@ -253,7 +253,7 @@ def _uncertain(mask: np.ndarray, clusters):
     return np.inf if clusters is None else independent(mask, clusters)
 
 
-def unseen(count: np.ndarray) -> np.ndarray:
+def unseen(count):
     """The largest share, one-sided 97.5% (Clopper & Pearson 1934), of what none of so many show."""
     return 1 - 0.025 ** (1 / np.maximum(1, count))
 

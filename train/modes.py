@@ -26,7 +26,7 @@ def predict(run, out, *, images, views, adjust):
         raise ValueError('--mode=predict needs --images=FOLDER, a zip or an image')
     how = '_adjusted' if adjust else ''
     out = _place(run, out, f'predictions_{_classifiers(run)}{how}.csv')
-    _say_if_worse(run)
+    _say_if_worse(run, adjust)
     total, bad = reuse.write_predictions(run, images, out, views, adjust)
     say(f'{plural(total, "image")}, {bad:,} of them unusable, by {run.words()}: {out}')
 
@@ -37,7 +37,7 @@ def evaluate(run, out, *, images, split, views, adjust):
         raise ValueError(f'--split={split} is of the run, --images are others; give one')
     on = ('' if split == 'test' else f'_{split}') + ('_adjusted' if adjust else '')
     out = _place(run, out, f'evaluation_{_classifiers(run)}{on}.json')
-    _say_if_worse(run)
+    _say_if_worse(run, adjust)
     scores = reuse.evaluate(run, images, split, views, adjust)
     show(console.scores(run.words(), scores))
     disk.write_json(out, results.jsonable(scores))
@@ -148,11 +148,13 @@ def _classifiers(run):
     return f'{run.arm}{one}'
 
 
-def _say_if_worse(run):
-    """Says so if the run's report found that its arm is worse than the baseline."""
+def _say_if_worse(run, adjust=False):
+    """Says so if the run's report found that its arm, as it is or `metrics.adjusted`, is worse than
+    the baseline.
+    """
     folder = finished.places(run.folder).get('report')  # of these very classifiers, or none
     found = disk.read_json(folder / 'metrics.json') if folder else {}
-    for key in ('differences', f'{run.arm}-original'):
+    for key in (*['adjusted'] * adjust, 'differences', f'{run.arm}-original'):
         found = found.get(key)
         found = found if isinstance(found, dict) else {}
     said = found.get('verdict', '')

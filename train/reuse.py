@@ -1,6 +1,7 @@
 """What a finished run is good for: classify images, measure again, draw more, take it along."""
 
 import csv
+import functools
 import pathlib
 import unicodedata
 
@@ -27,26 +28,23 @@ TOP = 5
 FIRST_SEED = 10**9  # no run draws so many images
 
 
-def probabilities(run, models, image_set, views=1, adjust=False):
+def probabilities(run, models, image_set, views=1, rule=None):
     """Class probabilities float32 [S, N, C] by each of the run's classifiers.
 
     Args:
         models: `run.classifiers()`. image_set: an `ImageSet`, of the run's image size; its labels
             and names are not used.
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
-        adjust: what they would say if classes were equally frequent; see `metrics.adjusted`.
+        rule: what is made of all of them, such as a `calibration`; None: nothing.
 
     Raises:
-        ValueError: the images are of another size; or the classifiers' loss is adjusted already.
+        ValueError: the images are of another size.
     """
     side = run.config.data.image_size
     if image_set.images.shape[1:] != (side, side, 3):
         shape = list(image_set.images.shape[1:])
         raise ValueError(f'the run knows images of [{side}, {side}, 3], and these are {shape}')
     settings = arms.settings(run.config.classifier, run.arm)
-    if adjust and settings.logit_adjustment:
-        raise ValueError(f'--adjust: the loss of {run.arm} is adjusted to the classes already; '
-                         'leave it out, or name another arm')
     size, found = settings.batch_size, []
     flip = settings.augment_flip and settings.augment != 'none'  # or no classifier has seen any
     for model, variables in models:
@@ -55,16 +53,42 @@ def probabilities(run, models, image_set, views=1, adjust=False):
             for view in predict.views(image_set, views, flip)
         ]
         found.append(np.mean(moved, axis=0))
-    whole = np.stack(found)
-    return metrics.adjusted(whole, run.parts().train_counts) if adjust else whole
+    return np.stack(found) if rule is None else rule(np.stack(found))
+
+
+def calibration(run, adjust=False):
+    """Calibrated probabilities [S, N, C] of those by each of the run's classifiers, a function.
+
+    Args:
+        adjust: `metrics.adjusted` ones, by which rare classes are named more often.
+
+    Raises:
+        ValueError: the classifiers' loss is adjusted already.
+    """
+    if adjust and arms.settings(run.config.classifier, run.arm).logit_adjustment:
+        raise ValueError(f'--adjust: the loss of {run.arm} is adjusted to the classes already; '
+                         'leave it out, or name another arm')
+    found = run.temperatures()
+    if None in found:
+        say('  Its temperatures are not known, as earlier code made it: probabilities are as its '
+            'classifiers say, not calibrated')
+    temperatures = np.reshape([one or 1.0 for one in found], (-1, 1, 1))
+    if not adjust:
+        return functools.partial(metrics.calibrated, temperature=temperatures)
+    counts = np.stack(run.train_counts())[:, None]
+    return functools.partial(metrics.adjusted, temperature=temperatures, train_counts=counts)
 
 
 def write_predictions(run, images, out, views=1, adjust=False):
     """Classifies every image below a folder or in a zip; (images, unusable ones).
 
     Writes `out`, a CSV: file, class, probability, and the classes and probabilities of the best
-    five; an unusable image has its reason in the last column and nothing else.
+    five, by the mean of calibrated classifiers; an unusable image has its reason in the last column
+    and nothing else.
+
+    Args: views: see `probabilities`; adjust: see `calibration`.
     """
+    rule = calibration(run, adjust)
     out = pathlib.Path(out)
     source = folders.open_images(images, run.config.data.image_size)
     preparing.say_ignored(source)
@@ -82,7 +106,7 @@ def write_predictions(run, images, out, views=1, adjust=False):
         for image_set, bad in _in_chunks(source, _decoded, update):
             unusable += len(bad)
             if len(image_set):
-                mean = probabilities(run, models, image_set, views, adjust).mean(axis=0)
+                mean = probabilities(run, models, image_set, views, rule).mean(axis=0)
                 for name, row in zip(image_set.names, mean, strict=True):
                     best = np.argsort(-row, kind='stable')[: len(top)]
                     cells = [(names[k], f'{row[k]:.4f}') for k in best]
@@ -120,14 +144,17 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
     Args:
         images: a folder or zip with one sub-folder a class, or a CSV of files and classes; None:
             the run's own `split`.
+        views: see `probabilities`; adjust: see `calibration`.
     Returns:
-        The entry, over the single classifiers; with `averaged`, of several: what their mean
-        prediction, that of `write_predictions`, reaches.
+        The entry, over the single classifiers, calibrated, which changes no class that they name;
+        with `averaged`, of several: what their mean prediction, that of `write_predictions`,
+        reaches.
 
     Raises:
         ValueError: of `images` one cannot be used, or none can, or a class is not the run's.
     """
-    parts, config, models = run.parts(), run.config, run.classifiers()
+    parts, config, rule = run.parts(), run.config, calibration(run, adjust)
+    models = run.classifiers()
     of = str(images) if images else f'{split} split'
     if images:
         source = sources.open_labelled(images, config.data.image_size, parts.class_names)
@@ -144,7 +171,7 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
             if bad and config.data.on_bad_image != 'skip':
                 raise ValueError(f'{of}: {": ".join(bad[0])}; mend or remove it')
             if len(image_set):
-                predicted.append(probabilities(run, models, image_set, views, adjust))
+                predicted.append(probabilities(run, models, image_set, views, rule))
                 labelled.append(image_set.labels)
                 names += image_set.names
                 groups += image_set.groups
@@ -260,12 +287,13 @@ def export_classifier(run, out):
     images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
     """
     out = pathlib.Path(out)
-    models, side = run.classifiers(), run.config.data.image_size
+    models, rule, side = run.classifiers(), calibration(run), run.config.data.image_size
+    temperatures = rule.keywords['temperature']
 
     def classify(images):
         x = augment.to_float(images)
         logits = jnp.stack([model.apply(variables, x)[0] for model, variables in models])
-        return jax.nn.softmax(logits.astype(jnp.float32)).mean(axis=0)
+        return jax.nn.softmax(logits.astype(jnp.float32) / temperatures).mean(axis=0)
 
     shape = jax_export.symbolic_shape(f'n, {side}, {side}, 3')
     exported = jax_export.export(jax.jit(classify), platforms=('cpu', 'cuda', 'tpu'))(
@@ -275,7 +303,7 @@ def export_classifier(run, out):
         'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seeds': run.seeds,
         'input': f'uint8 [N, {side}, {side}, 3], RGB: turned by its EXIF orientation, transparency '
                  'on white, 16 bits divided by 257, the centred square scaled by Lanczos',
-        'output': 'float32 [N, classes], probabilities', 'jax': jax.__version__,
+        'output': 'float32 [N, classes], calibrated probabilities', 'jax': jax.__version__,
     }
     disk.write_json(out.with_name(out.name + '.json'), facts)
     with disk.atomic_write(out) as unfinished:

@@ -8,9 +8,11 @@ import pathlib
 
 import jax
 import ml_collections
+import numpy as np
 
 from configs import default
 from data import cache
+from eval import results
 from train import arms, checkpoints, classifier, disk, finished, generator, lock, processes, stages
 from train.provenance import CONFIG
 
@@ -85,6 +87,19 @@ class Run:
                 found.append((model, variables))
         return found
 
+    def temperatures(self):
+        """Of each of `classifiers()`, a number, or None where earlier code has kept none."""
+        logs = [results.read_log(self.stage(arms.stage(self.arm, seed)) / 'metrics.jsonl')
+                for seed in self.seeds]
+        found = results.validation({self.arm: logs}, self.config.classifier.select)[self.arm]
+        return found['temperature']['per_seed'] if 'temperature' in found else [None] * len(logs)
+
+    def train_counts(self):
+        """Real training images a class of each of `classifiers()`, a list of int [C]."""
+        found = cache.listing(self.stage('data'))
+        counts = [found['counts']['train'][name] for name in found['class_names']]
+        return [np.array(counts)] * len(self.seeds)
+
     def generator(self):
         """The generator's EMA parameters, of the network `generator.make_model(config.generator,
         number of classes)`; `reuse.draw` draws by them.
@@ -155,6 +170,12 @@ class Folds(Run):
 
     def classifiers(self):
         return [one for run in self.runs for one in run.classifiers()]
+
+    def temperatures(self):
+        return [one for run in self.runs for one in run.temperatures()]
+
+    def train_counts(self):
+        return [one for run in self.runs for one in run.train_counts()]
 
     def words(self):
         return f'{self.folder}, arm {self.arm}, the mean of {len(self.runs)} folds'

@@ -752,18 +752,23 @@ def test_average_precision_is_of_the_stored_probabilities(finished):
 
 def test_adjusted_scores_are_of_the_arms_whose_loss_is_not_adjusted(tmp_path):
     given = arguments(tmp_path, original=0.4, augmented=0.6, logit_adjusted=0.5)
+    found = {arm: {'temperature': {'per_seed': [1.5, 2.5]}} for arm in given['predictions']}
+    given |= {'validation': found}
     result = report.write(tmp_path / 'report', **given, unadjusted=['original', 'augmented'])
     found = result['adjusted']
     assert set(found['arms']) == {'original', 'augmented'}
     assert set(found['differences']) == {'augmented-original'}
     stored = [np.load(path)['probabilities'] for path in given['predictions']['augmented']]
-    own = [(metrics.adjusted(p, COUNTS).argmax(-1) == LABELS).mean() for p in stored]
+    own = [(metrics.adjusted(p, t, COUNTS).argmax(-1) == LABELS).mean()
+           for p, t in zip(stored, (1.5, 2.5), strict=True)]
     assert found['arms']['augmented']['accuracy']['per_seed'] == own
     row = f'| augmented | {formats.mean_std(found["arms"]["augmented"]["accuracy"])} ['
     change = formats.change(found['differences']['augmented-original']['macro_f1'])
     markdown = (tmp_path / 'report' / 'report.md').read_text('utf-8')
     section = markdown.split('## Post-hoc')[1].split('\n##')[0]
     assert row in section and change in section and '`--mode=predict`' in section
+    entry = found['differences']['augmented-original']
+    assert wording.claimed(entry['verdict'], entry['doubts']) in section
     page = (tmp_path / 'report' / 'index.html').read_text('utf-8')
     assert change.split()[0] in page.split('<h2>Post-hoc')[1].split('<h2>')[0]
     report.write(tmp_path / 'none', **given)

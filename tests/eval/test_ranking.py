@@ -48,7 +48,7 @@ def test_means_are_over_the_classes_with_test_images():
     assert means.keys() == {'all', 'few'}
     assert means['all'].values == pytest.approx(np.mean(own, axis=1))
     assert means['few'].values == pytest.approx(values[:, 0])
-    np.testing.assert_array_equal(means['few'].inside, labels == 0)
+    assert means['few'].independent == (labels == 0).sum() and means['few'].hidden == 0
 
 
 def test_of_two_classes_it_does_not_know_which_one_is_named_more_often():
@@ -68,8 +68,8 @@ def test_the_interval_is_as_wide_as_the_bootstraps(clusters):
     rng = np.random.default_rng(0)
     labels = np.arange(400) % 4
     given = arm(rng, labels, seeds=1)
-    mean = ranking.by_group(labels, given, {})[0]['all']
-    low, high = mean.interval(clusters)
+    mean = ranking.by_group(labels, given, {}, clusters)[0]['all']
+    low, high = mean.interval()
     groups = 400 if clusters is None else 50
     draws = []
     for _ in range(200):
@@ -92,6 +92,19 @@ def test_no_difference_is_seldom_taken_for_one(images, seeds, vary):
         low, high = (one - other).interval()
         wrong += low > 0 or high < 0
     assert wrong <= 20
+
+
+@pytest.mark.parametrize(('first', 'clusters'), [
+    (np.arange(5), None), (np.repeat(np.arange(5), 8), np.r_[np.repeat(range(5), 8), 5:105])])
+def test_of_classes_with_one_image_or_one_cluster_little_is_known(first, clusters):
+    rng, labels = np.random.default_rng(1), np.concatenate([first, 5 + np.arange(100) % 5])
+    given = [ranking.by_group(labels, arm(rng, labels, 10, 1), {'few': np.arange(10) < 5}, clusters)
+             for _ in range(2)]
+    for name, least in (('few', 2 * 1.96 * 0.5 / 5**0.5), ('all', 2 * 1.96 * 0.5 * 5**0.5 / 10)):
+        low, high = given[0][0][name].interval()
+        assert high - low >= least
+        low, high = (given[0][0][name] - given[1][0][name]).interval()
+        assert low < 0 < high and high - low >= least * 2**0.5
 
 
 def test_where_nothing_varies_the_interval_still_reaches_both_ways():

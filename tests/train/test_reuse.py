@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks import small_run
 from data import image_sets, sources
-from eval import console, formats, predict
+from eval import console, formats, predict, results
 from generation import export
 from train import reuse, runs
 from train import state as state_lib
@@ -48,12 +48,32 @@ def test_adjusted_the_test_set_says_what_the_report_says(folder, run):
     terminal = Console(width=80, file=io.StringIO())
     terminal.print(console.scores(run.words(), found))
     said = ' '.join(terminal.file.getvalue().split())
-    assert 'adjusted as if classes were equally frequent' in said
+    assert 'adjusted: rare classes more often' in said
     ranked = formats.mean_std(found['average_precision']['macro'])
     assert f'Macro average precision {ranked}' in said
     adjusted = dataclasses.replace(run, arm='logit_adjusted')
     with pytest.raises(ValueError, match='--adjust: the loss of logit_adjusted is adjusted'):
-        reuse.probabilities(adjusted, [], run.parts().test, adjust=True)
+        reuse.calibration(adjusted, adjust=True)
+
+
+def test_predictions_are_calibrated_by_the_logs(folder, run, monkeypatch, heard):
+    rows = [results.read_log(run.stage(f'classifiers/augmented/seed_{seed}') / 'metrics.jsonl')
+            for seed in run.seeds]
+    kept = [[row['val_temperature'] for row in own if 'val_loss' in row][-1] for own in rows]
+    assert run.temperatures() == kept and len({*kept}) == len(kept)
+    test = run.parts().test
+    raw = reuse.probabilities(run, run.classifiers(), test)
+    found = reuse.calibration(run)(raw)
+    expected = raw ** (1 / np.reshape(kept, (-1, 1, 1)))
+    np.testing.assert_allclose(
+        found, expected / expected.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6)
+    told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
+    error = told['arms']['augmented']['calibration']['calibrated_ece']['per_seed']
+    again = reuse.evaluate(run)['calibration']['ece']['per_seed']
+    assert again == pytest.approx(error, abs=1e-6)
+    monkeypatch.setattr(runs.Run, 'temperatures', lambda self: [None] * len(self.seeds))
+    np.testing.assert_allclose(reuse.calibration(run)(raw), raw, atol=1e-6)
+    assert 'Its temperatures are not known' in heard.getvalue()
 
 
 def test_new_images_of_a_patient_that_was_learnt_from_are_said(run, tmp_path, heard, monkeypatch):
@@ -207,7 +227,8 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
         env={name: value for name, value in env.items() if name != 'PYTHONPATH'},
     )
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
-    expected = reuse.probabilities(run, run.classifiers(), test.take(slice(13))).mean(axis=0)
+    expected = reuse.probabilities(
+        run, run.classifiers(), test.take(slice(13)), rule=reuse.calibration(run)).mean(axis=0)
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
 
 
