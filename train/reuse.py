@@ -28,14 +28,13 @@ TOP = 5
 FIRST_SEED = 10**9  # no run draws so many images
 
 
-def probabilities(run, models, image_set, views=1, rule=None):
-    """Class probabilities float32 [S, N, C] by each of the run's classifiers.
+def probabilities(run, models, image_set, views=1):
+    """Class probabilities float32 [S, N, C] by each of the run's classifiers, as they were trained.
 
     Args:
         models: `run.classifiers()`. image_set: an `ImageSet`, of the run's image size; its labels
             and names are not used.
         views: 1, or more for the mean over so many slightly moved views; see `predict.views`.
-        rule: what is made of all of them, such as a `calibration`; None: nothing.
 
     Raises:
         ValueError: the images are of another size.
@@ -53,14 +52,15 @@ def probabilities(run, models, image_set, views=1, rule=None):
             for view in predict.views(image_set, views, flip)
         ]
         found.append(np.mean(moved, axis=0))
-    return np.stack(found) if rule is None else rule(np.stack(found))
+    return np.stack(found)
 
 
 def calibration(run, adjust=False):
-    """Calibrated probabilities [S, N, C] of those by each of the run's classifiers, a function.
+    """The function that calibrates `probabilities` of the run, [S, N, C].
 
     Args:
-        adjust: `metrics.adjusted` ones, by which rare classes are named more often.
+        adjust: whether it adjusts them, too, so that rare classes are named more often; see
+            `metrics.adjusted`.
 
     Raises:
         ValueError: the classifiers' loss is adjusted already.
@@ -68,15 +68,20 @@ def calibration(run, adjust=False):
     if adjust and arms.settings(run.config.classifier, run.arm).logit_adjustment:
         raise ValueError(f'--adjust: the loss of {run.arm} is adjusted to the classes already; '
                          'leave it out, or name another arm')
-    found = run.temperatures()
-    if None in found:
-        say('  Its temperatures are not known, as earlier code made it: probabilities are as its '
-            'classifiers say, not calibrated')
-    temperatures = np.reshape([one or 1.0 for one in found], (-1, 1, 1))
+    temperatures = _temperatures(run)
     if not adjust:
         return functools.partial(metrics.calibrated, temperature=temperatures)
     counts = np.stack(run.train_counts())[:, None]
     return functools.partial(metrics.adjusted, temperature=temperatures, train_counts=counts)
+
+
+def _temperatures(run):
+    """Of each classifier, [S, 1, 1]."""
+    found = run.temperatures()
+    if None in found:
+        say('  Its temperatures are not known, as earlier code made it: probabilities are as its '
+            'classifiers say, not calibrated')
+    return np.reshape([one or 1.0 for one in found], (-1, 1, 1))
 
 
 def write_predictions(run, images, out, views=1, adjust=False):
@@ -106,7 +111,7 @@ def write_predictions(run, images, out, views=1, adjust=False):
         for image_set, bad in _in_chunks(source, _decoded, update):
             unusable += len(bad)
             if len(image_set):
-                mean = probabilities(run, models, image_set, views, rule).mean(axis=0)
+                mean = rule(probabilities(run, models, image_set, views)).mean(axis=0)
                 for name, row in zip(image_set.names, mean, strict=True):
                     best = np.argsort(-row, kind='stable')[: len(top)]
                     cells = [(names[k], f'{row[k]:.4f}') for k in best]
@@ -171,7 +176,7 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
             if bad and config.data.on_bad_image != 'skip':
                 raise ValueError(f'{of}: {": ".join(bad[0])}; mend or remove it')
             if len(image_set):
-                predicted.append(probabilities(run, models, image_set, views, rule))
+                predicted.append(rule(probabilities(run, models, image_set, views)))
                 labelled.append(image_set.labels)
                 names += image_set.names
                 groups += image_set.groups
@@ -287,8 +292,8 @@ def export_classifier(run, out):
     images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
     """
     out = pathlib.Path(out)
-    models, rule, side = run.classifiers(), calibration(run), run.config.data.image_size
-    temperatures = rule.keywords['temperature']
+    models, temperatures = run.classifiers(), _temperatures(run)
+    side = run.config.data.image_size
 
     def classify(images):
         x = augment.to_float(images)

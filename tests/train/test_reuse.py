@@ -227,8 +227,8 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
         env={name: value for name, value in env.items() if name != 'PYTHONPATH'},
     )
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
-    expected = reuse.probabilities(
-        run, run.classifiers(), test.take(slice(13)), rule=reuse.calibration(run)).mean(axis=0)
+    raw = reuse.probabilities(run, run.classifiers(), test.take(slice(13)))
+    expected = reuse.calibration(run)(raw).mean(axis=0)
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
 
 
