@@ -750,6 +750,23 @@ def test_average_precision_is_of_the_stored_probabilities(finished):
     assert apart['mean'] == pytest.approx(np.mean(found['augmented']) - np.mean(found['original']))
 
 
+def test_a_gain_that_is_none_once_adjusted_is_said():
+    def entry(low, high):
+        return {key: {'mean': (low + high) / 2, 'ci95': (low, high)} for key in results.DECIDING}
+
+    pairs = 'augmented-original', 'augmented_classical-classical', 'logit_adjusted-original'
+    arms = {'original': {}, 'classical': {'macro_f1': {'mean': 0.5}}}
+    found = {'seeds': 5, 'arms': arms, 'training': {}, 'controls': [],
+             'differences': dict.fromkeys(pairs, entry(0.01, 0.03)),
+             'adjusted': {'differences': {pairs[0]: entry(0.01, 0.02), pairs[1]: entry(-0.01, 0.02),
+                                          pairs[2]: entry(-0.01, 0.02)}}}
+    said = doubts.caution(found)
+    assert said.startswith('Of augmented_classical over classical (+0.5 [-1.0, +2.0]) no gain')
+    assert 'original' not in said  # still a gain, or no claim about synthetic images
+    found['differences'] = dict.fromkeys(pairs, entry(-0.01, 0.03))
+    assert not doubts.caution(found)
+
+
 def test_adjusted_scores_are_of_the_arms_whose_loss_is_not_adjusted(tmp_path):
     given = arguments(tmp_path, original=0.4, augmented=0.6, logit_adjusted=0.5)
     found = {arm: {'temperature': {'per_seed': [1.5, 2.5]}} for arm in given['predictions']}
