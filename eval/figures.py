@@ -7,8 +7,11 @@ import io
 import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+
+from eval import fonts
 
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#882255')
 GREY = '#6b6b6b'
@@ -122,8 +125,9 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
         every = math.ceil(len(order) / MOST_LABELS)
         ticks = range(0, len(order), every)
         names = shortened(class_names, order)[::every]
-        axes.set_xticks(ticks, names, rotation=90, fontsize=size, parse_math=False)
-        axes.set_yticks(ticks, names, fontsize=size, parse_math=False)
+        style = {'fontsize': size, **_plain(names)}
+        axes.set_xticks(ticks, names, rotation=90, **style)
+        axes.set_yticks(ticks, names, **style)
         axes.set_title(arm, fontsize=10, parse_math=False)
         axes.set_xlabel('predicted class')
     panels[0].set_ylabel('true class')
@@ -184,11 +188,16 @@ def _smooth(steps: np.ndarray, values: np.ndarray, bins: int = 60) -> tuple[np.n
 
 
 def _class_rows(axes, labels: Sequence[str]):
-    axes.set_yticks(range(len(labels)), labels, fontsize=7.5, parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7.5, **_plain(labels))
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis='x', color='#e0e0e0')
     axes.set_axisbelow(True)
     axes.tick_params(axis='x', labeltop=True)
+
+
+def _plain(names: Sequence[str]) -> dict:
+    """How names are written, sign by sign, `$` too."""
+    return {'font': Path(fonts.covering(names)), 'parse_math': False}
 
 
 def _loss_axes(axes):
@@ -227,7 +236,7 @@ def _png(figure, dpi: int = 110) -> bytes:
     for axes in figure.axes:
         axes.spines[['top', 'right']].set_visible(False)
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # of class names in scripts that the font lacks, sign by sign
+    with warnings.catch_warnings():  # of signs of class names that no font has, one by one
         warnings.filterwarnings('ignore', message='Glyph .* missing')
         figure.savefig(buffer, format='png', dpi=dpi, bbox_inches='tight')
     return buffer.getvalue()

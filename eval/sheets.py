@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data.glyphs import FONT
+from eval import fonts
 from eval.figures import COLORS, GREY, shortened
 
 
@@ -26,8 +26,8 @@ def sheet(real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray,
     classes = range(len(class_names)) if classes is None else classes
     side = _tile_side(max(real.shape[1:3]), tile)
     pitch, gap, top = side + 2, 14, 26
-    font = ImageFont.truetype(FONT, 13)
     names = shortened(class_names, classes)
+    font = ImageFont.truetype(fonts.covering(names), 13)
     left = 16 + int(max((font.getlength(name) for name in names), default=0))
     right = left + k * pitch + gap
     page = Image.new('RGB', (right + k * pitch, top + len(names) * pitch), 'white')
@@ -58,7 +58,7 @@ def copies(synthetic: np.ndarray, neighbours: np.ndarray, ratios: Sequence[float
     pitch, line, top = side + 2, 17, 26
     columns = min(columns, len(synthetic))
     width, height = 3 * pitch + 30, side + 2 * line + 14
-    font = ImageFont.truetype(FONT, 12)
+    font = ImageFont.truetype(fonts.covering(names), 12)
     page = Image.new('RGB', (10 + columns * width, top + -(-len(synthetic) // columns) * height),
                      'white')
     draw = ImageDraw.Draw(page)
@@ -84,7 +84,8 @@ def named(rows: Mapping[str, Sequence[tuple[str, np.ndarray]]], *, tile: int = 6
                       tile)
     lines = 1 + max(name.count('\n') for row in rows.values() for name, _ in row)
     pitch, height, top = side + 6, side + 11 + 15 * lines, 8
-    font, small = (ImageFont.truetype(FONT, size) for size in (14, 12))
+    path = fonts.covering([*rows, *(name for row in rows.values() for name, _ in row)])
+    font, small = (ImageFont.truetype(path, size) for size in (14, 12))
     left = 16 + int(max(font.getlength(line) for name in rows for line in name.split('\n')))
     columns = max(map(len, rows.values()))
     page = Image.new('RGB', (left + columns * pitch, top + len(rows) * height), 'white')
