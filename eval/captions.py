@@ -75,22 +75,27 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'The mean gap between confidence, the top probability, and the share of right predictions, '
         'over 15 bins of equal width (Guo et al. 2017, eq. 3); 0 is best. Mean ± standard '
         'deviation over seeds; no difference is tested. It is no measure of accuracy. Temperature: '
-        'what fits the probabilities of validation images best, above 1 if a classifier is surer '
-        'than it is right (section 4.2 there); --mode=predict divides by it.'),
+        'what the logarithms of the probabilities are divided by to fit the validation images, '
+        'above 1 if a classifier is surer than it is right (section 4.2 there); --mode=predict '
+        'calibrates so. Tau: how much of the classes’ shares of the real training images a '
+        'classifier has taken up, fitted with it: about 1 of images with these shares, 0 of '
+        'equally many a class (see Post-hoc logit adjustment).'),
         'average_precision': (
-            'All test images, sorted by the probability of a class: the precision at each image '
+            'All test images, sorted by the calibrated probability of a class: the precision at '
+            'each image '
             'that is of the class, averaged; 100 where these come before all others. Accuracy and '
             'F1 also change where a classifier merely names some classes more often, as balance '
             'and a corrected loss have it do; this changes less by that, though by up to three '
             'points in our runs.'),
         'adjusted': (
-            'The same classifiers, calibrated (see Calibration), then each probability divided by '
-            'the class’s share of the real training images (Menon et al. 2021, section 4.1). So '
-            'rare classes are named more often, in every arm by the same rule: what is left of a '
-            'difference is not that one arm merely names them more often. Nothing is trained for '
-            'it, or chosen on test images. It may help where classes matter equally; where test '
-            'images are as uneven as those of training, accuracy may fall. --mode=predict with '
-            '--adjust predicts so.'),
+            'The same classifiers, calibrated, then each probability divided by the class’s share '
+            'of the real training images to the power of tau (see Calibration): what each would '
+            'say if classes were equally frequent (Menon et al. 2021, section 4.1). Rare classes '
+            'are named more often, the more so the less an arm did it already: what is left of a '
+            'difference is hardly that one arm names them more often. Nothing is trained for it, '
+            'or chosen on test images. Macro recall is the accuracy on equally many images of '
+            'each class; on test images as uneven as those of training, accuracy may fall. '
+            '--mode=predict with --adjust predicts so.'),
         'differences': (
             f'An interval without zero: the choice of {chance} would rarely explain the '
             'difference, about once in 20 such intervals. It says nothing of another split or '

@@ -48,8 +48,8 @@ def _without_tests(result: Mapping) -> list[str]:
 def caution(result: Mapping) -> str:
     """Why to believe the answer less: few seeds, arms that hardly learnt, a generator seen to copy,
     a judge that knows no class, arms that know no image of some class, classes without test images,
-    a gain that is none once all arms are adjusted by one rule, or that nothing cheaper was compared
-    with; at last what to do about it. '' if there is no reason.
+    a gain that is none once all arms are adjusted to equally frequent classes, or that nothing
+    cheaper was compared with; at last what to do about it. '' if there is no reason.
 
     Args: result: of metrics.json `seeds`, `arms`, `differences`, `adjusted`, `synthetic` and
         `training`; see `results.training`.
@@ -159,17 +159,21 @@ def tested(result: Mapping) -> tuple[list[int], str]:
 
 
 def _of_boundaries(result: Mapping) -> str:
-    """Of gains of synthetic images that are rare classes being named more often, perhaps."""
+    """Of gains of synthetic images that are rare classes being named more often, perhaps: of the
+    macro recall, of which under half is left, and that within chance."""
     adjusted = (result.get('adjusted') or {}).get('differences', {})
-    lost = [f'{pair.replace("-", " over ")} ({change(adjusted[pair]["accuracy"])})'
-            for pair, found in result['differences'].items()
-            if pair.startswith(results.CLAIM) and pair in adjusted
-            and _gains(found) and not _gains(adjusted[pair])]
+    lost = []
+    for pair, found in result['differences'].items():
+        if pair.startswith(results.CLAIM) and pair in adjusted and _gains(found):
+            before, after = found['macro_recall'], adjusted[pair]['macro_recall']
+            if (sign(before['ci95']) > 0 >= sign(after['ci95'])
+                    and after['mean'] < before['mean'] / 2):
+                lost.append(f'{pair.replace("-", " over ")} ({change(after)})')
     if not lost:
         return ''
-    return (f'Of {some(lost)} no gain beyond chance is left when both are adjusted by one rule to '
-            'name rare classes more often (in brackets the accuracy then, in points): it may have '
-            'been that and no more.')
+    return (f'Of {some(lost)} no gain beyond chance is left when both are adjusted to equally '
+            'frequent classes (in brackets the macro recall then, in points): it may have been '
+            'that one of them names rare classes more often, and no more.')
 
 
 def _gains(difference: Mapping) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data import cuts
-from eval import results
+from eval import calibration, results
 
 FIELD = 'splits.fold'
 
@@ -40,7 +40,7 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
         predictions: (row, arm) -> the files of its predictions, one a seed.
         belonging: row -> which of its test images belong together, see `statistics`, or None.
     Returns:
-        `arms` and `differences` as of `results.compare`, the columns of groups of classes within
+        `arms`, `differences` and `adjusted` as of a report, the columns of groups of classes within
         each difference, too, and `std` between folds where all have one of the same classes; what
         else `eval.wording` asks of metrics.json.
     """
@@ -48,12 +48,19 @@ def pool(found: Sequence[Mapping], predictions, belonging) -> dict:
     arms = [arm for arm in first['scores'] if all(arm in row['scores'] for row in found)]
     if len({row['seeds'] for row in found}) > 1 or len(arms) < 2:
         return {}
-    labels, together, clusters = concatenate([
-        (*results.read({arm: predictions(row, arm) for arm in arms}, first['classes']),
-         belonging(row)) for row in found])
+    runs, moved = [], []
+    for row in found:
+        files, counts = {arm: predictions(row, arm) for arm in arms}, row['train_counts']
+        labels, own = results.read(files, first['classes'])
+        runs.append((labels, own, belonging(row)))
+        moved.append({arm: calibration.adjusted(own[arm], by, counts)
+                      for arm, by in results.calibrations(files, counts).items()})
+    labels, together, clusters = concatenate(runs)
+    known = [arm for arm in arms if all(arm in own for own in moved)]
     counts = np.mean([row['train_counts'] for row in found], axis=0).round().astype(int)
-    whole = results.compare(
-        labels, together, first['class_names'], counts, first['groups'], clusters)
+    said_of = first['class_names'], counts, first['groups'], clusters
+    whole = results.compare(labels, together, *said_of)
+    whole['adjusted'] = results.adjusted(labels, _joined_arms(known, moved), *said_of)
     same = all(np.array_equal(row['masks'][group], first['masks'][group])
                for row in found for group in first['masks'])
     for pair, entry in whole['differences'].items():
@@ -76,9 +83,12 @@ def concatenate(runs):
     runs, each of which is such a triple; see `statistics` for clusters.
     """
     labels, probabilities, clusters = zip(*runs, strict=True)
-    whole = {arm: np.concatenate([own[arm] for own in probabilities], axis=1)
-             for arm in probabilities[0]}
+    whole = _joined_arms(probabilities[0], probabilities)
     return np.concatenate(labels), whole, _joined(clusters, list(map(len, labels)))
+
+
+def _joined_arms(arms, probabilities):
+    return {arm: np.concatenate([own[arm] for own in probabilities], axis=1) for arm in arms}
 
 
 def _joined(clusters, sizes):

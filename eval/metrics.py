@@ -98,41 +98,6 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray,
     return float((found['images'] * gaps).sum() / len(labels))
 
 
-def calibrated(probabilities: np.ndarray, temperature) -> np.ndarray:
-    """Probabilities at a temperature: the same classes, but above 1 less sure of them.
-
-    Args: probabilities: float [..., C], rows sum to 1; temperature: a number, or an array that
-        broadcasts against them.
-    Returns: the same shape and type; rows sum to 1.
-    Source: Guo et al. 2017, section 4.2 (arXiv 1706.04599).
-    """
-    return _softmax(_logits(probabilities, temperature))
-
-
-def adjusted(probabilities: np.ndarray, temperature, train_counts: np.ndarray) -> np.ndarray:
-    """`calibrated` ones over the classes' shares of the real training images: rare classes are
-    named more often.
-
-    What a classifier that is calibrated on images of these shares would say if classes were equally
-    frequent, by Bayes' rule.
-    Args, returns: as of `calibrated`; train_counts: int [..., C].
-    Source: post-hoc logit adjustment, Menon et al. 2021, section 4.1 with tau = 1 (arXiv
-        2007.07314).
-    """
-    logits = _logits(probabilities, temperature)
-    return _softmax(logits - np.log(np.maximum(1, train_counts)).astype(logits.dtype))
-
-
-def _logits(probabilities, temperature) -> np.ndarray:
-    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    return logits / np.asarray(temperature, logits.dtype)
-
-
-def _softmax(logits) -> np.ndarray:
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shares / shares.sum(axis=-1, keepdims=True)
-
-
 def confusion_changes(before: np.ndarray, after: np.ndarray, top: int = 10) -> list[dict]:
     """The confusions whose rate changed most, largest change first; those that did not, left out.
 

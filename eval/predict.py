@@ -82,8 +82,7 @@ def save(path, probabilities, labels):
 
 
 def validation_metrics(probabilities, labels, prior=None):
-    """{'val_loss', 'val_scaled_loss' (mean cross-entropies, nats), 'val_temperature',
-    'val_accuracy' in [0, 1]}.
+    """{'val_loss', 'val_scaled_loss' (mean cross-entropies, nats), 'val_accuracy' in [0, 1]}.
 
     Args:
         probabilities: float [N, C]; labels: int [N].
@@ -98,20 +97,8 @@ def validation_metrics(probabilities, labels, prior=None):
     return {
         'val_loss': float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
         'val_scaled_loss': scaled_loss(probabilities, labels),
-        'val_temperature': temperature(probabilities, labels),
         'val_accuracy': float(accuracy),
     }
-
-
-def temperature(probabilities, labels):
-    """The temperature at which a network is as sure of these images as it is right, 0.1 to 30.
-
-    Of few images it stays near 1, by a normal prior of its logarithm with a standard deviation of
-    1: of images that are all right the lowest loss would be that of the lowest temperature.
-
-    Args, source: as of `scaled_loss`; `metrics.calibrated` applies it.
-    """
-    return float(np.exp(_cooled(probabilities, labels, 1 / len(labels)).x))
 
 
 def scaled_loss(probabilities, labels):
@@ -124,21 +111,15 @@ def scaled_loss(probabilities, labels):
         probabilities: float [N, C]; labels: int [N].
     Source: temperature scaling, Guo et al. 2017, arXiv 1706.04599, section 4.2; on these images.
     """
-    return float(_cooled(probabilities, labels, 0).fun)
-
-
-def _cooled(probabilities, labels, prior):
-    """SciPy's minimum over log temperatures; prior: of a normal one, the precision an image."""
     logits = np.log(np.maximum(probabilities, 1e-12), dtype=np.float64)
     logits -= logits.max(-1, keepdims=True)
     own = logits[np.arange(len(labels)), labels]
 
     def loss(log_temperature):
         cold = np.exp(-log_temperature)
-        mean = (np.log(np.exp(cold * logits).sum(-1)) - cold * own).mean()
-        return mean + prior * log_temperature**2 / 2
+        return (np.log(np.exp(cold * logits).sum(-1)) - cold * own).mean()
 
-    return scipy.optimize.minimize_scalar(loss, bounds=np.log((0.1, 30.0)))
+    return float(scipy.optimize.minimize_scalar(loss, bounds=np.log((0.1, 30.0))).fun)
 
 
 @functools.lru_cache(maxsize=8)

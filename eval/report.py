@@ -13,7 +13,17 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from data.image_sets import ImageSet
-from eval import captions, doubts, figures, generative, metrics, mistakes, results, wording
+from eval import (
+    calibration,
+    captions,
+    doubts,
+    figures,
+    generative,
+    metrics,
+    mistakes,
+    results,
+    wording,
+)
 from eval.formats import change, interval, mean_std, number, p_value, percent, plural, points
 from eval.results import BASELINE, METRICS
 
@@ -30,7 +40,6 @@ _FLAG = re.compile(r"(--\w[\w.=,'/]*[\w'])")
 def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_counts: np.ndarray,
           test: ImageSet, groups: Mapping[str, int], predictions: Mapping[str, Sequence[Path]],
           curves: Mapping[str, Sequence[list[dict]]], training: Mapping, facts: Mapping,
-          unadjusted: Sequence[str] = (),
           synthetic_counts: np.ndarray | None = None, quality: Mapping | None = None,
           sheet: Path | None = None, copies: Path | None = None, rejected: bytes | None = None,
           validation: Mapping | None = None, clusters: np.ndarray | None = None) -> dict:
@@ -39,15 +48,16 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
     Args: train_counts, synthetic_counts: int [C], real and accepted synthetic training images;
         test: the test images, in the order of the predictions; groups: {'many': above, 'few': up
         to} in training images; predictions: arm -> one predictions.npz a seed (`probabilities`
-        float [N, C], `labels` int [N]), seeds in the same order; quality: the synthesis stage's
-        quality.json, with what `reporting` adds; curves: 'generator' or an arm -> rows of each
+        float [N, C], `labels` int [N]), seeds in the same order, and beside each
+        `results.VALIDATION`; quality: the synthesis stage's quality.json, with what `reporting`
+        adds; curves: 'generator' or an arm -> rows of each
         metrics.jsonl; sheet, copies: PNGs of real and synthetic images; rejected: a PNG of rejected
-        ones; unadjusted: the arms whose loss leaves the classes their shares; training, validation:
-        what each arm reached there, by the functions of these names in `results`; clusters: int
-        [N], which test images belong together, see `statistics`; facts: `seeds`, `steps`, `select`,
-        `duplicates`, `unusable` and `ignored` (files), `grouped_by` (what says which images belong
-        together), `ungrouped` (images of which it says nothing), `controls` (that could be run),
-        `seconds`, `hardware`, `versions`, `commit`, `date`, `command`, `config`.
+        ones; training, validation: what each arm reached there, by the functions of these names in
+        `results`; clusters: int [N], which test images belong together, see `statistics`; facts:
+        `seeds`, `steps`, `select`, `duplicates`, `unusable` and `ignored` (files), `grouped_by`
+        (what says which images belong together), `ungrouped` (images of which it says nothing),
+        `controls` (that could be run), `seconds`, `hardware`, `versions`, `commit`, `date`,
+        `command`, `config`.
     Returns: what metrics.json says.
     Raises: ValueError, with the file's name, if test sets differ or predictions do not fit.
     """
@@ -56,33 +66,36 @@ def write(folder: Path, *, dataset: str, class_names: Sequence[str], train_count
     if len(set(class_names)) != len(class_names) or len(class_names) != len(train_counts):
         raise ValueError(f'need {len(train_counts)} distinct class names, got {class_names}')
     labels, probabilities = results.read(predictions, len(class_names))
-    temperatures = {
-        arm: validation[arm]['temperature']['per_seed'] if validation else [1.0] * len(seeds)
-        for arm, seeds in probabilities.items()}
+    fits = results.calibrations(predictions, train_counts)
+    calibrated = {arm: calibration.calibrated(probabilities[arm], by) for arm, by in fits.items()}
+    moved = {arm: calibration.adjusted(probabilities[arm], by, train_counts)
+             for arm, by in fits.items()}
+    said_of = class_names, train_counts, groups, clusters
     result = results.jsonable({
         'schema': 1, 'dataset': dataset, 'classes': len(class_names),
         'train_images': train_counts.sum(), 'test_images': len(labels),
         'seeds': len(facts['seeds']), 'steps': facts.get('steps'), 'groups': groups,
         'test_clusters': None if clusters is None else len(np.unique(clusters)),
-        **results.compare(labels, probabilities, class_names, train_counts, groups, clusters),
-        'adjusted': results.adjusted(
-            labels, {arm: probabilities[arm] for arm in unadjusted}, temperatures, class_names,
-            train_counts, groups, clusters),
+        **results.compare(labels, probabilities, *said_of, calibrated=calibrated),
+        'adjusted': results.adjusted(labels, moved, *said_of),
         'synthetic': quality, 'validation': validation, 'training': training,
         **{key: facts.get(key) for key in (
             'duplicates', 'unusable', 'ignored', 'grouped_by', 'ungrouped', 'controls', 'seconds',
             'hardware', 'versions', 'commit', 'date', 'command')}})
-    for arm, found in results.calibration(labels, probabilities, temperatures).items():
-        result['arms'][arm]['calibration'] |= results.jsonable(found)
+    for arm, by in fits.items():
+        result['arms'][arm]['calibration'] |= results.jsonable({
+            key: results.over_seeds([getattr(one, key) for one in by])
+            for key in ('temperature', 'tau')})
     for pair, difference in result['differences'].items():
         difference['doubts'] = doubts.of(result, pair.split('-'))
         if pair in result['adjusted']['differences']:
             result['adjusted']['differences'][pair]['doubts'] = difference['doubts']
     folder.mkdir(parents=True, exist_ok=True)
-    mistakes.write_table(
-        folder / 'predictions.csv', test.names, class_names, labels, probabilities)
+    said = {**probabilities, **calibrated}  # of several classifiers a mean, as predict gives it
+    mistakes.write_table(folder / 'predictions.csv', test.names, class_names, labels, said)
     probabilities = {arm: probabilities[arm] for arm in results.shown(result)}
-    wrong = mistakes.sheet(test.images, class_names, labels, probabilities)
+    wrong = mistakes.sheet(
+        test.images, class_names, labels, {arm: said[arm] for arm in probabilities})
     by_class = class_names, train_counts, synthetic_counts, result
     confusion = _confusion(labels, probabilities, len(class_names))
     pictures = (_class_pictures(*by_class, confusion) | _curves(curves)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import metrics, ranking, statistics
+from eval import calibration, metrics, ranking, statistics
+from eval.calibration import Calibration
 from eval.verdict import sentence
 
 BASELINE = 'original'
@@ -16,6 +17,8 @@ CLAIM = 'augmented'
 CONTROLS = ('oversampled', 'classical', 'logit_adjusted')  # what the claim must beat as well
 ON_TOP = ('augmented_classical', 'classical')  # do synthetic images help it, too?
 DECIDING = {'accuracy': 'accuracy', 'macro_f1': 'macro-F1'}  # what a verdict goes by
+EVENLY = {'macro_recall': 'macro recall'}  # and one of adjusted arms
+VALIDATION = 'validation.npz'  # beside predictions.npz, and as that but of validation images
 METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
            'macro_recall': 'Macro recall', 'macro_f1': 'Macro-F1', 'weighted_f1': 'Weighted F1'}
 
@@ -23,19 +26,23 @@ METRICS = {'accuracy': 'Accuracy', 'macro_precision': 'Macro precision',
 def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
             class_names: Sequence[str], train_counts: np.ndarray,
             groups: Mapping[str, int], clusters: np.ndarray | None = None,
-            pairs: Sequence[tuple[str, str]] | None = None) -> dict:
+            pairs: Sequence[tuple[str, str]] | None = None,
+            calibrated: Mapping[str, np.ndarray] | None = None) -> dict:
     """Scores of every arm, and what separates the arms: `arms` and `differences`.
 
     Differences are those of `pairs` or, without them, every other arm minus `original`, `augmented`
     minus each control, and `ON_TOP`.
 
     Args: labels: int [N]; probabilities: arm -> float [S, N, C]; train_counts: int [C];
-        groups: {'many': above, 'few': up to} in training images; clusters: see `statistics`.
+        groups: {'many': above, 'few': up to} in training images; clusters: see `statistics`;
+        calibrated: the same after `calibration.calibrated`, by which images are ranked; arms that
+        are not among them are ranked as they are.
     """
     masks = metrics.group_masks(train_counts, groups['many'], groups['few'])
     predicted = {arm: p.argmax(-1) for arm, p in probabilities.items()}
+    calibrated = calibrated or {}
     ranked = {arm: ranking.by_group(labels, p, masks, clusters)
-              for arm, p in probabilities.items()}
+              for arm, p in {**probabilities, **calibrated}.items()}
     if pairs is None:
         pairs = [(arm, BASELINE) for arm in predicted if BASELINE in predicted and arm != BASELINE]
         pairs += [(CLAIM, arm) for arm in predicted if CLAIM in predicted and arm in CONTROLS]
@@ -45,6 +52,8 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
              'differences': {f'{arm}-{other}': _difference(labels, predicted, arm, other,
                                                            class_names, masks, clusters)
                              for arm, other in pairs}}
+    for arm, p in calibrated.items():
+        found['arms'][arm]['calibration']['calibrated_ece'] = _error(labels, p)
     for arm, (means, per_class) in ranked.items():
         found['arms'][arm]['average_precision'] = {
             **_ranked(means, 0), 'per_class': dict(zip(class_names, per_class.mean(0)))}
@@ -54,31 +63,20 @@ def compare(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
     return found
 
 
-def adjusted(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
-             temperatures: Mapping[str, Sequence[float]], class_names: Sequence[str],
+def adjusted(labels: np.ndarray, moved: Mapping[str, np.ndarray], class_names: Sequence[str],
              train_counts: np.ndarray, groups: Mapping[str, int],
              clusters: np.ndarray | None = None) -> dict:
-    """What `compare` says, but for single classes, after `metrics.adjusted`.
+    """What `compare` says, but for single classes, of probabilities after `calibration.adjusted`.
 
-    Args: as there; temperatures: arm -> one a seed.
+    Its verdicts go by the macro recall, which is the accuracy on equally many images of each class.
     """
-    moved = {arm: metrics.adjusted(p, np.reshape(temperatures[arm], (-1, 1, 1)), train_counts)
-             for arm, p in probabilities.items()}
     found = compare(labels, moved, class_names, train_counts, groups, clusters)
-    kept = (*DECIDING, 'groups', 'average_precision', 'verdict')
+    for pair, entry in found['differences'].items():
+        arm, other = pair.split('-')
+        entry['verdict'] = verdict(entry, arm, other, labels, clusters, EVENLY)
+    kept = (*EVENLY, 'accuracy', 'groups', 'average_precision', 'verdict')
     return {kind: {name: {key: entry[key] for key in kept if key in entry}
                    for name, entry in entries.items()} for kind, entries in found.items()}
-
-
-def calibration(labels: np.ndarray, probabilities: Mapping[str, np.ndarray],
-                temperatures: Mapping[str, Sequence[float]]) -> dict[str, dict]:
-    """arm -> `temperature` and `calibrated_ece`, the calibration error at it. Args: as above."""
-    return {arm: {
-        'temperature': _over_seeds(temperatures[arm]),
-        'calibrated_ece': _over_seeds([
-            metrics.expected_calibration_error(labels, metrics.calibrated(seed, temperature))
-            for seed, temperature in zip(p, temperatures[arm], strict=True)])}
-        for arm, p in probabilities.items()}
 
 
 def read_log(path: Path) -> list[dict]:
@@ -89,8 +87,7 @@ def read_log(path: Path) -> list[dict]:
 def validation(logs: Mapping[str, Sequence[list[dict]]], rule: str) -> dict:
     """What the final weights of each arm reached on validation, per seed.
 
-    Returns: arm -> {'loss', 'scaled_loss', 'temperature', 'accuracy'}; see
-        `predict.validation_metrics`.
+    Returns: arm -> {'loss', 'scaled_loss', 'accuracy'}; see `predict.validation_metrics`.
 
     Args: logs: arm -> the rows of one metrics.jsonl a seed; rule: 'last' or 'best_validation_loss'.
     """
@@ -99,9 +96,8 @@ def validation(logs: Mapping[str, Sequence[list[dict]]], rule: str) -> dict:
         rows = [[row for row in seed if 'val_loss' in row] for seed in seeds]
         chosen = [seed[-1] if rule == 'last' else min(seed, key=lambda row: row['val_loss'])
                   for seed in rows]
-        found[arm] = {name: _over_seeds([row[f'val_{name}'] for row in chosen])
-                      for name in ('loss', 'scaled_loss', 'temperature', 'accuracy')
-                      if f'val_{name}' in chosen[0]}
+        found[arm] = {name: over_seeds([row[f'val_{name}'] for row in chosen])
+                      for name in ('loss', 'scaled_loss', 'accuracy')}
     return found
 
 
@@ -117,19 +113,20 @@ def training(logs: Mapping[str, Sequence[list[dict]]]) -> dict:
     for arm, seeds in logs.items():
         rows = [[row for row in seed if 'accuracy' in row] for seed in seeds]
         last = [seed[-max(1, len(seed) // 10):] for seed in rows]
-        found[arm] = {name: _over_seeds([np.mean([row[name] for row in seed]) for seed in last])
+        found[arm] = {name: over_seeds([np.mean([row[name] for row in seed]) for seed in last])
                       for name in ('loss', 'accuracy')}
     return found
 
 
 def verdict(differences: Mapping[str, Mapping], arm: str, other: str,
-            labels: np.ndarray | None = None, clusters: np.ndarray | None = None) -> str:
-    """`verdict.sentence` on arm - other: of what is `DECIDING` in `differences`.
+            labels: np.ndarray | None = None, clusters: np.ndarray | None = None,
+            deciding: Mapping[str, str] = DECIDING) -> str:
+    """`verdict.sentence` on arm - other: of what is `deciding` in `differences`.
 
     Args: labels, clusters: of the test images that the intervals rest on, see `statistics`; None,
         None if on runs.
     """
-    headline = {name: differences[key] for key, name in DECIDING.items()}
+    headline = {name: differences[key] for key, name in deciding.items()}
     if clusters is not None:
         return sentence(arm, other, headline, len(np.unique(clusters)),
                         'test images or groups of them')
@@ -191,6 +188,20 @@ def read(predictions: Mapping[str, Sequence[Path]],
     return labels, {arm: np.stack(stack) for arm, stack in arms.items()}
 
 
+def calibrations(predictions: Mapping[str, Sequence[Path]],
+                 train_counts: np.ndarray) -> dict[str, list[Calibration]]:
+    """arm -> the `calibration.fit` of each of its seeds, to the validation images that are stored
+    beside its predictions; without arms of earlier code, which has stored none.
+
+    Args: as of `read`; train_counts: int [C].
+    """
+    stored = {arm: [Path(path).with_name(VALIDATION) for path in paths]
+              for arm, paths in predictions.items()}
+    return {arm: [calibration.fit(probabilities, labels, train_counts)
+                  for labels, probabilities in map(_stored, paths)]
+            for arm, paths in stored.items() if all(path.exists() for path in paths)}
+
+
 def _stored(path):
     try:
         with np.load(path) as stored:
@@ -220,8 +231,8 @@ def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> d
     interval = statistics.bootstrap_interval(
         labels, predictions, num_classes, groups=masks, clusters=clusters)
     keys = [key for key in seeds[0] if key not in ('per_class', 'confusion')]
-    arm = {key: _over_seeds([s[key] for s in seeds], interval.get(key)) for key in keys}
-    error = _over_seeds([metrics.expected_calibration_error(labels, p) for p in probabilities])
+    arm = {key: over_seeds([s[key] for s in seeds], interval.get(key)) for key in keys}
+    error = _error(labels, probabilities)
     arm['expected_calibration_error'] = error  # its name in earlier reports
     arm['calibration'] = {'ece': error}
     mean = {key: np.mean([s['per_class'][key] for s in seeds], axis=0)
@@ -236,9 +247,13 @@ def _arm(labels, probabilities, class_names, train_counts, masks, clusters) -> d
     accuracy: list[dict] = [metrics.group_accuracy(labels, p, masks) for p in predictions]
     arm['groups'] = {
         group: {'classes': mask.sum(), 'test_images': support[mask].sum(),
-                'accuracy': _over_seeds([a[group] for a in accuracy], interval[f'{group}_accuracy'])
+                'accuracy': over_seeds([a[group] for a in accuracy], interval[f'{group}_accuracy'])
                 if support[mask].sum() else None} for group, mask in masks.items()}
     return arm
+
+
+def _error(labels, probabilities) -> dict:
+    return over_seeds([metrics.expected_calibration_error(labels, p) for p in probabilities])
 
 
 def _ranked(means: Mapping[str, ranking.Mean], lowest: int) -> dict:
@@ -246,11 +261,12 @@ def _ranked(means: Mapping[str, ranking.Mean], lowest: int) -> dict:
     of = {}
     for group, mean in means.items():
         ci95 = np.clip(mean.interval(), lowest, 1)
-        of[group] = _over_seeds(list(mean.values), {'ci95': ci95})
+        of[group] = over_seeds(list(mean.values), {'ci95': ci95})
     return {'macro': of.pop(ranking.ALL), 'groups': of}
 
 
-def _over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dict:
+def over_seeds(values: Sequence[float], interval: Mapping | None = None) -> dict:
+    """`mean`, `std` and `per_seed` of one value a seed; of an interval its `ci95`."""
     # One seed has no standard deviation: null, which a reader cannot take for perfect agreement.
     std = np.std(values, ddof=1) if len(values) > 1 else None
     ci95 = {'ci95': interval['ci95']} if interval else {}

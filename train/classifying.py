@@ -22,15 +22,16 @@ def train_and_test_classifier(folder, config, parts, synthetic, arm, seed):
             not finite.
     """
     model, variables = train_classifier(folder, config, parts, synthetic, arm, seed)
-    unseen = parts.test if len(parts.test) else parts.validation
-    probabilities, _ = predict.predict(model, variables, unseen, config.classifier.batch_size)
-    if not np.isfinite(probabilities).all():
-        raise loop.Diverged(
-            f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
-            'config.classifier.learning_rate'
-        )
-    if len(parts.test):
-        predict.save(folder / 'predictions.npz', probabilities, parts.test.labels)
+    for name, unseen in ((results.VALIDATION, parts.validation), ('predictions.npz', parts.test)):
+        if not len(unseen):
+            continue
+        probabilities, _ = predict.predict(model, variables, unseen, config.classifier.batch_size)
+        if not np.isfinite(probabilities).all():
+            raise loop.Diverged(
+                f'the classifier of arm {arm!r}, seed {seed}, gives no finite probabilities; lower '
+                'config.classifier.learning_rate'
+            )
+        predict.save(folder / name, probabilities, unseen.labels)
     if parallel.is_main():
         rows = results.read_log(folder / 'metrics.jsonl')
         found = results.validation({arm: [rows]}, config.classifier.select)[arm]['accuracy']

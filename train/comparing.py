@@ -66,11 +66,11 @@ def compare(run, paths, table=None):
         labels, probabilities, names, counts, {'many': groups.many, 'few': groups.few}, belonging,
         pairs=[(GIVEN, arm) for arm in run.config.arms],
     )
-    # of classes alone there is none
-    for key in ('calibration', 'expected_calibration_error', 'average_precision'):
+    for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
         del found['arms'][GIVEN][key]
+    for entry in (*found['arms'].values(), *found['differences'].values()):
+        del entry['average_precision']  # neither
     for difference in found['differences'].values():
-        del difference['average_precision']
         difference['doubts'] = doubts.of_seeds(len(paths))
     if table:
         files = [name for own in parts for name in own.test.names]

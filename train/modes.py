@@ -67,12 +67,14 @@ def sample(run, out, *, classes, count, seed, guidance):
     say(f'{total} images, not checked, in {out}/<class>; {which}: {out / "sheet.png"}')
 
 
-def export(run, out, *, what):
+def export(run, out, *, what, adjust):
     """Writes the classifier, the synthetic images or the splits for other programs."""
+    if adjust and what != 'classifier':
+        raise ValueError(f'--adjust is of classifiers, and this is --what={what}')
     out = _place(run, out, EXPORTS[what])
     if what == 'classifier':
-        _say_if_worse(run)
-        reuse.export_classifier(run, out)
+        _say_if_worse(run, adjust)
+        reuse.export_classifier(run, out, adjust)
         say(f'{run.words()}: {out}, its classes in {out.name}.json')
     elif what == 'tfds':
         total = write_tfds(run.stage('synthetic'), out, run.class_names())
@@ -149,8 +151,8 @@ def _classifiers(run):
 
 
 def _say_if_worse(run, adjust=False):
-    """Says so if the run's report found that its arm, as it is or `metrics.adjusted`, is worse than
-    the baseline.
+    """Says so if the run's report found that its arm, adjusted or as it is, is worse than the
+    baseline.
     """
     folder = finished.places(run.folder).get('report')  # of these very classifiers, or none
     found = disk.read_json(folder / 'metrics.json') if folder else {}
@@ -160,5 +162,5 @@ def _say_if_worse(run, adjust=False):
     said = found.get('verdict', '')
     if said.startswith('No, '):  # 'No difference ...' is none
         said = wording.claimed(said, found.get('doubts', ()))
-        say(f'  Its report says: {said} For original: '
+        say(f'  Its report says{", of adjusted arms" * adjust}: {said} For original: '
             f'--checkpoint={run.folder / "classifiers" / "original"}')

@@ -38,8 +38,6 @@ def write(folder, config, parts, synthetic, folders, seconds, command):
         predictions=predictions, curves=curves, training=results.training(logs),
         validation=results.validation(logs, config.classifier.select),
         clusters=clusters.of_test(parts, config.splits.group_by),
-        unadjusted=[arm for arm in config.arms
-                    if not arms.settings(config.classifier, arm).logit_adjustment],
         facts={
             'seeds': list(arms.seeds(config.classifier)), 'steps': config.classifier.steps,
             'select': config.classifier.select,

@@ -1,6 +1,7 @@
 """What a finished run is good for: classify images, measure again, draw more, take it along."""
 
 import csv
+import dataclasses
 import functools
 import pathlib
 import unicodedata
@@ -16,7 +17,7 @@ from configs import check
 from data import augment, cache, clusters, folders, image_sets, sources
 from data.decode import BadImage
 from data.duplicates import digest
-from eval import metrics, predict, results, sheets
+from eval import calibration, metrics, predict, results, sheets
 from eval.formats import plural
 from generation import export
 from generation.samples import COLUMNS
@@ -29,7 +30,7 @@ FIRST_SEED = 10**9  # no run draws so many images
 
 
 def probabilities(run, models, image_set, views=1):
-    """Class probabilities float32 [S, N, C] by each of the run's classifiers, as they were trained.
+    """Class probabilities float32 [S, N, C] by each of the run's classifiers, as they say.
 
     Args:
         models: `run.classifiers()`. image_set: an `ImageSet`, of the run's image size; its labels
@@ -55,33 +56,28 @@ def probabilities(run, models, image_set, views=1):
     return np.stack(found)
 
 
-def calibration(run, adjust=False):
+def calibrate(run, adjust=False):
     """The function that calibrates `probabilities` of the run, [S, N, C].
 
     Args:
         adjust: whether it adjusts them, too, so that rare classes are named more often; see
-            `metrics.adjusted`.
+            `calibration.adjusted`.
 
     Raises:
-        ValueError: the classifiers' loss is adjusted already.
+        ValueError: earlier code made the run, and its classifiers cannot be adjusted.
     """
-    if adjust and arms.settings(run.config.classifier, run.arm).logit_adjustment:
-        raise ValueError(f'--adjust: the loss of {run.arm} is adjusted to the classes already; '
-                         'leave it out, or name another arm')
-    temperatures = _temperatures(run)
-    if not adjust:
-        return functools.partial(metrics.calibrated, temperature=temperatures)
-    counts = np.stack(run.train_counts())[:, None]
-    return functools.partial(metrics.adjusted, temperature=temperatures, train_counts=counts)
-
-
-def _temperatures(run):
-    """Of each classifier, [S, 1, 1]."""
-    found = run.temperatures()
-    if None in found:
-        say('  Its temperatures are not known, as earlier code made it: probabilities are as its '
-            'classifiers say, not calibrated')
-    return np.reshape([one or 1.0 for one in found], (-1, 1, 1))
+    by = run.calibrations()
+    if adjust:
+        if not by:
+            raise ValueError(f'--adjust: earlier code made {run.folder}, which has not stored what '
+                             'its classifiers say of validation images; give its command with '
+                             '--rerun, or leave --adjust out')
+        return functools.partial(calibration.adjusted, by=by, train_counts=run.train_counts())
+    if not by:
+        say('  Earlier code made it, and its classifiers cannot be calibrated: probabilities are '
+            'as they say')
+        return lambda given: given
+    return functools.partial(calibration.calibrated, by=by)
 
 
 def write_predictions(run, images, out, views=1, adjust=False):
@@ -91,9 +87,9 @@ def write_predictions(run, images, out, views=1, adjust=False):
     five, by the mean of calibrated classifiers; an unusable image has its reason in the last column
     and nothing else.
 
-    Args: views: see `probabilities`; adjust: see `calibration`.
+    Args: views: see `probabilities`; adjust: see `calibrate`.
     """
-    rule = calibration(run, adjust)
+    rule = calibrate(run, adjust)
     out = pathlib.Path(out)
     source = folders.open_images(images, run.config.data.image_size)
     preparing.say_ignored(source)
@@ -149,16 +145,15 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
     Args:
         images: a folder or zip with one sub-folder a class, or a CSV of files and classes; None:
             the run's own `split`.
-        views: see `probabilities`; adjust: see `calibration`.
+        views: see `probabilities`; adjust: see `calibrate`.
     Returns:
-        The entry, over the single classifiers, calibrated, which changes no class that they name;
-        with `averaged`, of several: what their mean prediction, that of `write_predictions`,
-        reaches.
+        The entry, over the single classifiers; with `averaged`, of several: what their mean
+        prediction, that of `write_predictions`, reaches.
 
     Raises:
         ValueError: of `images` one cannot be used, or none can, or a class is not the run's.
     """
-    parts, config, rule = run.parts(), run.config, calibration(run, adjust)
+    parts, config, rule = run.parts(), run.config, calibrate(run, adjust)
     models = run.classifiers()
     of = str(images) if images else f'{split} split'
     if images:
@@ -176,7 +171,7 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
             if bad and config.data.on_bad_image != 'skip':
                 raise ValueError(f'{of}: {": ".join(bad[0])}; mend or remove it')
             if len(image_set):
-                predicted.append(rule(probabilities(run, models, image_set, views)))
+                predicted.append(probabilities(run, models, image_set, views))
                 labelled.append(image_set.labels)
                 names += image_set.names
                 groups += image_set.groups
@@ -198,17 +193,20 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
         say(f'  {kin:,} of the {len(labels):,} images are of groups with the names of those that '
             'this run has learnt from: if they are the same, the scores are too good')
     bounds = {'many': config.report.many, 'few': config.report.few}
+    calibrated = rule(found)
     scores = results.compare(
-        labels, {run.arm: found}, parts.class_names, parts.train_counts, bounds,
+        labels, {run.arm: calibrated if adjust else found}, parts.class_names, parts.train_counts,
+        bounds,
         clusters.find(
             names, labels, config.splits.group_by, [] if images else parts.duplicates, split,
             groups),
+        calibrated={run.arm: calibrated},
     )['arms'][run.arm]
     scores |= {
         'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views,
         'adjusted': adjust}
     if len(found) > 1:
-        mean = metrics.summary(labels, found.mean(axis=0).argmax(-1), found.shape[-1])
+        mean = metrics.summary(labels, calibrated.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}
     return scores
 
@@ -285,20 +283,22 @@ def sample(run, out, *, classes=(), count=8, first_seed=FIRST_SEED, guidance=Non
     return len(images)
 
 
-def export_classifier(run, out):
+def export_classifier(run, out, adjust=False):
     """The classifiers' mean as a single file that needs JAX and nothing of this project.
 
     `jax.export.deserialize(bytearray(file)).call(images)` gives the probabilities float32 [N, C] of
     images uint8 [N, S, S, 3], S and the classes' names in <out>.json; on CPU, GPU and TPU.
+
+    Args: adjust: see `calibrate`.
     """
     out = pathlib.Path(out)
-    models, temperatures = run.classifiers(), _temperatures(run)
+    models, rule = run.classifiers(), calibrate(run, adjust)
     side = run.config.data.image_size
 
     def classify(images):
         x = augment.to_float(images)
         logits = jnp.stack([model.apply(variables, x)[0] for model, variables in models])
-        return jax.nn.softmax(logits.astype(jnp.float32) / temperatures).mean(axis=0)
+        return rule(jax.nn.softmax(logits.astype(jnp.float32))).mean(axis=0)
 
     shape = jax_export.symbolic_shape(f'n, {side}, {side}, 3')
     exported = jax_export.export(jax.jit(classify), platforms=('cpu', 'cuda', 'tpu'))(
@@ -308,7 +308,9 @@ def export_classifier(run, out):
         'class_names': run.class_names(), 'image_size': side, 'arm': run.arm, 'seeds': run.seeds,
         'input': f'uint8 [N, {side}, {side}, 3], RGB: turned by its EXIF orientation, transparency '
                  'on white, 16 bits divided by 257, the centred square scaled by Lanczos',
-        'output': 'float32 [N, classes], calibrated probabilities', 'jax': jax.__version__,
+        'output': 'float32 [N, classes], probabilities', 'adjusted': adjust,
+        'calibrations': [dataclasses.asdict(one) for one in run.calibrations()],
+        'train_counts': np.stack(run.train_counts()).tolist(), 'jax': jax.__version__,
     }
     disk.write_json(out.with_name(out.name + '.json'), facts)
     with disk.atomic_write(out) as unfinished:

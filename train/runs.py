@@ -87,12 +87,13 @@ class Run:
                 found.append((model, variables))
         return found
 
-    def temperatures(self):
-        """Of each of `classifiers()`, a number, or None where earlier code has kept none."""
-        logs = [results.read_log(self.stage(arms.stage(self.arm, seed)) / 'metrics.jsonl')
-                for seed in self.seeds]
-        found = results.validation({self.arm: logs}, self.config.classifier.select)[self.arm]
-        return found['temperature']['per_seed'] if 'temperature' in found else [None] * len(logs)
+    def calibrations(self):
+        """The `Calibration` of each of `classifiers()`; [] where earlier code has stored nothing to
+        fit one to.
+        """
+        stored = [self.stage(arms.stage(self.arm, seed)) / 'predictions.npz' for seed in self.seeds]
+        found = results.calibrations({self.arm: stored}, self.train_counts()[0])
+        return found.get(self.arm, [])
 
     def train_counts(self):
         """Real training images a class of each of `classifiers()`, a list of int [C]."""
@@ -171,8 +172,9 @@ class Folds(Run):
     def classifiers(self):
         return [one for run in self.runs for one in run.classifiers()]
 
-    def temperatures(self):
-        return [one for run in self.runs for one in run.temperatures()]
+    def calibrations(self):
+        found = [run.calibrations() for run in self.runs]
+        return [one for own in found for one in own] if all(found) else []
 
     def train_counts(self):
         return [one for run in self.runs for one in run.train_counts()]

@@ -65,30 +65,6 @@ def test_group_accuracy():
     assert found == {'a': 0.5, 'b': 1.0, 'none': None}
 
 
-def test_adjusted_probabilities_are_of_classes_that_are_equally_frequent():
-    """By Bayes' rule: what is known of the posterior under shares 9 to 1 follows from that under
-    equal ones."""
-    rng, counts = np.random.default_rng(0), np.array([90, 10])
-    likelihoods = rng.random((3, 50, 2))
-    uneven, even = (joint / joint.sum(-1, keepdims=True)
-                    for joint in (likelihoods * counts, likelihoods))
-    np.testing.assert_allclose(metrics.adjusted(uneven, 1, counts), even)
-    sure = uneven**3 / (uneven**3).sum(-1, keepdims=True)  # of what is known, at a temperature of 3
-    np.testing.assert_allclose(metrics.adjusted(sure, 3, counts), even)
-    np.testing.assert_allclose(metrics.calibrated(sure, np.reshape([3, 3, 3], (3, 1, 1))), uneven)
-    assert metrics.adjusted(even.astype(np.float32), 2.0, counts).dtype == np.float32
-    assert np.isfinite(metrics.adjusted(np.array([[1.0, 0.0]]), 0.1, np.array([5, 0]))).all()
-
-
-def test_calibrated_probabilities_name_the_same_classes():
-    given = np.random.default_rng(0).dirichlet(np.ones(5), 40)
-    for temperature in (0.5, 4):
-        found = metrics.calibrated(given, temperature)
-        np.testing.assert_array_equal(found.argmax(-1), given.argmax(-1))
-        np.testing.assert_allclose(found.sum(-1), 1)
-    assert (found.max(-1) < given.max(-1)).all()
-
-
 def test_calibration_error_closed_forms():
     sure = np.tile([1.0, 0.0], (4, 1))
     labels = np.array([0, 0, 1, 1])

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import pathlib
@@ -11,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from data import image_sets
 from eval import (
+    calibration,
     captions,
     console,
     doubts,
@@ -752,7 +754,8 @@ def test_average_precision_is_of_the_stored_probabilities(finished):
 
 def test_a_gain_that_is_none_once_adjusted_is_said():
     def entry(low, high):
-        return {key: {'mean': (low + high) / 2, 'ci95': (low, high)} for key in results.DECIDING}
+        scores = (*results.DECIDING, *results.EVENLY)
+        return {key: {'mean': (low + high) / 2, 'ci95': (low, high)} for key in scores}
 
     pairs = 'augmented-original', 'augmented_classical-classical', 'logit_adjusted-original'
     arms = {'original': {}, 'classical': {'macro_f1': {'mean': 0.5}}}
@@ -763,33 +766,70 @@ def test_a_gain_that_is_none_once_adjusted_is_said():
     said = doubts.caution(found)
     assert said.startswith('Of augmented_classical over classical (+0.5 [-1.0, +2.0]) no gain')
     assert 'original' not in said  # still a gain, or no claim about synthetic images
+    found['adjusted']['differences'][pairs[1]] = entry(-0.001, 0.031)
+    assert not doubts.caution(found)  # hardly told from chance, but as large as before
+    found['adjusted']['differences'][pairs[1]] = entry(-0.01, 0.02)
+    found['differences'] = dict.fromkeys(pairs, entry(0.01, 0.03) | {
+        'macro_recall': {'mean': 0.01, 'ci95': (-0.01, 0.03)}})
+    assert not doubts.caution(found)  # no gain that naming rare classes could have given
     found['differences'] = dict.fromkeys(pairs, entry(-0.01, 0.03))
     assert not doubts.caution(found)
 
 
-def test_adjusted_scores_are_of_the_arms_whose_loss_is_not_adjusted(tmp_path):
+def with_validation(predictions, images=40):
+    """The same files, each in a folder of its own beside what was said of validation images, and
+    the calibrations that follow: arm -> one a seed.
+    """
+    moved, fits = {}, {}
+    for arm, paths in predictions.items():
+        moved[arm] = [path.with_suffix('') / path.name for path in paths]
+        fits[arm] = []
+        for seed, (before, after) in enumerate(zip(paths, moved[arm], strict=True)):
+            after.parent.mkdir()
+            before.rename(after)
+            rng = np.random.default_rng((len(arm), seed))
+            labels = rng.integers(0, 4, images)
+            said = rng.dirichlet(np.full(4, 0.5), images) + np.eye(4)[labels] * rng.random()
+            said /= said.sum(-1, keepdims=True)
+            np.savez(after.with_name(results.VALIDATION), probabilities=said, labels=labels)
+            fits[arm].append(calibration.fit(said, labels, COUNTS))
+    return moved, fits
+
+
+def test_arms_are_adjusted_by_what_they_said_of_validation_images(tmp_path):
     given = arguments(tmp_path, original=0.4, augmented=0.6, logit_adjusted=0.5)
-    found = {arm: {'temperature': {'per_seed': [1.5, 2.5]}} for arm in given['predictions']}
-    given |= {'validation': found}
-    result = report.write(tmp_path / 'report', **given, unadjusted=['original', 'augmented'])
-    found = result['adjusted']
-    assert set(found['arms']) == {'original', 'augmented'}
+    given['predictions'], fits = with_validation(given['predictions'])
+    given['predictions']['logit_adjusted'][1].with_name(results.VALIDATION).unlink()
+    result = report.write(tmp_path / 'report', **given)
+    found, arms = result['adjusted'], result['arms']
+    assert set(found['arms']) == {'original', 'augmented'}  # the third: as of earlier code
     assert set(found['differences']) == {'augmented-original'}
-    stored = [np.load(path)['probabilities'] for path in given['predictions']['augmented']]
-    own = [(metrics.adjusted(p, t, COUNTS).argmax(-1) == LABELS).mean()
-           for p, t in zip(stored, (1.5, 2.5), strict=True)]
-    assert found['arms']['augmented']['accuracy']['per_seed'] == own
-    row = f'| augmented | {formats.mean_std(found["arms"]["augmented"]["accuracy"])} ['
-    change = formats.change(found['differences']['augmented-original']['macro_f1'])
+    assert 'tau' not in arms['logit_adjusted']['calibration']
+    stored = np.stack([
+        np.load(path)['probabilities'] for path in given['predictions']['augmented']])
+    own = calibration.adjusted(stored, fits['augmented'], COUNTS).argmax(-1)
+    assert found['arms']['augmented']['accuracy']['per_seed'] == pytest.approx(
+        (own == LABELS).mean(-1))
+    told = arms['augmented']['calibration']
+    assert told['tau']['per_seed'] == pytest.approx([one.tau for one in fits['augmented']])
+    calm = calibration.calibrated(stored, fits['augmented'])
+    assert told['calibrated_ece']['per_seed'] == pytest.approx(
+        [metrics.expected_calibration_error(LABELS, p) for p in calm])
+    assert arms['augmented']['average_precision']['macro']['per_seed'] == pytest.approx([
+        np.mean([average_precision_score(LABELS == k, p[:, k]) for k in range(3)]) for p in calm])
+    row = f'| augmented | {formats.mean_std(found["arms"]["augmented"]["macro_recall"])} ['
+    entry = found['differences']['augmented-original']
+    change = formats.change(entry['accuracy'])
     markdown = (tmp_path / 'report' / 'report.md').read_text('utf-8')
     section = markdown.split('## Post-hoc')[1].split('\n##')[0]
     assert row in section and change in section and '`--mode=predict`' in section
-    entry = found['differences']['augmented-original']
+    assert 'macro recall' in entry['verdict'] and 'F1' not in entry['verdict']
     assert wording.claimed(entry['verdict'], entry['doubts']) in section
     page = (tmp_path / 'report' / 'index.html').read_text('utf-8')
     assert change.split()[0] in page.split('<h2>Post-hoc')[1].split('<h2>')[0]
-    report.write(tmp_path / 'none', **given)
-    assert '## Post-hoc' not in (tmp_path / 'none' / 'report.md').read_text('utf-8')
+    with (tmp_path / 'report' / 'predictions.csv').open(encoding='utf-8') as file:
+        shown = [row['augmented_probability'] for row in csv.DictReader(file)]
+    assert shown == [f'{one:.4f}' for one in calm.mean(axis=0).max(-1)]
 
 
 def test_calibration_stands_in_every_report(finished):

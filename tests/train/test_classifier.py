@@ -116,22 +116,6 @@ def test_validation_metrics_by_hand():
     assert np.isfinite(wrong['val_loss']) and wrong['val_scaled_loss'] < wrong['val_loss']
 
 
-def test_the_temperature_is_that_of_probabilities_too_sure_of_themselves():
-    rng = np.random.default_rng(0)
-    true = rng.dirichlet(np.ones(5), 4000)
-    labels = (rng.random((4000, 1)) > true.cumsum(-1)).sum(-1)
-    sure = true**3 / (true**3).sum(-1, keepdims=True)
-    assert predict.temperature(sure, labels) == pytest.approx(3, rel=0.05)
-    assert predict.temperature(true, labels) == pytest.approx(1, rel=0.05)
-    assert predict.validation_metrics(sure, labels)['val_temperature'] == pytest.approx(3, rel=0.05)
-
-
-@pytest.mark.parametrize(('images', 'lowest'), [(1, 0.8), (20, 0.3)])
-def test_the_temperature_of_few_images_that_are_all_right_is_not_the_lowest(images, lowest):
-    given = np.tile([0.9, 0.1], (images, 1))
-    assert lowest < predict.temperature(given, np.zeros(images, int)) < 1
-
-
 def test_a_network_that_leaves_the_prior_out_is_judged_with_it():
     """Two classes, one nine times as frequent: Bayes' posterior has the lowest loss."""
     rng = np.random.default_rng(0)

@@ -44,6 +44,12 @@ def test_the_arm_that_the_report_advises_against_is_named(
             in heard.getvalue()) == said
 
 
+def test_only_classifiers_are_exported_adjusted(folder, tmp_path):
+    with pytest.raises(ValueError, match='--adjust is of classifiers, and this is --what=tfds'):
+        modes.use('export', folder, tmp_path / 'out', {'what': 'tfds', 'adjust': True})
+    assert not (tmp_path / 'out').exists()
+
+
 def test_an_out_that_is_a_link_is_written_where_it_leads(folder, tmp_path):
     (tmp_path / 'there.json').write_text('before')
     (tmp_path / 'link.json').symlink_to(tmp_path / 'there.json')

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks import small_run
 from data import image_sets, sources
-from eval import console, formats, predict, results
+from eval import calibration, console, formats, predict, results
 from generation import export
 from train import reuse, runs
 from train import state as state_lib
@@ -42,8 +42,10 @@ def test_measured_again_the_test_set_says_what_the_report_says(folder, run):
 def test_adjusted_the_test_set_says_what_the_report_says(folder, run):
     told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))['adjusted']
     found = reuse.evaluate(run, adjust=True)
-    for key in ('accuracy', 'macro_f1'):
+    for key in ('accuracy', 'macro_recall'):
         assert found[key]['per_seed'] == told['arms']['augmented'][key]['per_seed']
+    assert found['average_precision']['macro']['mean'] == pytest.approx(
+        told['arms']['augmented']['average_precision']['macro']['mean'])
     assert found['adjusted'] and found['accuracy'] != reuse.evaluate(run)['accuracy']
     terminal = Console(width=80, file=io.StringIO())
     terminal.print(console.scores(run.words(), found))
@@ -51,29 +53,38 @@ def test_adjusted_the_test_set_says_what_the_report_says(folder, run):
     assert 'adjusted: rare classes more often' in said
     ranked = formats.mean_std(found['average_precision']['macro'])
     assert f'Macro average precision {ranked}' in said
-    adjusted = dataclasses.replace(run, arm='logit_adjusted')
-    with pytest.raises(ValueError, match='--adjust: the loss of logit_adjusted is adjusted'):
-        reuse.calibration(adjusted, adjust=True)
 
 
-def test_predictions_are_calibrated_by_the_logs(folder, run, monkeypatch, heard):
-    rows = [results.read_log(run.stage(f'classifiers/augmented/seed_{seed}') / 'metrics.jsonl')
-            for seed in run.seeds]
-    kept = [[row['val_temperature'] for row in own if 'val_loss' in row][-1] for own in rows]
-    assert run.temperatures() == kept and len({*kept}) == len(kept)
-    test = run.parts().test
-    raw = reuse.probabilities(run, run.classifiers(), test)
-    found = reuse.calibration(run)(raw)
-    expected = raw ** (1 / np.reshape(kept, (-1, 1, 1)))
+def test_predictions_are_calibrated_by_what_was_said_of_validation_images(
+        folder, run, monkeypatch, heard):
+    parts = run.parts()
+    said = reuse.probabilities(run, run.classifiers(), parts.validation)
+    kept = [calibration.fit(own, parts.validation.labels, parts.train_counts) for own in said]
+    assert len({*kept}) == len(kept)
+    for found, expected in zip(run.calibrations(), kept, strict=True):
+        assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(expected), rel=1e-3)
+    raw = reuse.probabilities(run, run.classifiers(), parts.test)
+    expected = raw ** (1 / np.reshape([one.temperature for one in kept], (-1, 1, 1)))
     np.testing.assert_allclose(
-        found, expected / expected.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6)
-    told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))
-    error = told['arms']['augmented']['calibration']['calibrated_ece']['per_seed']
-    again = reuse.evaluate(run)['calibration']['ece']['per_seed']
-    assert again == pytest.approx(error, abs=1e-6)
-    monkeypatch.setattr(runs.Run, 'temperatures', lambda self: [None] * len(self.seeds))
-    np.testing.assert_allclose(reuse.calibration(run)(raw), raw, atol=1e-6)
-    assert 'Its temperatures are not known' in heard.getvalue()
+        reuse.calibrate(run)(raw), expected / expected.sum(-1, keepdims=True), rtol=1e-2, atol=1e-6)
+    monkeypatch.setattr(runs.Run, 'calibrations', lambda self: [])
+    np.testing.assert_array_equal(reuse.calibrate(run)(raw), raw)
+    assert 'its classifiers cannot be calibrated' in heard.getvalue()
+    with pytest.raises(ValueError, match='--adjust: earlier code made'):
+        reuse.calibrate(run, adjust=True)
+
+
+def test_measured_again_the_ranking_and_the_calibration_are_the_report_s(folder, run):
+    told = json.loads((folder / 'report' / 'metrics.json').read_text('utf-8'))['arms']['augmented']
+    found = results.jsonable(reuse.evaluate(run))
+    for key in ('ece', 'calibrated_ece'):
+        assert found['calibration'][key]['per_seed'] == pytest.approx(
+            told['calibration'][key]['per_seed'], abs=1e-6)
+    for key in ('mean', 'ci95'):
+        assert found['average_precision']['macro'][key] == pytest.approx(
+            told['average_precision']['macro'][key], abs=1e-6)
+    kept = [one.tau for one in run.calibrations()]
+    assert told['calibration']['tau']['per_seed'] == pytest.approx(kept)
 
 
 def test_new_images_of_a_patient_that_was_learnt_from_are_said(run, tmp_path, heard, monkeypatch):
@@ -217,8 +228,9 @@ print(facts['image_size'], len(facts['class_names']))
 '''
 
 
-def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
-    reuse.export_classifier(run, tmp_path / 'model')
+@pytest.mark.parametrize('adjust', [False, True])
+def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path, adjust):
+    reuse.export_classifier(run, tmp_path / 'model', adjust)
     test = run.parts().test
     np.save(tmp_path / 'images.npy', np.asarray(test.images[:13]))
     done = subprocess.run(
@@ -228,8 +240,10 @@ def test_the_exported_classifier_runs_without_this_project(run, env, tmp_path):
     )
     assert done.returncode == 0 and done.stdout.split() == ['8', '10'], done.stderr
     raw = reuse.probabilities(run, run.classifiers(), test.take(slice(13)))
-    expected = reuse.calibration(run)(raw).mean(axis=0)
+    expected = reuse.calibrate(run, adjust)(raw).mean(axis=0)
     np.testing.assert_allclose(np.load(tmp_path / 'found.npy'), expected, atol=1e-6)
+    facts = json.loads((tmp_path / 'model.json').read_text('utf-8'))
+    assert facts['adjusted'] == adjust and len(facts['calibrations']) == len(run.seeds)
 
 
 def test_the_synthetic_images_are_a_set_of_tensorflow_datasets(folder, run, tmp_path, again):
