@@ -133,7 +133,7 @@ def check(config, device_count):
     _check_splits(config)
     _check_network('classifier', config, device_count)
     _check_mixture(config)
-    fill_plan([1000], config.synthesis.fill)  # of any size: '0.5x' suits all but the smallest
+    fill_plan([1000], config.synthesis.fill)  # of any size that a multiple suits
     if any_synthetic(config.arms):
         _check_network('judge', config, device_count)
         _check_sizes(config)
