@@ -82,11 +82,10 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'equally many a class (see Post-hoc logit adjustment).'),
         'average_precision': (
             'All test images, sorted by the calibrated probability of a class: the precision at '
-            'each image '
-            'that is of the class, averaged; 100 where these come before all others. Accuracy and '
-            'F1 also change where a classifier merely names some classes more often, as balance '
-            'and a corrected loss have it do; this changes less by that, though by up to three '
-            'points in our runs.'),
+            'each image that is of the class, averaged; 100 where these come before all others. '
+            'Accuracy and F1 also change where a classifier merely names some classes more often, '
+            'as balance and a corrected loss have it do; this hardly changes by that, by under a '
+            'point in our runs.'),
         'adjusted': (
             'The same classifiers, calibrated, then each probability divided by the class’s share '
             'of the real training images to the power of tau (see Calibration): what each would '
