@@ -39,7 +39,8 @@ def pictures(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]
             'is no longer measured by them: for that, new test images are needed.'), (
             'Sheet of test images, in rows: right by one arm alone, and the surest mistakes.')),
         'reliability': ((
-            'Above: how often predictions of a confidence are right; below the dotted line they '
+            'Above: how often predictions of a confidence are right, before they are calibrated; '
+            'below the dotted line they '
             'are surer than they should be. Below: how many of the predictions have it. All seeds '
             f'together; bins of under 10 predictions have no dot. {sample}.'), (
             f'Reliability diagram of {arms}: share of right predictions by confidence, and the '
@@ -79,7 +80,8 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'above 1 if a classifier is surer than it is right (section 4.2 there); --mode=predict '
         'calibrates so. Tau: how much of the classes’ shares of the real training images a '
         'classifier has taken up, fitted with it: about 1 of images with these shares, 0 of '
-        'equally many a class (see Post-hoc logit adjustment).'),
+        'equally many a class, between in arms that add images and end on real ones alone (see '
+        'Post-hoc logit adjustment).'),
         'average_precision': (
             'All test images, sorted by the calibrated probability of a class: the precision at '
             'each image that is of the class, averaged; 100 where these come before all others. '
