@@ -46,10 +46,10 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, train_counts: np.ndarray)
         total = expected.sum(-1, keepdims=True)
         expected /= total
         value = (np.log(total[:, 0]) - moved[row, labels]).mean()
-        slopes = [((scaled[row, labels] - (expected * scaled).sum(-1)).mean()),
-                  (shares[labels] - expected @ shares).mean()]
+        slopes = np.array([(scaled[row, labels] - (expected * scaled).sum(-1)).mean(),
+                           (shares[labels] - expected @ shares).mean()])
         off = np.array([log_temperature, tau - 1])
-        return value + off @ off / 2 / len(labels), np.array(slopes) + off / len(labels)
+        return value + off @ off / 2 / len(labels), slopes + off / len(labels)
 
     found = scipy.optimize.minimize(
         loss, (0.0, 1.0), jac=True, method='L-BFGS-B', bounds=[np.log((0.1, 30.0)), (-2.0, 4.0)])

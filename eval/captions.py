@@ -40,9 +40,9 @@ def pictures(result: Mapping, shown: Sequence[str]) -> dict[str, tuple[str, str]
             'Sheet of test images, in rows: right by one arm alone, and the surest mistakes.')),
         'reliability': ((
             'Above: how often predictions of a confidence are right, before they are calibrated; '
-            'below the dotted line they '
-            'are surer than they should be. Below: how many of the predictions have it. All seeds '
-            f'together; bins of under 10 predictions have no dot. {sample}.'), (
+            'below the dotted line they are surer than they should be. Below: how many of the '
+            'predictions have it. All seeds together; bins of under 10 predictions have no dot. '
+            f'{sample}.'), (
             f'Reliability diagram of {arms}: share of right predictions by confidence, and the '
             'share of images in each bin of confidence.')),
         'copies': ((
