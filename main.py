@@ -80,8 +80,8 @@ flags.DEFINE_string('out', None, 'Where the result goes; default in the run fold
 flags.DEFINE_enum('split', 'test', image_sets.SPLITS, "The run's, to evaluate on.")
 flags.DEFINE_integer('views', 1, 'Moved views of an image to average, 1 to 10.', 1, 10)
 flags.DEFINE_bool(
-    'adjust', False, 'Name rare classes more often: what the classifiers would say if all were '
-    'equally frequent.'
+    'adjust', False, 'For predict, evaluate and export: name rare classes more often, by what the '
+    'classifiers would say if all were equally frequent.'
 )
 flags.DEFINE_list(
     'predictions', [], 'CSV files with the columns file and class, of the test images, to compare.'

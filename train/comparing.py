@@ -10,7 +10,7 @@ import numpy as np
 
 from configs.default import is_tested
 from data import clusters, image_sets, tables
-from eval import doubts, folds, mistakes, results
+from eval import calibration, doubts, folds, mistakes, results
 from train import arms, disk
 
 GIVEN = 'given'  # what is compared with the arms, among them
@@ -66,10 +66,9 @@ def compare(run, paths, table=None):
         labels, probabilities, names, counts, {'many': groups.many, 'few': groups.few}, belonging,
         pairs=[(GIVEN, arm) for arm in run.config.arms],
     )
-    for key in ('calibration', 'expected_calibration_error'):  # of classes alone there is none
-        del found['arms'][GIVEN][key]
     for entry in (*found['arms'].values(), *found['differences'].values()):
-        del entry['average_precision']  # neither
+        for key in ('calibration', 'expected_calibration_error', 'average_precision'):
+            entry.pop(key, None)  # of classes alone there is none to compare the arms' with
     for difference in found['differences'].values():
         difference['doubts'] = doubts.of_seeds(len(paths))
     if table:
@@ -96,11 +95,15 @@ def _check(run, paths):
 
 
 def _of_run(run, parts, given):
-    """What `folds.concatenate` takes of one run: its first classifiers of each arm, and `given`."""
+    """What `folds.concatenate` takes of one run: its first classifiers of each arm, calibrated as
+    `reuse.write_predictions` says them, and `given`.
+    """
     seeds = arms.seeds(run.config.classifier)[: len(given)]
-    labels, found = results.read(
-        {arm: [run.stage(arms.stage(arm, seed)) / 'predictions.npz' for seed in seeds]
-         for arm in run.config.arms}, len(parts.class_names))
+    files = {arm: [run.stage(arms.stage(arm, seed)) / 'predictions.npz' for seed in seeds]
+             for arm in run.config.arms}
+    labels, found = results.read(files, len(parts.class_names))
+    for arm, by in results.calibrations(files, parts.train_counts).items():
+        found[arm] = calibration.calibrated(found[arm], by)
     found[GIVEN] = np.stack([
         _one_hot(path, classes, parts.test, parts.class_names) for path, classes in given.items()])
     return labels, found, clusters.of_test(parts, run.config.splits.group_by)

@@ -71,7 +71,7 @@ def export(run, out, *, what, adjust):
     """Writes the classifier, the synthetic images or the splits for other programs."""
     if adjust and what != 'classifier':
         raise ValueError(f'--adjust is of classifiers, and this is --what={what}')
-    out = _place(run, out, EXPORTS[what])
+    out = _place(run, out, 'classifier_adjusted.jaxexport' if adjust else EXPORTS[what])
     if what == 'classifier':
         _say_if_worse(run, adjust)
         reuse.export_classifier(run, out, adjust)

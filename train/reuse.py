@@ -64,18 +64,18 @@ def calibrate(run, adjust=False):
             `calibration.adjusted`.
 
     Raises:
-        ValueError: earlier code made the run, and its classifiers cannot be adjusted.
+        ValueError: the run has nothing to fit an adjustment to, as one of earlier code.
     """
     by = run.calibrations()
     if adjust:
         if not by:
-            raise ValueError(f'--adjust: earlier code made {run.folder}, which has not stored what '
-                             'its classifiers say of validation images; give its command with '
-                             '--rerun, or leave --adjust out')
+            raise ValueError(f'--adjust: {run.folder} lacks what its classifiers say of validation '
+                             f'images, {results.VALIDATION}, which earlier code did not store; '
+                             'give its command with --rerun, or leave --adjust out')
         return functools.partial(calibration.adjusted, by=by, train_counts=run.train_counts())
     if not by:
-        say('  Earlier code made it, and its classifiers cannot be calibrated: probabilities are '
-            'as they say')
+        say(f'  Its classifiers have no {results.VALIDATION} and cannot be calibrated: '
+            'probabilities are as they say')
         return lambda given: given
     return functools.partial(calibration.calibrated, by=by)
 

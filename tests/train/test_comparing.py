@@ -51,6 +51,15 @@ def test_what_an_arm_predicts_is_no_better_than_the_arm(run, tmp_path, test_set)
     assert set(found['differences']) == {f'given-{arm}' for arm in run.config.arms}
 
 
+def test_of_every_image_the_table_says_what_the_report_says(folder, run, tmp_path, test_set):
+    paths = [write(tmp_path / f'{seed}.csv', *test_set) for seed in run.seeds]
+    found = comparing.compare(run, paths, tmp_path / 'table.csv')
+    told = (folder / 'report' / 'predictions.csv').read_text('utf-8').splitlines()
+    listed = (tmp_path / 'table.csv').read_text('utf-8').splitlines()
+    assert [line.rsplit(',', 3)[0] for line in listed] == told
+    assert 'calibration' not in found['arms']['original']  # not of what was calibrated already
+
+
 def test_who_knows_every_image_is_ahead_by_what_the_arm_lacks(run, tmp_path, test_set):
     found = comparing.compare(run, [write(tmp_path / 'all.csv', *test_set)])
     assert found['arms']['given']['macro_f1']['mean'] == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval import results
-from train import disk, modes
+from train import disk, modes, reuse
 
 
 @pytest.mark.parametrize('mode, flag', [
@@ -42,6 +42,15 @@ def test_the_arm_that_the_report_advises_against_is_named(
     modes._say_if_worse(worse)
     assert (f'Its report says: {found["verdict"]} For original: --checkpoint={tmp_path}'
             in heard.getvalue()) == said
+
+
+def test_an_adjusted_classifier_is_a_file_of_its_own(folder, tmp_path, monkeypatch):
+    exported = []
+    monkeypatch.setattr(reuse, 'export_classifier', lambda run, out, adjust: exported.append(out))
+    for adjust in (False, True):
+        modes.use('export', folder, tmp_path, {'what': 'classifier', 'adjust': adjust})
+    assert [out.name for out in exported] == [
+        'classifier.jaxexport', 'classifier_adjusted.jaxexport']
 
 
 def test_only_classifiers_are_exported_adjusted(folder, tmp_path):

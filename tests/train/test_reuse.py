@@ -69,8 +69,8 @@ def test_predictions_are_calibrated_by_what_was_said_of_validation_images(
         reuse.calibrate(run)(raw), expected / expected.sum(-1, keepdims=True), rtol=1e-2, atol=1e-6)
     monkeypatch.setattr(runs.Run, 'calibrations', lambda self: [])
     np.testing.assert_array_equal(reuse.calibrate(run)(raw), raw)
-    assert 'its classifiers cannot be calibrated' in heard.getvalue()
-    with pytest.raises(ValueError, match='--adjust: earlier code made'):
+    assert 'Its classifiers have no validation.npz' in heard.getvalue()
+    with pytest.raises(ValueError, match='--adjust: .* lacks what its classifiers say'):
         reuse.calibrate(run, adjust=True)
 
 
