@@ -1,5 +1,6 @@
 """What the runs of a sweep say together: of replicates a mean, of others each arm at its best."""
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,13 @@ import numpy as np
 from configs import auto
 from data import cache, clusters
 from data.image_sets import SPLITS
-from eval import folds, results, statistics
+from eval import calibration, folds, results, statistics
 from eval.results import BASELINE
 from train import fingerprints
 from train.arms import stage
 
 DIFFERENCES = {key: results.METRICS[key] for key in results.DECIDING}
+ADJUSTED = 'adjusted'  # the column of adjusted arms' macro recall
 # What fields that change no result end in.
 HARMLESS = 'trackers', 'cpu_devices', *fingerprints.HARMLESS
 
@@ -96,12 +98,15 @@ def together(found: Sequence[Mapping], points: Sequence[Mapping]) -> dict:
         every finished run, and while some of the runs still are of other settings than the rest, as
         when a sweep is being done again, or share seeds of classifiers. A group of classes counts
         if every run has it, and with the same test images the same classes in it, and if any run
-        has a difference there.
+        has a difference there; so does ADJUSTED.
     """
     if len(found) < 2 or not (alike(found) and apart(found)):
         return {}
     if folds.are(points) and len(found) == len(points):
         pooled = folds.pool(found, _predictions, _clusters)
+        moved = pooled['adjusted']['differences'] if pooled else {}
+        for pair, entry in moved.items():
+            pooled['differences'][pair][ADJUSTED] = entry['macro_recall']
         return {'differences': pooled['differences'], 'folds': pooled} if pooled else {}
     if not replicates(points):
         return {}
@@ -172,19 +177,26 @@ def _images_errors(found, pairs):
     groups = {name: mask for name, mask in masks[0].items()
               if mask.any() and all(np.array_equal(mask, other[name]) for other in masks)}
     columns = {**dict.fromkeys(DIFFERENCES), **{f'{name}_accuracy': name for name in groups}}
-    labels, predicted = np.zeros(0, int), {}
+    labels, predicted, moved = np.zeros(0, int), {}, {}
     # arm by arm: the probabilities of all, of every run and seed, would be large
     for arm in dict.fromkeys(itertools.chain(*(pair.split('-') for pair in pairs))):
         files = [path for row in found for path in _predictions(row, arm)]
         labels, probabilities = results.read({arm: files}, found[0]['classes'])
         predicted[arm] = probabilities[arm].argmax(-1)
+        fits = [(one, row['train_counts']) for row in found for one in results.calibrations(
+            {arm: _predictions(row, arm)}, row['train_counts']).get(arm, ())]
+        if len(fits) == len(files):
+            moved[arm] = calibration.adjusted(probabilities[arm], *zip(*fits)).argmax(-1)
     errors, belonging = {}, _clusters(found[0])
     for pair in pairs:
         arm, other = pair.split('-')
-        error = statistics.images_error(
-            labels, predicted[other], predicted[arm], found[0]['classes'], groups=groups,
-            clusters=belonging)
-        errors[pair] = {name or key: float(error[key]) for key, name in columns.items()}
+        error = functools.partial(
+            statistics.images_error, labels, num_classes=found[0]['classes'], clusters=belonging)
+        own = error(predictions_a=predicted[other], predictions_b=predicted[arm], groups=groups)
+        errors[pair] = {name or key: float(own[key]) for key, name in columns.items()}
+        if arm in moved and other in moved:
+            own = error(predictions_a=moved[other], predictions_b=moved[arm])
+            errors[pair][ADJUSTED] = float(own['macro_recall'])
     return errors
 
 

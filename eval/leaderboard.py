@@ -22,13 +22,15 @@ from rich.text import Text
 from configs.default import flat
 from configs.sweeps import AS_IT_IS
 from eval import doubts, report, results, wording
-from eval.across import DIFFERENCES, together, tuned, unranked
+from eval.across import ADJUSTED, DIFFERENCES, together, tuned, unranked
 from eval.formats import change
 from eval.metrics import group_masks
 from eval.results import BASELINE, CLAIM
 from train import disk, finished
 
 GROUPS = 'many', 'medium', 'few'  # of classes, by their training images
+_NOTE = (' Macro recall, adjusted: after post-hoc logit adjustment to equally frequent classes, by '
+         'what each run found on its validation images.')
 COUNTS = {'train_images': 'training images', 'test_images': 'test images',
           'seeds': 'classifiers an arm'}
 
@@ -99,7 +101,9 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
         dtypes, code = finished.computed(places)
         names, classes = zip(*metrics['arms'][arm]['per_class'].items(), strict=True)
         counts = np.array([row['train_count'] for row in classes])
-        differences = {pair: _differences(entry) for pair, entry in metrics['differences'].items()}
+        moved = (metrics.get('adjusted') or {}).get('differences', {})
+        differences = {pair: _differences(entry, moved.get(pair))
+                       for pair, entry in metrics['differences'].items()}
         found.append({
             'index': index, 'point': dict(point), 'config': config, 'arm': arm, 'places': places,
             'inputs': finished.inputs(places['data']), 'dtypes': dtypes, 'code': code,
@@ -123,13 +127,16 @@ def rows(workdir: Path, points: Sequence[Mapping]) -> list[dict]:
 def write(board: Board) -> None:
     """Writes report/sweep.{html,md,csv} of the runs that are finished."""
     fields = list(dict.fromkeys(itertools.chain(*board.points)))
+    columns = DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS}
+    if any(ADJUSTED in own for own in board.together.get('differences', {}).values()):
+        columns[ADJUSTED] = 'Macro recall, adjusted'
     context = {'rows': board.rows, 'planned': len(board.points), 'differences': DIFFERENCES,
                'unranked': unranked(board.rows, board.points),
                'together': board.together, 'answer': answer(board),
                'pair': results.asked(whole) if (whole := board.together.get('folds')) else [],
                'tuned': board.tuned, 'fields': ', '.join(fields),
                'doubts': _doubts(board),
-               'columns': DIFFERENCES | {group: f'Accuracy, {group}' for group in GROUPS},
+               'columns': columns, 'note': _NOTE if ADJUSTED in columns else '',
                'name': board.workdir.name, 'words': words,
                'basis': basis(board.rows) if board.rows else ''}
     pages = {'sweep.csv': _csv(board.rows, fields)}
@@ -199,10 +206,13 @@ def _cells(difference):
             for key in DIFFERENCES]
 
 
-def _differences(entry):
-    """Of a pair's entry in metrics.json what is compared: column -> {'mean', 'ci95', ...}."""
+def _differences(entry, moved):
+    """Of a pair's entry in metrics.json, and of the one after adjusting, None without, what is
+    compared: column -> {'mean', 'ci95', ...}.
+    """
     return {key: entry[key] for key in DIFFERENCES} | {
-        group: scores['accuracy'] for group, scores in entry['groups'].items()}
+        group: scores['accuracy'] for group, scores in entry['groups'].items()} | (
+        {ADJUSTED: moved['macro_recall']} if moved else {})
 
 
 def _csv(found, fields):

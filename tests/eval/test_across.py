@@ -11,6 +11,7 @@ from sweep_runs import (
     RATES,
     RIGHT,
     SEEDS,
+    adjustable,
     change,
     console,
     made_by,
@@ -50,6 +51,31 @@ def test_replicates_are_pooled_and_not_ranked(tmp_path):
     for page in (text['html'], text['md']):
         assert 'and about other test images' in ' '.join(page.split())
     assert '+8.0' in console(tmp_path, SEEDS).split('augmented - original')[1]
+
+
+def test_replicates_say_what_is_left_of_adjusted_arms(tmp_path):
+    runs(tmp_path, SEEDS)
+    pair, labels = 'augmented-original', np.repeat(np.arange(4), 50)
+    assert across.ADJUSTED not in across.together(
+        leaderboard.rows(tmp_path, SEEDS), SEEDS)['differences'][pair]
+    assert 'adjusted' not in pages(tmp_path, SEEDS)['html']
+    classes = adjustable(tmp_path, leaderboard.rows(tmp_path, SEEDS))
+    found = across.together(leaderboard.rows(tmp_path, SEEDS), SEEDS)['differences'][pair]
+    recall = {arm: np.reshape(own == labels, (3, 4, 50)).mean((1, 2))
+              for arm, own in classes.items()}
+    error = statistics.images_error(labels, classes['original'], classes['augmented'], 4)
+    expected = statistics.over_runs(
+        recall['augmented'] - recall['original'], error['macro_recall'])
+    for key in expected:
+        assert found[across.ADJUSTED][key] == pytest.approx(expected[key])
+    assert found[across.ADJUSTED]['mean'] != pytest.approx(found['accuracy']['mean'])
+    for page in (pages(tmp_path, SEEDS)[kind] for kind in ('html', 'md')):
+        assert 'Macro recall, adjusted' in page and 'Macro recall, adjusted: after' in page
+    path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
+    metrics = json.loads(path.read_text('utf-8'))
+    path.write_text(json.dumps(metrics | {'adjusted': {}}), 'utf-8')
+    assert across.ADJUSTED not in across.together(
+        leaderboard.rows(tmp_path, SEEDS), SEEDS)['differences'][pair]
 
 
 def test_the_interval_of_runs_with_other_test_images_is_over_runs_alone(tmp_path):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sweep_runs import RIGHT, change, console, pages, runs
+from sweep_runs import RIGHT, adjustable, change, console, pages, runs
 
 from configs import sweeps
-from eval import across, calibration, folds, leaderboard, results, statistics
+from eval import across, folds, leaderboard, statistics
 
 POINTS = [{'splits.fold': f'{fold}/3', 'generator.seed': fold, 'classifier.seed': 100 * fold}
           for fold in range(3)]
@@ -41,24 +41,17 @@ def test_the_arms_of_each_fold_are_adjusted_by_its_own_validation_images(tmp_pat
     runs(tmp_path, POINTS)
     found = leaderboard.rows(tmp_path, POINTS)
     assert not across.together(found, POINTS)['folds']['adjusted']['arms']  # none are stored
-    right = {arm: [] for arm in RIGHT}
-    for row in found:
-        counts, fold = np.array(row['train_counts']), row['index']
-        labels = np.repeat(np.arange(4), (60, 30, 10, 12))
-        said = np.full((len(labels), 4), 0.1 + 0.05 * fold)
-        said[np.arange(len(labels)), labels] = 0.7 - 0.15 * fold
-        by = [calibration.fit(said, labels, counts)]
-        for arm in RIGHT:
-            place = row['places'][f'classifiers/{arm}/seed_{100 * fold}']
-            np.savez(place / results.VALIDATION, probabilities=said, labels=labels)
-            with np.load(place / 'predictions.npz') as stored:
-                test, table = stored['labels'], 0.1 * stored['probabilities'] + 0.225
-            np.savez(place / 'predictions.npz', probabilities=table, labels=test)
-            right[arm] += [calibration.adjusted(table[None], by, counts)[0].argmax(-1) == test]
-    whole = across.together(found, POINTS)['folds']
-    for arm, own in right.items():
+    classes, labels = adjustable(tmp_path, found), np.repeat(np.arange(4), 50)
+    pooled = across.together(found, POINTS)
+    whole = pooled['folds']
+    for arm, own in classes.items():
         accuracy = whole['adjusted']['arms'][arm]['accuracy']['mean']
-        assert accuracy == pytest.approx(np.mean(own)) != whole['arms'][arm]['accuracy']['mean']
+        assert accuracy == pytest.approx(np.mean(own == labels))
+        assert accuracy != whole['arms'][arm]['accuracy']['mean']
+    column = pooled['differences']['augmented-original'][across.ADJUSTED]
+    assert column == whole['adjusted']['differences']['augmented-original']['macro_recall']
+    for page in (pages(tmp_path, POINTS)[kind] for kind in ('html', 'md')):
+        assert 'Macro recall, adjusted' in page
 
 
 def test_what_is_said_first_of_folds_is_what_a_report_would_say(tmp_path):
