@@ -10,7 +10,8 @@ from absl import logging
 from ml_collections import config_flags
 
 from configs import sweeps
-from configs.check import check, require_fields
+from configs.bounds import require_fields
+from configs.check import check
 from configs.default import LISTS, absolute, is_tested
 from train import parallel, place, preparing, processes, provenance
 from train.progress import say

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import augmented, check, default, original
+from configs import augmented, bounds, check, default, original
 from configs.default import flat
 from data import augment, cache, image_sets
 from train import arms, classifier, classifying, generating, generator, parallel, preparing
@@ -61,13 +61,13 @@ def test_an_unknown_variant_is_named(module):
     assert all(repr(f':{name}') in str(error.value) for name in VARIANTS if name)
 
 
-BOUNDED = [name for _, names in check.BOUNDS.values() for name in names]
+BOUNDED = [name for _, names in bounds.NUMBERS.values() for name in names]
 
 
 def test_every_field_that_is_checked_exists():
     fields = flat(default.get_config())
-    assert {*BOUNDED, *check.CHOICES} <= fields.keys()
-    assert all(fields[name] in choices for name, choices in check.CHOICES.items())
+    assert {*BOUNDED, *bounds.CHOICES} <= fields.keys()
+    assert all(fields[name] in choices for name, choices in bounds.CHOICES.items())
 
 
 def assert_refused(config, field, devices=1):
@@ -98,7 +98,7 @@ def test_a_config_file_cannot_misspell_a_field_or_leave_one_out():
             wrong.update_from_flattened_dict({field: value})
         assert 'must be such as' in assert_refused(wrong, field)
     with pytest.raises(ValueError, match='get_config.. gives 3, and must give a config'):
-        check.require_fields(3)
+        bounds.require_fields(3)
 
 
 def test_whole_numbers_are_below_what_arrays_hold():
@@ -119,7 +119,7 @@ OUTSIDE = {  # the words of a bound: numbers just outside
 
 
 @pytest.mark.parametrize(
-    'words, name', [(words, name) for words, (_, names) in check.BOUNDS.items() for name in names]
+    'words, name', [(words, name) for words, (_, names) in bounds.NUMBERS.items() for name in names]
 )
 def test_numbers_have_bounds(words, name):
     for value in OUTSIDE[words]:
@@ -135,7 +135,7 @@ def test_bounds_let_pass_what_is_just_inside():
     }), 1)
 
 
-ANY_SIZE = {  # numbers without bounds in `check.BOUNDS`: 0 or more, or with a test of their own
+ANY_SIZE = {  # numbers without bounds in `bounds.NUMBERS`: 0 or more, or with a test of their own
     'classifier.logit_adjustment', 'classifier.max_skipped_steps',
     'classifier.randaugment_ops', 'classifier.seed',
     'classifier.synthetic_until', 'classifier.synthetic_weight', 'classifier.warmup_steps',
@@ -155,7 +155,7 @@ def test_every_number_has_its_bounds():
     }
     numbers = [name for name in numbers if not name.startswith('judge.')]
     without = set(numbers) - {*BOUNDED, *ANY_SIZE}
-    assert not without, f'{without}: give them bounds in check.BOUNDS, or name them in ANY_SIZE'
+    assert not without, f'{without}: give them bounds in bounds.NUMBERS, or name them in ANY_SIZE'
     assert sorted([*BOUNDED, *ANY_SIZE]) == sorted(numbers)
 
 
@@ -189,14 +189,14 @@ def test_what_a_variant_sets_in_its_judge_is_not_dropped(monkeypatch):
         augmented.get_config('own')
 
 
-@pytest.mark.parametrize('name', check.CHOICES)
+@pytest.mark.parametrize('name', bounds.CHOICES)
 def test_choices(name):
     message = assert_refused(changed(**{name: 'bogus'}), name)
-    assert "'bogus'" in message and all(choice in message for choice in check.CHOICES[name])
+    assert "'bogus'" in message and all(choice in message for choice in bounds.CHOICES[name])
 
 
 @pytest.mark.parametrize('value', [(), (1, 1.5), (0, 1), (-1, 2)])
-@pytest.mark.parametrize('name', check.WHOLE)
+@pytest.mark.parametrize('name', bounds.WHOLE)
 def test_lists_hold_whole_numbers(name, value):
     config = augmented.get_config()
     with config.ignore_type():
