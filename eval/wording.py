@@ -17,7 +17,8 @@ SEES = {  # the images of each arm's classifiers
 
 
 def answer(result: Mapping) -> str:
-    """Is the claim better than the baseline and, where there is one, than the best control?
+    """Is the claim better than the baseline and, where there is one, than the best control? Do
+    synthetic images help RandAugment, too?
 
     Begins with the `doubts.of` it that forbid a claim.
     """
@@ -26,7 +27,17 @@ def answer(result: Mapping) -> str:
     if (pair := results.asked(result)) and pair[0] in results.CONTROLS:
         said = claimed(result['differences']['-'.join(pair)]['verdict'], found)
         return f'No arm that sees synthetic images was trained, so nothing is said of them. {said}'
-    return claimed(_answer(result), found)
+    return f'{claimed(_answer(result), found)} {_on_top(result)}'.rstrip()
+
+
+def _on_top(result: Mapping) -> str:
+    """What separates `results.ON_TOP`, where this was not `asked` first; few seeds are said before.
+    """
+    found = result['differences'].get('-'.join(results.ON_TOP))
+    if not found or results.asked(result) == [*results.ON_TOP]:
+        return ''
+    said = claimed(found['verdict'], doubts.lasting(result, results.ON_TOP))
+    return f'With RandAugment in both: {said[:1].lower()}{said[1:]}'
 
 
 def claimed(said: str, found: Sequence[str]) -> str:

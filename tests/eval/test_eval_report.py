@@ -472,7 +472,8 @@ def test_a_classifier_of_the_largest_class_alone_has_not_learnt():
     (['augmented_classical', 'classical'], ['augmented_classical', 'classical'], 'Yes, augmented_'),
     (['classical'], ['classical', 'original'], 'No arm that sees synthetic images was trained, so'),
     (['classical', 'synthetic_only'], ['synthetic_only', 'original'], 'Yes, synthetic_only is'),
-    (['synthetic_only', 'augmented', 'classical'], ['augmented', 'original'], 'Yes, augmented is')])
+    (['synthetic_only', 'augmented', 'classical'], ['augmented', 'original'], 'Yes, augmented is'),
+    (['classical', 'augmented', 'augmented_classical'], ['augmented', 'original'], 'Yes, augmen')])
 def test_the_answer_is_about_synthetic_images_whatever_was_trained(tmp_path, arms, pair, said):
     rates = {'classical': 0.5, 'synthetic_only': 0.9, 'augmented': 0.95, 'augmented_classical': 1}
     given = arguments(tmp_path, original=0.1, **{arm: rates[arm] for arm in arms})
@@ -480,6 +481,8 @@ def test_the_answer_is_about_synthetic_images_whatever_was_trained(tmp_path, arm
     result = report.write(tmp_path / 'report', **given)
     assert results.asked(result) == pair and results.shown(result) == pair[::-1]
     assert wording.answer(result).startswith(said)
+    assert ('es, augmented_classical is better than classical' in wording.answer(result)) == (
+        {*arms} >= {'classical', 'augmented_classical'})
     page = (tmp_path / 'report' / 'report.md').read_text('utf-8')
     assert f'F1 {pair[0]}' in page.replace('\\', '')
     html = Page((tmp_path / 'report' / 'index.html').read_text('utf-8')).text
