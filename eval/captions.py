@@ -91,10 +91,10 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
         'adjusted': (
             'The same classifiers, calibrated, then each probability divided by the class’s share '
             'of the real training images to the power of tau (see Calibration): what each would '
-            'say if classes were equally frequent (Menon et al. 2021, section 4.1). Rare classes '
-            'are named more often, the more so the less an arm did it already: what is left of a '
-            'difference is hardly that one arm names them more often. Nothing is trained for it, '
-            'or chosen on test images. Macro recall is the accuracy on equally many images of '
+            'say if classes were equally frequent (Menon et al. 2021, section 4.1). All arms then '
+            'name rare classes about equally readily, so that a difference which is left is hardly '
+            'that one of them names them more often. Nothing is trained for it, or chosen on test '
+            'images. Macro recall is the accuracy on equally many images of '
             'each class; on test images as uneven as those of training, accuracy may fall. '
             '--mode=predict with --adjust predicts so.'),
         'differences': (
@@ -107,9 +107,9 @@ def tables(quality: Mapping, seeds: int) -> dict[str, str]:
             f'{p_of}.'),
         'training': (
             'On its training images: the accuracy in the last tenth of training, mean over seeds, '
-            f'on the images seen then{then}, under what dropout and augmentation are set. An arm '
-            f'of which a seed is under {100 * doubts.LEARNT:.0f}% was cut short, or its settings '
-            'do not suit it.')}
+            f'on the images seen then{then}, with dropout and augmentation on, so lower than it '
+            'would be without, and the lower the more an arm has of them. An arm of which a seed '
+            f'is under {100 * doubts.LEARNT:.0f}% was cut short, or its settings do not suit it.')}
     if found := quality.get('generative'):
         if found['synthetic_train']['kernel_distance'] is None:
             notes['no_figures'] = (

@@ -151,7 +151,8 @@ def evidence(result: Mapping) -> str:
     """
     clauses = []
     if pair := results.asked(result):
-        clauses.append(_beyond_chance(result, *pair))
+        early = result['differences']['-'.join(pair)].get('doubts')
+        clauses.append('as it stands, ' * bool(early) + _beyond_chance(result, *pair))
     made = result['synthetic'] or {}
     clauses += _quality(made)
     copies = made.get('copies') or {}

@@ -302,7 +302,7 @@ def test_the_report_has_words_for_every_reason_of_the_quality_check():
     assert list(report.REASONS) == [*quality.REASONS, 'surplus']
 
 
-def evidence(groups=(), classes=(), wide=0.0, **more):
+def evidence(groups=(), classes=(), wide=0.0, doubted=(), **more):
     """The sentence on differences: (mean, p) of each group and name -> (recall, Holm p).
 
     F1 differs half as much, with intervals that reach `wide` both ways.
@@ -314,8 +314,8 @@ def evidence(groups=(), classes=(), wide=0.0, **more):
             name: {'recall': {'mean': mean}, 'holm_p': p,
                    'f1': {'mean': mean / 2, 'ci95': [mean / 2 - wide, mean / 2 + wide]}}
             for name, (mean, p) in dict(classes).items()}}
-    result = {'differences': {'augmented-original': difference}, 'groups': GROUPS, 'seeds': 5,
-              'arms': {'original': {}, 'augmented': {}},
+    result = {'differences': {'augmented-original': difference | {'doubts': list(doubted)}},
+              'groups': GROUPS, 'seeds': 5, 'arms': {'original': {}, 'augmented': {}},
               'synthetic': None, 'seconds': None, 'hardware': None} | more
     return wording.evidence(result)
 
@@ -640,6 +640,8 @@ def test_the_evidence_says_where_it_gained_and_lost():
         'Augmented gained beyond chance on class A (recall +20.0, F1 +10.0), the classes with at '
         'most 25 training images (accuracy +4.0 points) and lost beyond chance on class C (recall '
         '-10.0, F1 -5.0), the classes with over 40 training images (accuracy -3.0 points).')
+    early = evidence(groups, classes, doubted=['3 seeds'])  # which forbid a claim
+    assert early.startswith('As it stands, augmented gained beyond chance on class A (')
 
 
 def test_the_evidence_counts_the_classes_whose_f1_rose():
