@@ -30,10 +30,11 @@ BLOCKS = (
 )
 HEADLINE = {  # results that README.md begins with, in words
     'augmented-auto-cifar10s': 'the ten classes of CIFAR-10, never looked at before, two CPU cores',
-    'augmented-folder-cifar37-12000': '37 classes of CIFAR-100, 32x32, two CPU cores',
-    'augmented-folder-cifar37b': 'another 37 of CIFAR-100, never looked at before, fewer steps',
-    'augmented-folder-grocery37-12000': 'photographs of 37 groceries, 32x32, two CPU cores',
-    'augmented-grocery': 'the same photographs, 64x64, ten minutes on an H100',
+    'augmented-auto-cifar37b': '37 classes of CIFAR-100, two CPU cores',
+    'augmented-folder-cifar37b': 'the same, never looked at before; earlier code, fewer steps',
+    'augmented-folder-cifar37-12000': 'another 37 of CIFAR-100; earlier code',
+    'augmented-folder-grocery37-12000': 'photographs of 37 groceries, 32x32; earlier code',
+    'augmented-grocery': 'the same photographs, 64x64, ten minutes on an H100; earlier code',
 }
 
 
