@@ -11,7 +11,8 @@ import scipy  # scipy.optimize is imported when it is first used
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Of one classifier: p^(1 / temperature) * shares^(1 - tau) fits its validation images best.
+    """Of one classifier: p^(1 / temperature) / shares^tau * the classes' shares of the validation
+    images fits these best.
 
     Attributes:
         temperature: above 1 if the classifier is surer than it is right.
@@ -28,19 +29,20 @@ def fit(probabilities: np.ndarray, labels: np.ndarray, train_counts: np.ndarray)
     Of few images it stays near (1, 1), by normal priors of log(temperature) and tau with standard
     deviations of 1: of images that are all right the lowest loss would be that of no temperature.
 
-    Args: probabilities: float [N, C]; labels: int [N], of images with the shares of the real
-        training images; train_counts: these, int [C].
+    Args: probabilities: float [N, C]; labels: int [N]; train_counts: of real images, int [C].
     Source: bias-corrected temperature scaling, Alexandari et al. 2020 (arXiv 1901.06852), its
         biases those of one direction, so that few images can tell.
     """
     logits, shares = _logs(probabilities).astype(np.float64), _log_shares(train_counts)
     row = np.arange(len(labels))
+    with np.errstate(divide='ignore'):  # not those of training: a small class has one all the same
+        own = np.log(np.bincount(labels, minlength=len(train_counts)) / len(labels))
 
     def loss(parameters):
         """And its slopes."""
         log_temperature, tau = parameters
         scaled = logits * np.exp(-log_temperature)
-        moved = scaled + (1 - tau) * shares
+        moved = scaled - tau * shares + own
         moved -= moved.max(-1, keepdims=True)
         expected = np.exp(moved)
         total = expected.sum(-1, keepdims=True)

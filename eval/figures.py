@@ -125,7 +125,7 @@ def confusion_matrices(class_names: Sequence[str], train_counts: np.ndarray,
         every = math.ceil(len(order) / MOST_LABELS)
         ticks = range(0, len(order), every)
         names = shortened(class_names, order)[::every]
-        style = {'fontsize': size, **_plain(names)}
+        style = _plain(names, size)
         axes.set_xticks(ticks, names, rotation=90, **style)
         axes.set_yticks(ticks, names, **style)
         axes.set_title(arm, fontsize=10, parse_math=False)
@@ -188,16 +188,16 @@ def _smooth(steps: np.ndarray, values: np.ndarray, bins: int = 60) -> tuple[np.n
 
 
 def _class_rows(axes, labels: Sequence[str]):
-    axes.set_yticks(range(len(labels)), labels, fontsize=7.5, **_plain(labels))
+    axes.set_yticks(range(len(labels)), labels, **_plain(labels, 7.5))
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis='x', color='#e0e0e0')
     axes.set_axisbelow(True)
     axes.tick_params(axis='x', labeltop=True)
 
 
-def _plain(names: Sequence[str]) -> dict:
-    """How names are written, sign by sign, `$` too."""
-    return {'font': Path(fonts.covering(names)), 'parse_math': False}
+def _plain(names: Sequence[str], size: float) -> dict:
+    """How names are written, sign by sign, `$` too; size in points, after the font's."""
+    return {'font': Path(fonts.covering(names)), 'fontsize': size, 'parse_math': False}
 
 
 def _loss_axes(axes):

@@ -1,6 +1,7 @@
 """The font that names are written in: the figures' own, or another that has their signs."""
 
 import functools
+import string
 from collections.abc import Iterable
 
 from data.glyphs import FONT  # DejaVu Sans: Latin, Greek, Cyrillic, Arabic, Hebrew, ...
@@ -14,7 +15,10 @@ def covering(texts: Iterable[str]) -> str:
     Of those that lack the fewest the most regular. A sign that it lacks is drawn as a frame.
     """
     signs = frozenset(''.join(texts)) - {'\n'}
-    return FONT if ''.join(signs).isascii() else _covering(signs)
+    if ''.join(signs).isascii():
+        return FONT
+    # what stands beside the names, such as 'synthetic', is Latin, which some fonts lack
+    return _covering(signs | {*string.ascii_letters, *string.digits})
 
 
 @functools.lru_cache(16)

@@ -212,7 +212,7 @@ def _differences(entry, moved):
     """
     return {key: entry[key] for key in DIFFERENCES} | {
         group: scores['accuracy'] for group, scores in entry['groups'].items()} | (
-        {ADJUSTED: moved['macro_recall']} if moved else {})
+        {ADJUSTED: moved['macro_recall']} if moved and 'macro_recall' in moved else {})
 
 
 def _csv(found, fields):

@@ -193,20 +193,21 @@ def evaluate(run, images=None, split='test', views=1, adjust=False):
         say(f'  {kin:,} of the {len(labels):,} images are of groups with the names of those that '
             'this run has learnt from: if they are the same, the scores are too good')
     bounds = {'many': config.report.many, 'few': config.report.few}
-    calibrated = rule(found)
+    said = rule(found)
+    own = {run.arm: said} if run.calibrations() else {}  # else nothing has calibrated them
     scores = results.compare(
-        labels, {run.arm: calibrated if adjust else found}, parts.class_names, parts.train_counts,
+        labels, {run.arm: said if adjust else found}, parts.class_names, parts.train_counts,
         bounds,
         clusters.find(
             names, labels, config.splits.group_by, [] if images else parts.duplicates, split,
             groups),
-        calibrated={run.arm: calibrated},
+        calibrated={} if adjust else own,
     )['arms'][run.arm]
     scores |= {
         'images': len(labels), 'of': of, 'seen': seen, 'by': run.words(), 'views': views,
         'adjusted': adjust}
     if len(found) > 1:
-        mean = metrics.summary(labels, calibrated.mean(axis=0).argmax(-1), found.shape[-1])
+        mean = metrics.summary(labels, said.mean(axis=0).argmax(-1), found.shape[-1])
         scores['averaged'] = {key: mean[key] for key in results.METRICS}
     return scores
 

@@ -73,7 +73,8 @@ def test_replicates_say_what_is_left_of_adjusted_arms(tmp_path):
         assert 'Macro recall, adjusted' in page and 'Macro recall, adjusted: after' in page
     path = leaderboard.folder(tmp_path, 1) / 'report' / 'metrics.json'
     metrics = json.loads(path.read_text('utf-8'))
-    path.write_text(json.dumps(metrics | {'adjusted': {}}), 'utf-8')
+    earlier = {'differences': {pair: {'accuracy': {'mean': 0.1, 'ci95': [0.0, 0.2]}}}}  # its shape
+    path.write_text(json.dumps(metrics | {'adjusted': earlier}), 'utf-8')
     assert across.ADJUSTED not in across.together(
         leaderboard.rows(tmp_path, SEEDS), SEEDS)['differences'][pair]
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -38,10 +40,23 @@ def test_the_fit_finds_how_sure_a_classifier_is_and_what_shares_it_knows(surenes
     assert found.tau == pytest.approx(tau, abs=0.1)
 
 
-@pytest.mark.parametrize(('images', 'lowest'), [(1, 0.8), (20, 0.3)])
+@pytest.mark.parametrize('tau', [1, 0])
+def test_validation_images_need_not_have_the_shares_of_training(tau):
+    """A cut takes one image at least of each class: of small ones more than their share."""
+    points, labels = drawn(4000, normed(SHARES + 0.1))
+    found = calibration.fit(bayes(points, normed(SHARES**tau)), labels, COUNTS)
+    assert found.tau == pytest.approx(tau, abs=0.1)
+
+
+def test_images_of_one_class_tell_nothing():
+    found = calibration.fit(np.tile([0.7, 0.3], (50, 1)), np.zeros(50, int), np.array([9, 1]))
+    assert dataclasses.astuple(found) == pytest.approx((1, 1))
+
+
+@pytest.mark.parametrize(('images', 'lowest'), [(1, 0.7), (20, 0.3)])
 def test_of_few_images_that_are_all_right_the_temperature_is_not_the_lowest(images, lowest):
-    given = np.tile([0.9, 0.1], (images, 1))
-    found = calibration.fit(given, np.zeros(images, int), np.array([5, 5]))
+    given, labels = np.tile([[0.9, 0.1], [0.1, 0.9]], (images, 1)), np.tile([0, 1], images)
+    found = calibration.fit(given, labels, np.array([5, 5]))
     assert lowest < found.temperature < 1 and found.tau == pytest.approx(1)
 
 

@@ -59,5 +59,14 @@ def test_no_more_classes_are_labelled_than_there_is_room_for(monkeypatch):
         assert len(shown) == labelled and shown[1] == names[-1 - (count > figures.MOST_LABELS) - 1]
 
 
+def test_class_names_have_the_size_that_is_asked_for():
+    from matplotlib.figure import Figure
+
+    for names in (['ant', 'bee'], ['лев', 'мышь']):
+        axes = Figure().subplots()
+        axes.set_yticks(range(2), names, **figures._plain(names, 6.0))
+        assert [text.get_fontsize() for text in axes.get_yticklabels()] == [6.0, 6.0]
+
+
 def test_by_count_is_stable():
     assert figures.by_count([3, 9, 3, 1]).tolist() == [1, 0, 2, 3]
